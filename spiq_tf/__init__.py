@@ -1,0 +1,47 @@
+"""spiq_tf: trained Keras networks as full-integer int8 TFLite files, without data."""
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"spiq_tf needs Keras on TensorFlow, found the {keras.backend.backend()!r} backend: set the environment"
+        ' variable KERAS_BACKEND=tensorflow, or "backend": "tensorflow" in ~/.keras/keras.json, before Keras is'
+        " imported"
+    )
+
+from spiq_tf.api import convert, quantize, rewrite
+from spiq_tf.errors import (
+    DegenerateOutputWarning,
+    InputRangeError,
+    InvalidArgumentError,
+    InvalidModelError,
+    LoweringError,
+    ModelFileError,
+    ModelTypeError,
+    NotCloneableError,
+    SpiqError,
+)
+from spiq_tf.files import load_model, write_atomically
+from spiq_tf.result import QuantizedModel, TensorInfo
+from spiq_tf.version import VERSION
+
+__version__ = VERSION
+
+__all__ = [
+    "DegenerateOutputWarning",
+    "InputRangeError",
+    "InvalidArgumentError",
+    "InvalidModelError",
+    "LoweringError",
+    "ModelFileError",
+    "ModelTypeError",
+    "NotCloneableError",
+    "QuantizedModel",
+    "SpiqError",
+    "TensorInfo",
+    "convert",
+    "load_model",
+    "quantize",
+    "rewrite",
+    "write_atomically",
+]

@@ -1,0 +1,81 @@
+"""The three functions that users call."""
+
+from typing import Any
+
+import keras
+
+from spiq_tf import description, pipeline
+from spiq_tf.input_range import InputRange
+from spiq_tf.options import checked_options
+from spiq_tf.result import QuantizedModel
+from spiq_tf.rewriting import clone_with
+
+
+def convert(
+    model: keras.Model,
+    *,
+    input_range: InputRange | None = None,
+    inference_input_type: Any = "int8",
+    inference_output_type: Any = "int8",
+    batch_size: int = 1,
+    per_channel_dense: bool = False,
+) -> bytes:
+    """Converts a trained Keras model into a full-integer int8 TFLite file, without data.
+
+    The model is never changed.
+
+    Args:
+        model: a built Functional or Sequential Keras 3 model, nested models and custom layers included.
+        input_range: smallest and largest value that the model is fed after preprocessing: a pair of numbers, a
+            pair of arrays with one number a channel, or a mapping from input names to such pairs. None: told by
+            a leading Rescaling or Normalization layer, or by the first BatchNorm's statistics.
+        inference_input_type: of the file's inputs: "int8", "uint8" or "float32", or the tf.DType.
+        inference_output_type: of the file's outputs, likewise.
+        batch_size: the file's static batch.
+        per_channel_dense: gives Dense weights a scale for each output. More accurate, but runtimes before 2024
+            refuse such files or compute wrong numbers.
+
+    Returns:
+        The content of the .tflite file.
+
+    Raises:
+        ModelTypeError: the model is no Keras 3 model.
+        InvalidModelError: it is unbuilt, subclassed, of dynamic size, or its weights are no numbers.
+        InputRangeError: the input range is malformed, or must be given.
+        InvalidArgumentError: another argument is wrong.
+        LoweringError: TensorFlow's converter has no operators for a part of the model.
+    """
+    options = checked_options(inference_input_type, inference_output_type, batch_size, per_channel_dense)
+    return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
+
+
+def quantize(
+    model: keras.Model,
+    *,
+    input_range: InputRange | None = None,
+    inference_input_type: Any = "int8",
+    inference_output_type: Any = "int8",
+    batch_size: int = 1,
+    per_channel_dense: bool = False,
+) -> QuantizedModel:
+    """Converts like `convert`, and returns with the file what was decided about each of its tensors.
+
+    Arguments and errors are those of `convert`.
+    """
+    options = checked_options(inference_input_type, inference_output_type, batch_size, per_channel_dense)
+    plan = pipeline.plan(model, input_range, options)
+    return description.describe(model, plan, pipeline.convert_plan(plan, options))
+
+
+def rewrite(model: keras.Model, *, input_range: InputRange | None = None, batch_size: int = 1) -> keras.Model:
+    """The float Keras model of the same architecture whose weights have absorbed the per-channel scales.
+
+    It computes the same function wherever nothing saturates: a channel that a ReLU with a maximum cut at that
+    maximum is cut at scale * maximum. Arguments and errors are those of `convert`.
+
+    Raises:
+        NotCloneableError: a layer cannot be made again from its configuration (a custom layer without
+            get_config); `convert` works all the same.
+    """
+    options = checked_options("int8", "int8", batch_size, False)
+    return clone_with(model, pipeline.plan(model, input_range, options).rewritten)

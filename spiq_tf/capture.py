@@ -1,0 +1,207 @@
+"""Keras model -> LayerGraph. The one place that knows how Keras stores a model's structure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.models.functional import Functional
+
+from spiq_tf import layers
+from spiq_tf.errors import InvalidModelError, ModelTypeError
+from spiq_tf.graph import Call, LayerGraph, Node, Tensor
+from spiq_tf.primitives.base import Array, Primitive
+from spiq_tf.primitives.opaque import Opaque
+
+
+def capture(model: Any, batch_size: int) -> LayerGraph:
+    """Reads a Keras model's structure and weights; changes nothing.
+
+    Args:
+        model: a built Functional or Sequential model; nested models are expanded, other layers stay whole.
+        batch_size: the static batch of every shape.
+
+    Raises:
+        ModelTypeError: not a Keras 3 model.
+        InvalidModelError: unbuilt, subclassed, of dynamic size, or with weights that are no numbers.
+    """
+    check_model(model)
+    return _Capture(model, batch_size).graph()
+
+
+def check_model(model: Any) -> None:
+    """Raises if the model is none, or has no graph of layers that could be read."""
+    if not isinstance(model, keras.Model):
+        kind = f"{type(model).__module__}.{type(model).__name__}"
+        raise ModelTypeError(
+            f"expected a keras.Model of Keras 3, found {kind}; load a file with keras.models.load_model, and a"
+            " tf_keras model by saving it as .keras or .h5 and loading it with Keras 3"
+        )
+    if isinstance(model, keras.Sequential) and not model.built:
+        raise InvalidModelError(
+            f"model {model.name!r} is not built: expected known input shapes; call model.build(input_shape) or"
+            " start it with keras.Input(shape)"
+        )
+    if not _is_graph(model):
+        raise InvalidModelError(
+            f"model {model.name!r} is a subclassed model ({type(model).__name__}): expected a Functional or"
+            " Sequential one; wrap it: inputs = keras.Input(shape); keras.Model(inputs, model.call(inputs))"
+        )
+
+
+def _is_graph(model: Any) -> bool:
+    """Whether the call of the model does nothing but run a graph of layers."""
+    if isinstance(model, keras.Sequential):
+        return type(model).call is keras.Sequential.call and isinstance(model._functional, Functional)
+    return isinstance(model, Functional) and type(model).call is Functional.call
+
+
+class _Capture:
+    """Runs a model's graph on symbolic tensors of static shape and writes down each layer call."""
+
+    def __init__(self, model: Any, batch_size: int) -> None:
+        self._model = model
+        self._batch = batch_size
+        self._calls: list[Call] = []
+        self._nodes: list[Node] = []
+        self._names: dict[str, int] = {}
+        self._tensors: dict[int, Tensor] = {}  # by identity of the symbolic tensor that stands for it
+        self._alive: list[Any] = []  # keeps those, so that no identity is used twice
+        self._used: dict[int, Any] = {}
+
+    def graph(self) -> LayerGraph:
+        inputs = [self._input(x) for x in self._model.inputs]
+        outputs = self._run(self._model, inputs, prefix="")
+        variables = {id(v): v for v in self._model.variables}
+        return LayerGraph(
+            inputs=tuple(self._tensors[id(x)] for x in inputs),
+            outputs=tuple(self._tensors[id(x)] for x in outputs),
+            input_names=_distinct([x.name for x in self._model.inputs]),
+            output_names=_distinct(self._model.output_names),
+            calls=tuple(self._calls),
+            nodes=tuple(self._nodes),
+            weights={key: np.asarray(v.numpy(), np.float64) for key, v in self._used.items()},
+            variables=variables,
+        )
+
+    def _input(self, x: Any) -> Any:
+        shape = (self._batch, *x.shape[1:])
+        if None in shape:
+            raise InvalidModelError(
+                f"input {x.name!r} has the dynamic shape {tuple(x.shape)}: expected static sizes but for the"
+                " batch; clone the model with a fixed size, e.g. fixed = keras.Input((224, 224, 3)); model ="
+                " keras.Model(fixed, model(fixed))"
+            )
+        if not keras.backend.is_float_dtype(x.dtype):
+            raise InvalidModelError(f"input {x.name!r} holds {x.dtype}: expected a floating point type")
+        symbol = keras.KerasTensor(shape, dtype=x.dtype, name=x.name)
+        self._remember(symbol, Tensor(self._name(x.name), shape))
+        return symbol
+
+    def _remember(self, symbol: Any, tensor: Tensor) -> None:
+        self._alive.append(symbol)
+        self._tensors[id(symbol)] = tensor
+
+    def _run(self, model: Any, inputs: Sequence[Any], prefix: str) -> list[Any]:
+        graph = model._functional if isinstance(model, keras.Sequential) else model
+        outputs = graph._run_through_graph(
+            list(inputs), call_fn=lambda layer, *args, **kwargs: self._call(prefix, layer, args, kwargs)
+        )
+        return keras.tree.flatten(outputs)
+
+    def _call(self, prefix: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        symbols = [a for a in keras.tree.flatten((args, kwargs)) if isinstance(a, keras.KerasTensor)]
+        if isinstance(layer, keras.Model) and _is_graph(layer):
+            return self._run(layer, symbols, f"{prefix}{layer.name}/")
+        inputs = tuple(self._tensors[id(s)] for s in symbols)
+        produced = self._shapes(prefix, layer, args, kwargs)
+        site = layers.Site(tuple(t.shape for t in inputs), produced[0].shape, self._key)
+        steps = layers.expand(layer, site)
+        if steps is not None and not steps:
+            return symbols[:1]
+        name = self._name(f"{prefix}{layer.name}")
+        outputs = self._outputs(name, produced)
+        args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), a), (args, dict(kwargs)))
+        call = Call(len(self._calls), layer, name, args, kwargs, outputs)
+        self._calls.append(call)
+        if steps is None:
+            self._append_opaque(call, inputs)
+        else:
+            self._append_chain(call, inputs, steps)
+        return produced
+
+    def _shapes(self, prefix: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:
+        """Symbolic outputs of one layer call, all of static shape."""
+        if getattr(layer, "data_format", None) == "channels_first":
+            raise InvalidModelError(
+                f"layer {prefix}{layer.name!r} is channels_first: TFLite knows channels_last only; build the model"
+                " with data_format='channels_last' and transpose its kernels' inputs"
+            )
+        outputs = keras.tree.flatten(layer.compute_output_spec(*args, **kwargs))
+        for output in outputs:
+            if None in output.shape:
+                raise InvalidModelError(
+                    f"layer {prefix}{layer.name!r} makes the dynamic shape {tuple(output.shape)}: expected static"
+                    " sizes; give the model's input a fixed size"
+                )
+        return outputs
+
+    def _outputs(self, name: str, symbols: Sequence[Any]) -> tuple[Tensor, ...]:
+        for index, symbol in enumerate(symbols):
+            label = name if len(symbols) == 1 else f"{name}:{index}"
+            self._remember(symbol, Tensor(label, tuple(symbol.shape)))
+        return tuple(self._tensors[id(s)] for s in symbols)
+
+    def _append_chain(self, call: Call, inputs: tuple[Tensor, ...], steps: Sequence[layers.Step]) -> None:
+        for index, step in enumerate(steps):
+            last = index == len(steps) - 1
+            output = call.outputs[0] if last else Tensor(f"{call.name}/{index}", step.shape)
+            self._append(step.rule, inputs, output, call)
+            inputs = (output,)
+
+    def _append_opaque(self, call: Call, inputs: tuple[Tensor, ...]) -> None:
+        for index, output in enumerate(call.outputs):
+            shapes = tuple(t.shape for t in inputs)
+            rule = Opaque(lambda values, i=index: replay_on(call, inputs, values)[i], shapes)  # type: ignore[misc]
+            self._append(rule, inputs, output, call)
+
+    def _append(self, rule: Primitive, inputs: tuple[Tensor, ...], output: Tensor, call: Call) -> None:
+        self._nodes.append(Node(rule, inputs, output, call))
+
+    def _key(self, variable: Any) -> int:
+        self._used[id(variable)] = variable
+        return id(variable)
+
+    def _name(self, name: str) -> str:
+        count = self._names.get(name, 0)
+        self._names[name] = count + 1
+        return name if count == 0 else f"{name}:call{count + 1}"
+
+
+def replay_on(call: Call, inputs: Sequence[Tensor], values: Sequence[Array]) -> list[Any]:
+    """Runs one layer call, at inference, on given arrays in place of its input tensors."""
+    given = {t.name: tf.constant(v, tf.float32) for t, v in zip(inputs, values, strict=True)}
+    return replay(call, given)
+
+
+def replay(call: Call, values: dict[str, Any]) -> list[Any]:
+    """Runs one layer call, at inference, on the tensors of the given names; returns its flattened outputs."""
+
+    def filled(arg: Any) -> Any:
+        return values[arg.name] if isinstance(arg, Tensor) else arg
+
+    args, kwargs = keras.tree.map_structure(filled, (call.args, dict(call.kwargs)))
+    if getattr(call.layer, "_call_has_training_arg", False):
+        kwargs = {**kwargs, "training": False}
+    return keras.tree.flatten(call.layer(*args, **kwargs))
+
+
+def _distinct(names: Sequence[str]) -> tuple[str, ...]:
+    """The names, with a counter behind those that repeat: a signature needs them distinct."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+    return tuple(result)

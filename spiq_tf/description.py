@@ -1,0 +1,53 @@
+"""Puts together what `spiq_tf.quantize` tells of a finished conversion."""
+
+import keras
+import numpy as np
+
+from spiq_tf.pipeline import Converted, Plan
+from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.result import QuantizedModel, TensorInfo
+
+
+def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedModel:
+    """The result for users, from what the stages returned."""
+    graph = plan.rewritten.graph
+    unknown = (node.call.name for node in graph.nodes if isinstance(node.rule, Opaque))
+    return QuantizedModel(
+        content=converted.content,
+        tensors=tuple(_tensor(plan, converted, index) for index in converted.lowered.flat.activations()),
+        float_operators=_float_operators(converted),
+        fallback_layers=tuple(dict.fromkeys(unknown)),
+        uncorrected=converted.uncorrected,
+        _model=model,
+        _rewritten=plan.rewritten,
+    )
+
+
+def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
+    layer = converted.lowered.tensors.get(index)
+    own = converted.ranges.ranges[index]
+    quantization = converted.quantized.quantization(index)
+    scales = None if layer is None else tuple(float(s) for s in plan.scales[layer])
+    return TensorInfo(
+        name=converted.quantized.name(index),
+        layer=layer,
+        low=min(0.0, float(own.low.min())),
+        high=max(0.0, float(own.high.max())),
+        scale=None if quantization is None else quantization[0],
+        zero_point=None if quantization is None else quantization[1],
+        source=own.source.label,
+        channel_scales=scales,
+    )
+
+
+def _float_operators(converted: Converted) -> tuple[str, ...]:
+    """Operators that read or make float activations, by kind and tensor."""
+    flat = converted.quantized
+    found = []
+    for operator in flat.operators:
+        if flat.kind(operator) in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        output = int(operator.outputs[0])
+        if flat.dtype(output) == np.float32:
+            found.append(f"{flat.kind(operator)} ({converted.lowered.tensors.get(output, flat.name(output))})")
+    return tuple(found)

@@ -1,0 +1,40 @@
+"""Every error and warning that spiq_tf raises on purpose.
+
+Each is also a ValueError or a TypeError, so that code which knows nothing of spiq_tf can catch it.
+"""
+
+
+class SpiqError(Exception):
+    """Base of all errors raised on purpose by spiq_tf."""
+
+
+class ModelTypeError(SpiqError, TypeError):
+    """What was given is not a Keras model that can be converted."""
+
+
+class InvalidModelError(SpiqError, ValueError):
+    """The model's structure or weights forbid a conversion: unbuilt, dynamic sizes, NaN weights."""
+
+
+class InvalidArgumentError(SpiqError, ValueError):
+    """An argument of the call is wrong: a data type, a batch size, a path."""
+
+
+class InputRangeError(InvalidArgumentError):
+    """The input range is malformed, or was left out and cannot be told from the model."""
+
+
+class NotCloneableError(SpiqError, ValueError):
+    """The rewritten Keras model cannot be built, because the model cannot be cloned."""
+
+
+class LoweringError(SpiqError, ValueError):
+    """TensorFlow's converter refused the model."""
+
+
+class ModelFileError(SpiqError, ValueError):
+    """A file is no Keras model, is truncated, or is refused by Keras's safe mode."""
+
+
+class DegenerateOutputWarning(UserWarning):
+    """The converted file's output cannot vary: it is constant, or always one class."""

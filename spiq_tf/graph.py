@@ -1,0 +1,126 @@
+"""LayerGraph: the model as primitive nodes and named tensors. Immutable; what later stages learn stands in
+mappings keyed by tensor name (Moments, Range, Scale), never in attributes added here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from spiq_tf.primitives.base import Primitive, Weights
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One activation tensor.
+
+    Attributes:
+        name: unique in the graph, derived from the layer call that makes it ("block_1/relu").
+        shape: static shape with the batch axis; the last axis holds the channels.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1] if len(self.shape) > 1 else 1
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of one Keras layer: what is replayed when the model is traced with new weights.
+
+    Attributes:
+        index: position in the order of execution.
+        layer: the user's own layer (or keras.ops operation); called, never changed.
+        name: path of the layer through nested models, with a counter when it is called again.
+        args: positional arguments, with Tensor objects where tensors go.
+        kwargs: keyword arguments, likewise.
+        outputs: the tensors it returns, flattened.
+    """
+
+    index: int
+    layer: Any
+    name: str
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One primitive operation: a rule applied to tensors, remembering which call owns it."""
+
+    rule: Primitive
+    inputs: tuple[Tensor, ...]
+    output: Tensor
+    call: Call
+
+
+@dataclass(frozen=True)
+class LayerGraph:
+    """A whole model.
+
+    Attributes:
+        inputs: the model's inputs, in its order.
+        outputs: the model's outputs, flattened, in its order; a tensor may stand here twice.
+        input_names, output_names: the names of both in the serving signature.
+        calls: layer calls in order of execution.
+        nodes: primitives in order of execution; each tensor but the inputs is made by exactly one.
+        weights: values of every variable that a primitive reads, as found in the user's model.
+        variables: all Keras variables of the model by the same keys.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    input_names: tuple[str, ...]
+    output_names: tuple[str, ...]
+    calls: tuple[Call, ...]
+    nodes: tuple[Node, ...]
+    weights: Weights
+    variables: Mapping[int, Any]
+
+    @cached_property
+    def producers(self) -> Mapping[str, Node]:
+        """The node that makes each tensor; the model's inputs are absent."""
+        return {node.output.name: node for node in self.nodes}
+
+    @cached_property
+    def consumers(self) -> Mapping[str, Sequence[Node]]:
+        """The nodes that read each tensor."""
+        readers: dict[str, list[Node]] = {tensor.name: [] for tensor in self.tensors}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                readers[tensor.name].append(node)
+        return readers
+
+    @cached_property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return (*self.inputs, *(node.output for node in self.nodes))
+
+    @cached_property
+    def nodes_of_call(self) -> Mapping[int, Sequence[Node]]:
+        """The primitives of each layer call, in order, by the call's index."""
+        found: dict[int, list[Node]] = {call.index: [] for call in self.calls}
+        for node in self.nodes:
+            found[node.call.index].append(node)
+        return found
+
+    @cached_property
+    def fused(self) -> frozenset[str]:
+        """Tensors that the runtime never holds: a convolution's before its BatchNorm, a sum's before its ReLU.
+
+        The converter folds a BatchNorm into the convolution in front of it, and a ReLU or ReLU6 into the
+        operator in front of it, where nothing else reads what lies between.
+        """
+        leaving = {tensor.name for tensor in self.outputs}
+        found: set[str] = set()
+        for node in self.nodes:
+            name, readers = node.output.name, self.consumers[node.output.name]
+            if name in leaving or len(readers) != 1:
+                continue
+            behind = readers[0].rule
+            folded = behind.folds_into_linear and node.rule.is_linear
+            if folded or (behind.fuses_into_producer and node.rule.takes_fused_activation):
+                found.add(name)
+        return frozenset(found)

@@ -1,0 +1,205 @@
+"""The range and moments of the model's inputs: stated by the user, by a layer in front, or told from the weights."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from absl import logging
+
+from spiq_tf.errors import InputRangeError
+from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.base import Array, Channels, Moments, Range, Source
+from spiq_tf.statistics import first_norms
+
+Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
+InputRange: TypeAlias = tuple[Bound, Bound] | Mapping[str, tuple[Bound, Bound]]
+
+# Mean and deviation of natural images' channels in units of [0, 1], red first (ImageNet's, as torchvision and
+# Keras state them), and how alike neighbouring pixels and the three channels are (Hyvarinen, Hurri and Hoyer,
+# Natural Image Statistics, 2009, sections 5.6 and 5.1).
+_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+_PIXEL_CORRELATION, _CHANNEL_CORRELATION = 0.95, 0.9
+_CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # blue first, of keras.applications.imagenet_utils
+
+_PLAUSIBLE = 1.5  # a convention whose misfit is larger explains nothing
+_DECISIVE = 9.0  # by how much the runner-up's deviance, the sum of squared misfits, must be larger
+
+
+@dataclass(frozen=True)
+class _Convention:
+    """One usual way of feeding pixels p in [0, 1]: p * factor + offset, in the model's order of channels."""
+
+    name: str
+    factor: Array
+    offset: Array
+    reverse: bool = False
+
+    def _ordered(self, values: Array) -> Array:
+        return values[::-1] if self.reverse else values
+
+    def range(self) -> Range:
+        return Range(self.offset, self.factor + self.offset, Source.PROPAGATED)
+
+    def moments(self) -> Moments:
+        mean = self.factor * self._ordered(_MEAN) + self.offset
+        return Moments(mean, (self.factor * self._ordered(_DEVIATION)) ** 2)
+
+
+_ONES = np.ones(3)
+_CONVENTIONS = (
+    _Convention("[0, 1]", _ONES, 0 * _ONES),
+    _Convention("[-1, 1]", 2 * _ONES, -_ONES),
+    _Convention("[0, 255]", 255 * _ONES, 0 * _ONES),
+    _Convention("ImageNet mean and deviation", 1 / _DEVIATION, -_MEAN / _DEVIATION),
+    _Convention("Caffe BGR", 255 * _ONES, -_CAFFE_MEAN, reverse=True),
+)
+
+_ADVICE = (
+    "pass input_range=(low, high), the smallest and largest value that the model is fed after preprocessing,"
+    " e.g. (0, 1), (-1, 1) or (0, 255), or a pair of arrays with one number a channel"
+)
+
+
+def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, Channels]:
+    """What is known of each input, by tensor name.
+
+    Args:
+        graph: the model.
+        given: a pair of numbers or of per-channel arrays for all inputs, a mapping from input names to such
+            pairs, or None: then a leading Rescaling or Normalization layer says it, or the running statistics
+            of the first BatchNorm do, if one of the usual conventions explains them.
+
+    Raises:
+        InputRangeError: the range is malformed, or was left out and cannot be told.
+    """
+    if isinstance(given, Mapping):
+        unknown = sorted(set(given) - {t.name for t in graph.inputs})
+        if unknown:
+            names = ", ".join(t.name for t in graph.inputs)
+            raise InputRangeError(f"input_range: the model has no input {unknown[0]!r}; its inputs are {names}")
+    result = {}
+    for tensor in graph.inputs:
+        pair = given.get(tensor.name) if isinstance(given, Mapping) else given
+        result[tensor.name] = _told(graph, tensor) if pair is None else _stated(tensor, pair)
+    return result
+
+
+def _stated(tensor: Tensor, pair: Any) -> Channels:
+    low, high = (_bound(tensor, end, value) for end, value in zip(("low", "high"), _pair(pair), strict=True))
+    if np.any(low >= high):
+        raise InputRangeError(
+            f"input_range of input {tensor.name!r}: expected low < high, found low {low.min():g} and high"
+            f" {high.max():g}" + ("; the two are reversed" if np.all(low > high) else "")
+        )
+    moments = Moments((low + high) / 2, ((high - low) / 4) ** 2)
+    return Channels(moments, Range(low, high, Source.GIVEN))
+
+
+def _pair(pair: Any) -> Sequence[Any]:
+    if isinstance(pair, (str, bytes)) or not hasattr(pair, "__len__") or len(pair) != 2:
+        raise InputRangeError(f"input_range: expected a pair (low, high), found {pair!r}")
+    return pair  # type: ignore[no-any-return]
+
+
+def _bound(tensor: Tensor, end: str, value: Any) -> Array:
+    try:
+        array = np.asarray(value, np.float64).reshape(-1)
+    except (TypeError, ValueError):
+        raise InputRangeError(
+            f"input_range of input {tensor.name!r}: expected numbers for {end}, found {value!r}"
+        ) from None
+    if array.size not in (1, tensor.channels):
+        raise InputRangeError(
+            f"input_range of input {tensor.name!r}: expected 1 or {tensor.channels} numbers (one a channel) for"
+            f" {end}, found {array.size}"
+        )
+    if not np.all(np.isfinite(array)):
+        raise InputRangeError(f"input_range of input {tensor.name!r}: expected finite numbers, found {value!r}")
+    return array * np.ones(tensor.channels)
+
+
+def _told(graph: LayerGraph, tensor: Tensor) -> Channels:
+    readers = graph.consumers[tensor.name]
+    if len(readers) == 1 and isinstance(readers[0].rule, FixedAffine):
+        found = _told_by_layer(readers[0].call.layer, readers[0].rule)
+        if found is not None:
+            _log(tensor, found.range, f"layer {readers[0].call.name!r}")
+            return found
+    return _told_by_norm(graph, tensor)
+
+
+def _told_by_layer(layer: Any, rule: FixedAffine) -> Channels | None:
+    """From a Rescaling that maps the raw pixels to about [0, 1] or [-1, 1], or a Normalization's statistics."""
+    mean, deviation = -rule.offset / rule.factor, 1 / rule.factor
+    ones = np.ones_like(mean)
+    if isinstance(layer, keras.layers.Normalization) and not layer.invert:
+        for top in (255.0, 1.0):
+            if np.all((mean > 0.1 * top) & (mean < 0.9 * top) & (deviation > 0.05 * top) & (deviation < 0.5 * top)):
+                return Channels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.PROPAGATED))
+        spread = Range(mean - 6 * deviation, mean + 6 * deviation, Source.PROPAGATED)
+        return Channels(Moments(mean, deviation**2), spread)
+    for top in (255.0, 1.0):
+        low, high = rule.offset, top * rule.factor + rule.offset
+        if np.all((np.abs(high - 1) < 0.02) & ((np.abs(low) < 0.02) | (np.abs(low + 1) < 0.02))):
+            pixels = Moments(0.45 * top * ones, (0.25 * top) ** 2 * ones)
+            return Channels(pixels, Range(0 * ones, top * ones, Source.PROPAGATED))
+    return None
+
+
+def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> Channels:
+    """From the convention that best explains the running statistics of the first BatchNorm."""
+    norms = first_norms(graph, tensor.name)
+    if tensor.channels != 3 or not norms:
+        raise InputRangeError(
+            f"the range of input {tensor.name!r} (shape {tensor.shape[1:]}) cannot be told from the model: expected"
+            f" a Rescaling or Normalization layer in front, or three channels and a BatchNorm behind the first"
+            f" convolution; {_ADVICE}"
+        )
+    misfits = [max(_misfit(c.moments(), *norm) for norm in norms) for c in _CONVENTIONS]
+    best, second = np.argsort(misfits)[:2]
+    equations = sum(len(bias) for _, bias, _ in norms)
+    deviance = equations * (misfits[second] ** 2 - misfits[best] ** 2)
+    if not (misfits[best] <= _PLAUSIBLE and deviance >= _DECISIVE):
+        table = ", ".join(f"{c.name}: {m:.2f}" for c, m in zip(_CONVENTIONS, misfits, strict=True))
+        raise InputRangeError(
+            f"the range of input {tensor.name!r} cannot be told from the first BatchNorm: no usual convention"
+            f" explains its running statistics well enough and alone (misfits {table}); {_ADVICE}"
+        )
+    chosen = _CONVENTIONS[int(best)]
+    _log(tensor, chosen.range(), f"the first BatchNorm, which fits {chosen.name} images")
+    return Channels(chosen.moments(), chosen.range())
+
+
+def _misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float:
+    """How far the running statistics lie from those that such images would cause.
+
+    The root mean square, over the outputs, of the distance of the means in running deviations, together with
+    the median ratio of the deviations as a logarithm of base 2.
+
+    Args:
+        image: the images' moments.
+        kernel: (height, width, channels, outputs).
+        bias: (outputs,).
+        stated: the BatchNorm's running statistics.
+    """
+    expected = kernel.sum(axis=(0, 1)).T @ image.mean + bias
+    place = np.stack(np.meshgrid(*(np.arange(n) for n in kernel.shape[:2]), indexing="ij"), -1).reshape(-1, 2)
+    distance = np.sqrt(((place[:, None] - place) ** 2).sum(-1))
+    alike = np.where(np.eye(3, dtype=bool), 1.0, _CHANNEL_CORRELATION) * np.outer(image.deviation, image.deviation)
+    covariance = np.kron(_PIXEL_CORRELATION**distance, alike)
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    deviation = np.sqrt(np.einsum("io,ij,jo->o", flat, covariance, flat, optimize=True))
+    alive = (stated.deviation > 1e-6) & (deviation > 1e-9)
+    if not alive.any():
+        return float("inf")
+    off = np.sqrt(np.mean(((expected - stated.mean) / stated.deviation)[alive] ** 2))
+    ratio = np.median(np.log2((deviation / np.maximum(stated.deviation, 1e-30))[alive]))
+    return float(np.hypot(off, ratio))
+
+
+def _log(tensor: Tensor, found: Range, origin: str) -> None:
+    logging.info("input_range of %r: [%g, %g], told by %s", tensor.name, found.low.min(), found.high.max(), origin)

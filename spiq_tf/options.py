@@ -1,0 +1,50 @@
+"""The arguments of `convert`, `quantize` and `rewrite`, checked once and frozen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+
+from spiq_tf.errors import InvalidArgumentError
+
+_TYPES = ("int8", "uint8", "float32")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user chose.
+
+    Attributes:
+        inference_input_type, inference_output_type: "int8", "uint8" or "float32".
+        batch_size: static batch of the file.
+        per_channel_dense: whether Dense weights get a scale for each output.
+    """
+
+    inference_input_type: str
+    inference_output_type: str
+    batch_size: int
+    per_channel_dense: bool
+
+
+def checked_options(
+    inference_input_type: Any, inference_output_type: Any, batch_size: Any, per_channel_dense: Any
+) -> Options:
+    """Raises InvalidArgumentError naming the argument that is wrong."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InvalidArgumentError(f"batch_size: expected a positive whole number, found {batch_size!r}")
+    return Options(
+        _type_name("inference_input_type", inference_input_type),
+        _type_name("inference_output_type", inference_output_type),
+        batch_size,
+        bool(per_channel_dense),
+    )
+
+
+def _type_name(argument: str, value: Any) -> str:
+    try:
+        name = tf.as_dtype(value).name
+    except TypeError:
+        name = None
+    if name not in _TYPES:
+        raise InvalidArgumentError(f"{argument}: expected one of {', '.join(_TYPES)}, found {value!r}")
+    return str(name)

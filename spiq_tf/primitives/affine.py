@@ -1,0 +1,94 @@
+"""Channel-wise multiply and add: BatchNormalization, Rescaling, Normalization."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from spiq_tf.primitives.base import (
+    OUTPUT,
+    Array,
+    Channels,
+    Moments,
+    Primitive,
+    Range,
+    Source,
+    Tie,
+    Weights,
+    gaussian_range,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Primitive):
+    """y = gamma (x - moving_mean) / sqrt(moving_variance + epsilon) + beta, the source of all statistics.
+
+    Attributes:
+        mean, variance: keys of the running statistics.
+        gamma, beta: keys, or None where the layer has none.
+        epsilon: as in the layer.
+    """
+
+    mean: int
+    variance: int
+    gamma: int | None
+    beta: int | None
+    epsilon: float
+
+    folds_into_linear = True
+    takes_fused_activation = True
+
+    def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """About N(beta, gamma^2) (SPIQ, section 3.2): exactly beta and gamma^2 v / (v + epsilon)."""
+        variance = weights[self.variance]
+        gamma = 1.0 if self.gamma is None else weights[self.gamma]
+        beta = np.zeros_like(variance) if self.beta is None else weights[self.beta]
+        return Moments(beta, gamma**2 * variance / (variance + self.epsilon))
+
+    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
+        return gaussian_range(moments, deviations, Source.BATCH_NORM)
+
+    def input_moments(self, weights: Weights) -> Moments:
+        return Moments(weights[self.mean], weights[self.variance])
+
+    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+        """Without gamma nothing in the layer can take a scale: it passes from the input to the output."""
+        if self.gamma is not None:
+            return ()
+        every = np.arange(output_channels)
+        return (Tie(0, every, OUTPUT, every),)
+
+    def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
+        """gamma' = gamma s_in / s_out, beta' = beta / s_out, moving_mean' = moving_mean / s_in."""
+        result = {self.mean: weights[self.mean] / inputs[0]}
+        if self.gamma is not None:
+            result[self.gamma] = weights[self.gamma] * inputs[0] / output
+        if self.beta is not None:
+            result[self.beta] = weights[self.beta] / output
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class FixedAffine(Primitive):
+    """y = factor x + offset with constants of the layer's own, which no scale can be absorbed into.
+
+    Attributes:
+        factor, offset: shape (channels,).
+    """
+
+    factor: Array
+    offset: Array
+
+    takes_fused_activation = True
+
+    def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        (x,) = inputs
+        return Moments(self.factor * x.mean + self.offset, self.factor**2 * x.variance)
+
+    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
+        x = inputs[0].range
+        ends = np.stack([self.factor * x.low, self.factor * x.high]) + self.offset
+        return Range(ends.min(axis=0), ends.max(axis=0), x.source)
+
+    def unscaled(self) -> None:
+        return None

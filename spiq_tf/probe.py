@@ -1,0 +1,68 @@
+"""Runs the finished file on a few made-up inputs, to notice an output that cannot vary."""
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from spiq_tf.errors import DegenerateOutputWarning
+from spiq_tf.primitives.base import Channels
+from spiq_tf.tflite.interpreter import Interpreter
+
+_PROBES = 8
+_CELLS = (1, 2, 4, 8)  # sides of the squares that a probe is made of, from pixel noise to coarse shapes
+_CLASSES = 3  # of the float model, where the file knows one
+
+
+def warn_if_degenerate(
+    content: bytes,
+    float_content: bytes,
+    inputs: Sequence[Channels],
+    shapes: Sequence[tuple[int, ...]],
+    names: Sequence[str],
+) -> None:
+    """Warns of each output that is the same for all probes, or whose largest entry is.
+
+    Args:
+        content: the finished file.
+        float_content: the float file, run only where the other looks degenerate.
+        inputs: what is known of the inputs; probes keep to their ranges.
+        shapes: of the inputs.
+        names: of the outputs.
+    """
+    probes = [[_probe(x, shape, seed) for x, shape in zip(inputs, shapes, strict=True)] for seed in range(_PROBES)]
+    found = _outputs(content, probes)
+    constant = [bool(np.all(y == y[0])) for y in found]
+    single = [len(_winners(y)) == 1 for y in found]
+    if not any(constant) and not any(single):
+        return
+    expected = _outputs(float_content, probes)
+    for name, y, same, one in zip(names, expected, constant, single, strict=True):
+        if same:
+            cause = "so is the float model's" if np.all(y == y[0]) else "the float model's is not"
+            text = f"output {name!r} of the converted file is the same for every input tried; {cause}"
+            warnings.warn(text, DegenerateOutputWarning, stacklevel=4)
+        elif one and len(_winners(y)) >= _CLASSES:
+            text = f"output {name!r} of the converted file always names one class; the float model names several"
+            warnings.warn(text, DegenerateOutputWarning, stacklevel=4)
+
+
+def _outputs(content: bytes, probes: Sequence[Sequence[npt.NDArray[np.float64]]]) -> list[npt.NDArray[np.float32]]:
+    """Outputs for all probes, each of shape (probes, ...)."""
+    interpreter = Interpreter(content)
+    return [np.stack(values) for values in zip(*(interpreter.run(probe) for probe in probes), strict=True)]
+
+
+def _winners(y: npt.NDArray[np.float32]) -> set[int]:
+    return set(y.reshape(len(y), -1).argmax(axis=1).tolist())
+
+
+def _probe(x: Channels, shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float64]:
+    """Squares of random values in the input's range; fixed by the seed."""
+    cell = _CELLS[seed % len(_CELLS)]
+    coarse = tuple(-(-n // cell) for n in shape[1:-1])
+    value = np.random.default_rng(seed).uniform(size=(shape[0], *coarse, *shape[-1:]))
+    for axis in range(1, len(shape) - 1):
+        value = np.repeat(value, cell, axis=axis).take(np.arange(shape[axis]), axis=axis)
+    return x.range.low + (x.range.high - x.range.low) * value.reshape(shape)

@@ -1,0 +1,71 @@
+"""What `spiq_tf.quantize` returns."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+
+import keras
+
+from spiq_tf.files import write_atomically
+from spiq_tf.rewriting import Rewritten, clone_with
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One activation tensor of the file.
+
+    Attributes:
+        name: of the tensor in the file.
+        layer: the layer call whose output it is ("encoder/conv1"), or None for a tensor inside a layer.
+        low, high: its range, which holds 0.
+        scale, zero_point: real = scale * (integer - zero_point); None where the tensor stays float.
+        source: where the range comes from: batch_norm, propagated, fixed, given or fallback.
+        channel_scales: for each channel the scale that was absorbed into the weights around it, or None.
+    """
+
+    name: str
+    layer: str | None
+    low: float
+    high: float
+    scale: float | None
+    zero_point: int | None
+    source: str
+    channel_scales: tuple[float, ...] | None
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A converted model.
+
+    Attributes:
+        content: the TFLite file.
+        tensors: its activations, in the order in which they are computed.
+        float_operators: operators that stay float, each with the layer that it belongs to.
+        fallback_layers: layers that no rule describes: unscaled, their range sampled.
+        uncorrected: operators whose bias is not corrected, since nothing is known of their input's mean.
+    """
+
+    content: bytes
+    tensors: tuple[TensorInfo, ...]
+    float_operators: tuple[str, ...]
+    fallback_layers: tuple[str, ...]
+    uncorrected: tuple[str, ...]
+    _model: keras.Model
+    _rewritten: Rewritten
+
+    @cached_property
+    def rewritten_model(self) -> keras.Model:
+        """The float Keras model of the same architecture whose weights hold the scales.
+
+        Raises:
+            NotCloneableError: a layer of the model cannot be made again from its configuration.
+        """
+        return clone_with(self._model, self._rewritten)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the file in one step, never a part of it.
+
+        Raises:
+            InvalidArgumentError: the folder does not exist or cannot be written.
+        """
+        write_atomically(path, self.content)

@@ -1,0 +1,79 @@
+"""Absorbs the scales into the weights: the same function in units of one scale a channel."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from spiq_tf.errors import NotCloneableError
+from spiq_tf.graph import LayerGraph
+from spiq_tf.primitives.base import Array, Moments, Range
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A model in new units; nothing behind this stage knows that scales existed.
+
+    Attributes:
+        graph: the original structure.
+        weights: values of all its variables, by key, in the variables' own data types.
+        moments: of every tensor, in the new units.
+        ranges: of every tensor, in the new units.
+    """
+
+    graph: LayerGraph
+    weights: Mapping[int, Any]
+    moments: Mapping[str, Moments]
+    ranges: Mapping[str, Range]
+
+
+def absorb_scales(
+    graph: LayerGraph, scales: Mapping[str, Array], moments: Mapping[str, Moments], ranges: Mapping[str, Range]
+) -> Rewritten:
+    """New weights for which every tensor x becomes x / scale, and its statistics with it.
+
+    A channel that ReLU(max) cut at max is now cut at scale * max in the original's units, scale <= 1.
+    """
+    changed: dict[int, Array] = {}
+    for node in graph.nodes:
+        inputs = [scales[t.name] for t in node.inputs]
+        if all(np.all(s == 1.0) for s in [*inputs, scales[node.output.name]]):
+            continue
+        changed.update(node.rule.absorb(graph.weights, inputs, scales[node.output.name]))
+    weights = {key: changed[key].astype(v.dtype) if key in changed else v.numpy() for key, v in graph.variables.items()}
+    return Rewritten(
+        graph,
+        weights,
+        {name: Moments(m.mean / scales[name], m.variance / scales[name] ** 2) for name, m in moments.items()},
+        _rescaled_ranges(graph, ranges, scales),
+    )
+
+
+def _rescaled_ranges(graph: LayerGraph, ranges: Mapping[str, Range], scales: Mapping[str, Array]) -> dict[str, Range]:
+    """Ranges over scales, cut where an activation cuts in the new units too."""
+    result = {}
+    for name, own in ranges.items():
+        low, high = own.low / scales[name], own.high / scales[name]
+        node = graph.producers.get(name)
+        limit = None if node is None else node.rule.saturation
+        result[name] = Range(low, high if limit is None else np.minimum(high, limit), own.source)
+    return result
+
+
+def clone_with(model: keras.Model, rewritten: Rewritten) -> keras.Model:
+    """A new Keras model of the same architecture that holds the rewritten weights.
+
+    Raises:
+        NotCloneableError: a layer of the model cannot be made again from its configuration.
+    """
+    try:
+        clone = keras.models.clone_model(model)
+    except Exception as error:  # whatever a custom layer's own code raises
+        raise NotCloneableError(
+            f"model {model.name!r} cannot be cloned, so there is no rewritten Keras model (spiq_tf.convert works"
+            f" all the same); give its custom layers a get_config: {error}"
+        ) from error
+    clone.set_weights([rewritten.weights[id(v)] for v in model.weights])
+    return clone

@@ -1,0 +1,102 @@
+"""Moments and ranges of every tensor, one pass through the graph each."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from spiq_tf.graph import LayerGraph
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.base import Array, Channels, Moments, Range
+from spiq_tf.primitives.linear import Linear
+from spiq_tf.primitives.shape import ZeroPad
+
+_TRUST = 0.1
+_TINY = 1e-12
+
+
+def all_moments(graph: LayerGraph, inputs: Mapping[str, Channels]) -> dict[str, Moments]:
+    """Mean and variance of every tensor's channels, without data (SPIQ, section 3.2).
+
+    What a BatchNorm's running statistics say of the tensor it reads counts more than what was propagated.
+
+    Args:
+        graph: the model.
+        inputs: what is assumed of the model's inputs, by tensor name.
+    """
+    known = {name: _seen_by_first_norm(graph, name, x.moments) for name, x in inputs.items()}
+    for node in graph.nodes:
+        own = stated_moments(graph, node.output.name) or node.rule.moments(
+            [known[t.name] for t in node.inputs], graph.weights
+        )
+        if isinstance(node.rule, FixedAffine):
+            own = _seen_by_first_norm(graph, node.output.name, own)
+        known[node.output.name] = own
+    return known
+
+
+def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Moments:
+    """The moments of an input, its mean sharpened by the BatchNorm behind the first convolution.
+
+    The running mean of output o is sum over c of A_oc E[x_c] + b_o, A the kernel summed over its taps: a few
+    unknowns and many equations. Solved by least squares, each equation trusted to 0.1 of the output's
+    deviation, and what was assumed to its own deviation.
+    """
+    rows, values = [np.diag(1 / assumed.deviation)], [assumed.mean / assumed.deviation]
+    for linear, stated in _normed_readers(graph, name):
+        response, offset = linear.mean_map(graph.weights)
+        trust = 1 / (_TRUST * np.maximum(stated.deviation, _TINY))
+        rows.append(response * trust[:, None])
+        values.append((stated.mean - offset) * trust)
+    mean = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=None)[0]
+    return Moments(mean, assumed.variance)
+
+
+def _normed_readers(graph: LayerGraph, name: str) -> list[tuple[Linear, Moments]]:
+    """The convolutions that read a tensor, directly or padded, with what a BatchNorm says of their outputs."""
+    readers = graph.consumers[name]
+    while len(readers) == 1 and isinstance(readers[0].rule, ZeroPad):
+        readers = graph.consumers[readers[0].output.name]
+    found = []
+    for node in readers:
+        stated = stated_moments(graph, node.output.name)
+        if stated is not None and isinstance(node.rule, Linear):
+            found.append((node.rule, stated))
+    return found
+
+
+def first_norms(graph: LayerGraph, name: str) -> list[tuple[Array, Array, Moments]]:
+    """Kernels (height, width, channels, outputs), biases and running statistics of the convolutions of images
+    that read a tensor."""
+    found = []
+    for linear, stated in _normed_readers(graph, name):
+        kernel = graph.weights[linear.kernel]
+        if kernel.ndim == 4 and linear.groups == 1 and not linear.depthwise:
+            bias = np.zeros(kernel.shape[-1]) if linear.bias is None else graph.weights[linear.bias]
+            found.append((kernel, bias, stated))
+    return found
+
+
+def stated_moments(graph: LayerGraph, name: str) -> Moments | None:
+    """What the running statistics of a BatchNorm that reads the tensor say of it, if one does."""
+    stated = (node.rule.input_moments(graph.weights) for node in graph.consumers[name])
+    return next((m for m in stated if m is not None), None)
+
+
+def all_ranges(
+    graph: LayerGraph, moments: Mapping[str, Moments], inputs: Mapping[str, Channels], deviations: float
+) -> dict[str, Range]:
+    """The range of every tensor's channels, each Gaussian reaching so many standard deviations."""
+    known = {name: x.range for name, x in inputs.items()}
+    for node in graph.nodes:
+        given = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
+        known[node.output.name] = node.rule.range(given, moments[node.output.name], graph.weights, deviations)
+    return known
+
+
+def by_sign(narrow: Mapping[str, Range], wide: Mapping[str, Range]) -> dict[str, Range]:
+    """The wide range for tensors that are nowhere negative, the narrow one for the others.
+
+    A rectified tensor's rare channels lie far below zero on the average and have the heaviest tails, and its
+    one-sided range has the room.
+    """
+    return {name: wide[name] if np.all(wide[name].low >= 0) else narrow[name] for name in narrow}

@@ -1,0 +1,108 @@
+"""Reading, changing and writing a TFLite flatbuffer of one subgraph."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.tools import flatbuffer_utils
+
+_OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+_TYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT16: np.int16,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
+    schema.TensorType.BOOL: np.bool_,
+}
+
+
+class FlatModel:
+    """A flatbuffer as objects that can be changed; `content` packs it again."""
+
+    def __init__(self, content: bytes) -> None:
+        self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        for buffer in self.model.buffers:
+            if buffer.data is not None:  # as an array: packing any other sequence takes a call a byte
+                buffer.data = np.frombuffer(memoryview(buffer.data), np.uint8)
+        (self.subgraph,) = self.model.subgraphs
+
+    def content(self) -> bytes:
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+
+    @property
+    def operators(self) -> list[Any]:
+        return list(self.subgraph.operators)
+
+    def kind(self, operator: Any) -> str:
+        """The operator's name in the schema, "CONV_2D"."""
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+    def tensor(self, index: int) -> Any:
+        return self.subgraph.tensors[index]
+
+    def name(self, index: int) -> str:
+        return str(self.tensor(index).name.decode())
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        shape = self.tensor(index).shape
+        return () if shape is None else tuple(int(n) for n in shape)
+
+    def dtype(self, index: int) -> npt.DTypeLike:
+        return _TYPES[self.tensor(index).type]
+
+    def quantization(self, index: int) -> tuple[float, int] | None:
+        """Scale and zero point of a tensor that has one of each, or None for a float one."""
+        found = self.tensor(index).quantization
+        if found is None or found.scale is None or len(found.scale) == 0:
+            return None
+        return float(found.scale[0]), int(found.zeroPoint[0])
+
+    def is_constant(self, index: int) -> bool:
+        data = self.model.buffers[self.tensor(index).buffer].data
+        return data is not None and len(data) > 0
+
+    def value(self, index: int) -> npt.NDArray[Any]:
+        """A constant's value."""
+        raw = self.model.buffers[self.tensor(index).buffer].data
+        return raw.view(self.dtype(index)).reshape(self.shape(index))
+
+    def set_value(self, index: int, value: npt.NDArray[Any]) -> None:
+        raw = np.ascontiguousarray(value, self.dtype(index)).reshape(-1).view(np.uint8)
+        self.model.buffers[self.tensor(index).buffer].data = raw
+
+    def add_constant(self, name: str, value: npt.NDArray[Any]) -> int:
+        """A new constant tensor with a buffer of its own; returns its index."""
+        buffer = schema.BufferT()
+        self.model.buffers.append(buffer)
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = name.encode(), list(value.shape), len(self.model.buffers) - 1
+        tensor.type = next(k for k, v in _TYPES.items() if v == value.dtype.type)
+        return self.add_tensor(tensor, value)
+
+    def add_tensor(self, tensor: Any, value: npt.NDArray[Any] | None = None) -> int:
+        self.subgraph.tensors.append(tensor)
+        index = len(self.subgraph.tensors) - 1
+        if value is not None:
+            self.set_value(index, value)
+        return index
+
+    def operator_code(self, kind: int, version: int) -> int:
+        """Index of the operator code, added if it is not there."""
+        for index, code in enumerate(self.model.operatorCodes):
+            if code.builtinCode == kind and code.version == version:
+                return index
+        code = schema.OperatorCodeT()
+        code.builtinCode, code.deprecatedBuiltinCode, code.version = kind, min(kind, 127), version
+        self.model.operatorCodes.append(code)
+        return len(self.model.operatorCodes) - 1
+
+    def activations(self) -> list[int]:
+        """Indices of the tensors that are computed or fed, in order of first appearance."""
+        seen = dict.fromkeys(int(i) for i in self.subgraph.inputs)
+        for operator in self.operators:
+            seen.update(dict.fromkeys(int(i) for i in operator.outputs))
+        return list(seen)

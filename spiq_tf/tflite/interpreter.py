@@ -1,0 +1,62 @@
+"""LiteRT's interpreter with as little ceremony as possible."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import interpreter as litert
+
+from spiq_tf.tflite.silence import silence
+
+
+class Interpreter:
+    """A file as a function of arrays in the order of its inputs; integers are quantized and dequantized."""
+
+    def __init__(self, content: bytes, keep_all: bool = False, delegate: bool = True) -> None:
+        """Loads the file.
+
+        Args:
+            content: of the file.
+            keep_all: keeps the intermediate tensors readable; slower.
+            delegate: whether XNNPACK may take operators.
+        """
+        resolver = litert.OpResolverType.AUTO
+        if keep_all or not delegate:
+            resolver = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        with silence():
+            self._interpreter = litert.Interpreter(
+                model_content=content,
+                num_threads=1,
+                experimental_op_resolver_type=resolver,
+                experimental_preserve_all_tensors=keep_all,
+            )
+        self._interpreter.allocate_tensors()
+        self._inputs = self._interpreter.get_input_details()
+        self._outputs = self._interpreter.get_output_details()
+
+    def run(self, inputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
+        """Outputs as floats."""
+        for detail, value in zip(self._inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], _quantized(value, detail))
+        self._interpreter.invoke()
+        return [_dequantized(self._interpreter.get_tensor(d["index"]), d) for d in self._outputs]
+
+    def value(self, index: int) -> npt.NDArray[Any]:
+        """Any tensor as it stands after `run`; needs keep_all."""
+        return np.asarray(self._interpreter.get_tensor(index))
+
+
+def _quantized(value: npt.NDArray[Any], detail: dict[str, Any]) -> npt.NDArray[Any]:
+    if detail["dtype"] == np.float32:
+        return value.astype(np.float32)
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(detail["dtype"])
+    return np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(detail["dtype"])
+
+
+def _dequantized(value: npt.NDArray[Any], detail: dict[str, Any]) -> npt.NDArray[np.float32]:
+    if detail["dtype"] == np.float32:
+        return value
+    scale, zero_point = detail["quantization"]
+    return ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)

@@ -1,0 +1,158 @@
+"""Ranges for every tensor of the file, those born in lowering included.
+
+A layer's output has the range that the graph gave it. What lies inside a layer follows by interval
+arithmetic, a channel at a time; where the table has no operator, the float file is run on noise.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from spiq_tf.primitives.base import Array, Range, Source
+from spiq_tf.tflite.flatbuffer import FlatModel, schema
+from spiq_tf.tflite.interpreter import Interpreter
+
+_Rule = Callable[[Sequence[Range]], tuple[Array, Array]]
+
+_SAMPLES = 4
+_MARGIN = 1.25  # of a sampled range: a few samples do not show its ends
+
+
+@dataclass(frozen=True)
+class FileRanges:
+    """What is known of the file's activation tensors, by tensor index.
+
+    Attributes:
+        ranges: of every activation.
+        sampled: those found by running the float file, for which no rule is known.
+    """
+
+    ranges: Mapping[int, Range]
+    sampled: frozenset[int]
+
+
+def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> FileRanges:
+    """The range of every activation tensor of the file.
+
+    Args:
+        flat: the float file.
+        known: ranges of the tensors that are a layer's, by index.
+    """
+    found: dict[int, Range] = {i: r for i, r in known.items() if not flat.is_constant(i)}
+    sampled: dict[int, Range] | None = None
+    missing: set[int] = set()
+    for operator in flat.operators:
+        for output in map(int, operator.outputs):
+            if output in found:
+                continue
+            derived = _derived(flat, operator, found)
+            if derived is None:
+                sampled = _sample(flat, found) if sampled is None else sampled
+                derived = sampled[output]
+                missing.add(output)
+            found[output] = derived
+    return FileRanges(found, frozenset(missing))
+
+
+def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> Range | None:
+    rule = _RULES.get(flat.kind(operator))
+    if rule is None:
+        return None
+    indices = [int(i) for i in operator.inputs if i >= 0]  # type: ignore[attr-defined]
+    inputs = [_constant(flat.value(i)) if flat.is_constant(i) else found[i] for i in indices]
+    low, high = rule(inputs)
+    low, high = _activated(low, high, getattr(getattr(operator, "builtinOptions", None), "fusedActivationFunction", 0))
+    sources = [found[i].source for i in indices if i in found]
+    return Range(low, high, max([Source.PROPAGATED, *(s for s in sources if s == Source.FALLBACK)]))
+
+
+def _constant(value: npt.NDArray[np.float32]) -> Range:
+    flat = np.atleast_1d(value.astype(np.float64))
+    flat = flat.reshape(-1, flat.shape[-1])
+    return Range(flat.min(axis=0), flat.max(axis=0), Source.FIXED)
+
+
+def _activated(low: Array, high: Array, activation: int) -> tuple[Array, Array]:
+    limits = {
+        schema.ActivationFunctionType.RELU: (0.0, np.inf),
+        schema.ActivationFunctionType.RELU6: (0.0, 6.0),
+        schema.ActivationFunctionType.RELU_N1_TO_1: (-1.0, 1.0),
+    }
+    floor, ceiling = limits.get(activation, (-np.inf, np.inf))
+    return np.clip(low, floor, ceiling), np.clip(high, floor, ceiling)
+
+
+def _add(x: Sequence[Range]) -> tuple[Array, Array]:
+    return x[0].low + x[1].low, x[0].high + x[1].high
+
+
+def _sub(x: Sequence[Range]) -> tuple[Array, Array]:
+    return x[0].low - x[1].high, x[0].high - x[1].low
+
+
+def _mul(x: Sequence[Range]) -> tuple[Array, Array]:
+    ends = np.stack(np.broadcast_arrays(*(a * b for a in (x[0].low, x[0].high) for b in (x[1].low, x[1].high))))
+    return ends.min(axis=0), ends.max(axis=0)
+
+
+def _same(x: Sequence[Range]) -> tuple[Array, Array]:
+    return x[0].low, x[0].high
+
+
+def _whole(x: Sequence[Range]) -> tuple[Array, Array]:
+    return np.atleast_1d(x[0].low.min()), np.atleast_1d(x[0].high.max())
+
+
+def _between(low: float, high: float) -> _Rule:
+    return lambda x: (np.array([low]), np.array([high]))
+
+
+def _monotonic(function: Callable[[Array], Array]) -> _Rule:
+    return lambda x: (function(x[0].low), function(x[0].high))
+
+
+_RULES: Mapping[str, _Rule] = {
+    "ADD": _add,
+    "SUB": _sub,
+    "MUL": _mul,
+    "MEAN": _whole,
+    "AVERAGE_POOL_2D": _same,
+    "MAX_POOL_2D": _same,
+    "RESIZE_BILINEAR": _same,
+    "RESIZE_NEAREST_NEIGHBOR": _same,
+    "RESHAPE": _whole,
+    "TRANSPOSE": _whole,
+    "STRIDED_SLICE": _whole,
+    "SLICE": _whole,
+    "SPACE_TO_BATCH_ND": lambda x: (np.minimum(x[0].low, 0.0), np.maximum(x[0].high, 0.0)),
+    "BATCH_TO_SPACE_ND": _same,
+    "PAD": lambda x: (np.minimum(x[0].low, 0.0), np.maximum(x[0].high, 0.0)),
+    "LOGISTIC": _between(0.0, 1.0),
+    "SOFTMAX": _between(0.0, 1.0),
+    "TANH": _between(-1.0, 1.0),
+    "RELU": _monotonic(lambda v: np.maximum(v, 0.0)),
+    "RELU6": _monotonic(lambda v: np.clip(v, 0.0, 6.0)),
+    "NEG": lambda x: (-x[0].high, -x[0].low),
+}
+
+
+def _sample(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]:
+    """Smallest and largest value of every tensor of the float file over a few noise inputs (fixed seed)."""
+    interpreter = Interpreter(flat.content(), keep_all=True)
+    random = np.random.default_rng(0)
+    seen: dict[int, tuple[float, float]] = {}
+    for _ in range(_SAMPLES):
+        noise = [
+            random.uniform(known[int(i)].low, known[int(i)].high, flat.shape(int(i))) for i in flat.subgraph.inputs
+        ]
+        interpreter.run(noise)
+        for index in flat.activations():
+            value = interpreter.value(index)
+            low, high = seen.get(index, (np.inf, -np.inf))
+            seen[index] = min(low, float(value.min())), max(high, float(value.max()))
+    return {
+        index: Range(np.array([low * _MARGIN]), np.array([high * _MARGIN]), Source.FALLBACK)
+        for index, (low, high) in seen.items()
+    }

@@ -1,0 +1,84 @@
+"""Float flatbuffer and ranges -> int8 flatbuffer, by litert-quantizer."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from litert_quantizer import qtyping, quantizer, recipe
+from scipy.cluster.hierarchy import DisjointSet
+
+from spiq_tf.primitives.base import Range
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.silence import silence
+
+_SHARED_SCALE = (
+    "AVERAGE_POOL_2D",
+    "CONCATENATION",
+    "GATHER",
+    "MAXIMUM",
+    "MAX_POOL_2D",
+    "MINIMUM",
+    "PAD",
+    "RESHAPE",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "SLICE",
+    "SPACE_TO_DEPTH",
+    "SQUEEZE",
+    "STRIDED_SLICE",
+    "TRANSPOSE",
+)
+"""Operators whose input and output have one scale and zero point (LiteRT 8-bit quantization specification)."""
+
+_SMALLEST_WIDTH = 1e-6
+
+
+@dataclass(frozen=True)
+class Interval:
+    """The range of a whole tensor, which has one scale; holds 0."""
+
+    low: float
+    high: float
+
+    @property
+    def scale(self) -> float:
+        return (self.high - self.low) / 255
+
+
+def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
+    """One interval a tensor; tensors that must share a scale get the one that covers them all."""
+    groups = DisjointSet(ranges)
+    for operator in flat.operators:
+        if flat.kind(operator) in _SHARED_SCALE:
+            first, *rest = [int(i) for i in (*operator.outputs, *operator.inputs) if int(i) in ranges]
+            for other in rest:
+                groups.merge(first, other)
+    result = {}
+    for group in groups.subsets():
+        low = min(0.0, *(float(ranges[i].low.min()) for i in group))
+        high = max(0.0, *(float(ranges[i].high.max()) for i in group))
+        high = max(high, low + _SMALLEST_WIDTH)
+        result |= dict.fromkeys(group, Interval(low, high))
+    return result
+
+
+def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_dense: bool) -> FlatModel:
+    """The int8 file: weights as they stand on their grids, activations with the scales of their intervals.
+
+    Args:
+        flat: the float file with corrected weights.
+        intervals: of every activation, by tensor index.
+        per_channel_dense: whether a fully connected operator's weights have a scale for each output.
+    """
+    rules = recipe.static_wi8_ai8()
+    writer = quantizer.Quantizer(bytearray(flat.content()), rules)
+    if not per_channel_dense:
+        dense = qtyping.TFLOperationName.FULLY_CONNECTED
+        writer.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
+    statistics = {
+        flat.name(index): {"min": np.array([[i.low]], np.float32), "max": np.array([[i.high]], np.float32)}
+        for index, i in intervals.items()
+    }
+    with silence():
+        result = writer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
+    return FlatModel(bytes(result.quantized_model))

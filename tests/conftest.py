@@ -1,0 +1,31 @@
+"""Runs before any test module: quiet TensorFlow, and the folder of real networks if there is one."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def fixed_seed():
+    keras.utils.set_random_seed(1)
+    keras.backend.clear_session()
+
+
+@pytest.fixture
+def random():
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def real_networks():
+    if not REAL.is_dir():
+        pytest.skip(f"the folder of real networks is not there: {REAL}")
+    return REAL

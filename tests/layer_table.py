@@ -1,0 +1,76 @@
+"""One row for each kind of layer; the tests of moments, of the rewrite and of the int8 file run over it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from keras import layers
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer in use.
+
+    Attributes:
+        name: of the row.
+        apply: from two tensors of shape (8, 8, 6) to the layer's output; most use the first alone.
+        moments: how its inputs are drawn in the Monte Carlo test: "independent" positions, "rows" whose pixels
+            are all alike (what the pools assume), or None where only ranges are known.
+        steps: largest root mean square error of the int8 file, in steps of the output's scale.
+        float_operators: operators that may stay float.
+    """
+
+    name: str
+    apply: Callable[[Any, Any], Any]
+    moments: str | None = "independent"
+    steps: float = 1.5
+    float_operators: tuple[str, ...] = ()
+
+
+TABLE = [
+    Row("conv", lambda x, y: layers.Conv2D(5, 3)(x)),
+    Row("conv_same", lambda x, y: layers.Conv2D(5, 3, padding="same")(x)),
+    Row("conv_stride", lambda x, y: layers.Conv2D(5, 3, strides=2, padding="same")(x)),
+    Row("conv_dilation", lambda x, y: layers.Conv2D(5, 3, dilation_rate=2, padding="same")(x)),
+    Row("conv_groups", lambda x, y: layers.Conv2D(6, 3, groups=3, padding="same")(x)),
+    Row("conv_relu", lambda x, y: layers.Conv2D(5, 3, activation="relu")(x)),
+    Row("conv_tanh", lambda x, y: layers.Conv2D(5, 3, activation="tanh")(x), moments=None),
+    Row("depthwise", lambda x, y: layers.DepthwiseConv2D(3, padding="same")(x)),
+    Row("depthwise_multiplier", lambda x, y: layers.DepthwiseConv2D(3, depth_multiplier=2)(x)),
+    Row("separable", lambda x, y: layers.SeparableConv2D(5, 3, padding="same")(x), moments=None),
+    Row("dense", lambda x, y: layers.Dense(5)(layers.Flatten()(x))),
+    Row("dense_on_map", lambda x, y: layers.Dense(5)(x)),
+    Row("batch_norm_alone", lambda x, y: layers.BatchNormalization()(layers.Add()([x, y])), moments=None),
+    Row("batch_norm_no_gamma", lambda x, y: layers.BatchNormalization(scale=False)(x), moments=None),
+    Row("batch_norm_no_beta", lambda x, y: layers.BatchNormalization(center=False)(x), moments=None),
+    Row("relu", lambda x, y: layers.ReLU()(x)),
+    Row("relu6", lambda x, y: layers.ReLU(6.0)(x)),
+    Row("relu_maximum", lambda x, y: layers.ReLU(1.0)(x), float_operators=("MINIMUM", "RELU", "RELU_0_TO_1")),
+    Row("relu_slope", lambda x, y: layers.ReLU(negative_slope=0.3)(x), float_operators=("LEAKY_RELU",)),
+    Row("leaky_relu", lambda x, y: layers.LeakyReLU(0.2)(x), float_operators=("LEAKY_RELU",)),
+    Row("prelu", lambda x, y: layers.PReLU("random_normal", shared_axes=[1, 2])(x), float_operators=("PRELU",)),
+    Row("prelu_positions", lambda x, y: layers.PReLU("random_normal")(x), float_operators=("PRELU",)),
+    Row("activation_relu", lambda x, y: layers.Activation("relu")(x)),
+    Row("sigmoid", lambda x, y: layers.Activation("sigmoid")(x)),
+    Row("tanh", lambda x, y: layers.Activation("tanh")(x)),
+    Row("silu", lambda x, y: layers.Activation("silu")(x), steps=2.0),
+    Row("softmax", lambda x, y: layers.Softmax()(x), moments=None),
+    Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
+    Row("add", lambda x, y: layers.Add()([x, y])),
+    Row("subtract", lambda x, y: layers.Subtract()([x, y])),
+    Row("concatenate", lambda x, y: layers.Concatenate()([x, y])),
+    Row("concatenate_positions", lambda x, y: layers.Concatenate(axis=1)([x, y])),
+    Row("average_pool", lambda x, y: layers.AveragePooling2D(4)(x), moments="rows"),
+    Row("max_pool", lambda x, y: layers.MaxPooling2D(4)(x), moments="rows"),
+    Row("global_average", lambda x, y: layers.GlobalAveragePooling2D()(x), moments="rows", steps=2.5),
+    Row("global_max", lambda x, y: layers.GlobalMaxPooling2D()(x), "rows", float_operators=("REDUCE_MAX",)),
+    Row("flatten", lambda x, y: layers.Flatten()(x)),
+    Row("reshape", lambda x, y: layers.Reshape((4, 16, 6))(x)),
+    Row("reshape_mixing", lambda x, y: layers.Reshape((8, 16, 3))(x)),
+    Row("dropout", lambda x, y: layers.Dropout(0.4)(layers.ReLU()(x))),
+    Row("noise", lambda x, y: layers.GaussianNoise(0.4)(layers.ReLU()(x))),
+    Row("flip", lambda x, y: layers.RandomFlip()(layers.ReLU()(x))),
+    Row("rescaling", lambda x, y: layers.Rescaling(0.5, offset=-0.2)(x)),
+    Row("normalization", lambda x, y: layers.Normalization(mean=[0.1] * 6, variance=[2.0] * 6)(x)),
+    Row("unknown", lambda x, y: layers.UpSampling2D(2)(x), moments=None),
+]

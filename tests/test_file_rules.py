@@ -1,0 +1,81 @@
+"""What FACTS of the runtimes demand of an int8 file, on the small networks."""
+
+import numpy as np
+import pytest
+
+import spiq_tf
+from spiq_tf.tflite.flatbuffer import FlatModel
+from tests.networks import NETWORKS, RANGE
+
+SAME_SCALE = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "RESHAPE", "PAD")
+FIXED = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0)}
+KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
+
+
+@pytest.fixture(params=NETWORKS)
+def flat(request):
+    return FlatModel(spiq_tf.convert(NETWORKS[request.param](), input_range=RANGE))
+
+
+def quantization(flat, index):
+    found = flat.tensor(index).quantization
+    return np.asarray(found.scale, np.float64), np.asarray(found.zeroPoint)
+
+
+def test_every_tensor_is_an_integer(flat):
+    for operator in flat.operators:
+        if flat.kind(operator) == "REDUCE_MAX" or any(flat.dtype(int(i)) == np.float32 for i in operator.inputs):
+            continue  # a global maximum may stay a float island until the coverage of layers is complete
+        if flat.kind(operator) in ("DEQUANTIZE", "QUANTIZE"):
+            continue
+        for index in (*operator.inputs, *operator.outputs):
+            assert flat.dtype(int(index)) in (np.int8, np.int32)
+
+
+def test_weights_and_biases(flat):
+    for operator in flat.operators:
+        if flat.kind(operator) not in KERNELS:
+            continue
+        x, w, b = (int(i) for i in operator.inputs)
+        axis = KERNELS[flat.kind(operator)]
+        scales, zeros = quantization(flat, w)
+        assert np.all(zeros == 0)
+        assert len(scales) == (1 if axis is None else flat.shape(w)[axis])
+        if axis is not None:
+            assert flat.tensor(w).quantization.quantizedDimension == axis
+        assert flat.value(w).min() >= -127
+        bias_scales, bias_zeros = quantization(flat, b)
+        assert flat.dtype(b) == np.int32
+        assert np.all(bias_zeros == 0)
+        np.testing.assert_allclose(bias_scales, quantization(flat, x)[0] * scales, rtol=1e-6)
+        multiplier = bias_scales / quantization(flat, int(operator.outputs[0]))[0]
+        assert np.all(multiplier < 256)
+
+
+def test_operators_whose_ends_share_a_scale(flat):
+    for operator in flat.operators:
+        if flat.kind(operator) not in SAME_SCALE:
+            continue
+        ends = [int(i) for i in (*operator.inputs, *operator.outputs) if flat.dtype(int(i)) == np.int8]
+        for index in ends[1:]:
+            np.testing.assert_equal(quantization(flat, index), quantization(flat, ends[0]))
+
+
+def test_operators_with_a_fixed_output(flat):
+    for operator in flat.operators:
+        if flat.kind(operator) in FIXED:
+            scale, zero_point = quantization(flat, int(operator.outputs[0]))
+            assert (scale[0], zero_point[0]) == FIXED[flat.kind(operator)]
+
+
+def test_activations_have_one_scale_and_a_zero_point_in_int8(flat):
+    for index in flat.activations():
+        if flat.dtype(index) == np.int8:
+            scale, zero_point = quantization(flat, index)
+            assert scale.shape == zero_point.shape == (1,)
+            assert -128 <= zero_point[0] <= 127
+
+
+def test_shapes_are_static(flat):
+    kinds = {flat.kind(operator) for operator in flat.operators}
+    assert not kinds & {"SHAPE", "STRIDED_SLICE", "PACK"}

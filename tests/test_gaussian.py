@@ -1,0 +1,67 @@
+"""Closed forms against numerical integration by scipy."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import integrate, stats
+
+from spiq_tf import gaussian
+
+
+def integrated(function, mean, deviation):
+    """Mean and variance of function(X) by adaptive quadrature between the function's bends."""
+
+    def expectation(g):
+        edges = np.unique(np.concatenate([np.linspace(-9, 9, 37), (np.array([0.0, 6.0]) - mean) / deviation]))
+        edges = edges[np.abs(edges) <= 9]
+        parts = [
+            integrate.quad(lambda z: g(mean + deviation * z) * stats.norm.pdf(z), a, b)[0]
+            for a, b in zip(edges[:-1], edges[1:], strict=True)
+        ]
+        return sum(parts)
+
+    first = expectation(function)
+    return first, expectation(lambda x: (function(x) - first) ** 2)
+
+
+@given(st.floats(-8, 8), st.floats(0.05, 4))
+def test_relu6_of_a_gaussian(mean, deviation):
+    found = gaussian.piecewise_linear(
+        np.array([mean]), np.array([deviation]), [0.0, 6.0], [0.0, 1.0, 0.0], [0.0, 0.0, 6.0]
+    )
+    expected = integrated(lambda x: min(max(x, 0.0), 6.0), mean, deviation)
+    assert found[0][0] == pytest.approx(expected[0], abs=1e-8)
+    assert found[1][0] == pytest.approx(expected[1], abs=1e-8)
+
+
+@given(st.floats(-4, 4), st.floats(0.05, 4), st.floats(-1, 2))
+def test_prelu_of_a_gaussian(mean, deviation, slope):
+    found = gaussian.piecewise_linear(np.array([mean]), np.array([deviation]), [0.0], [slope, 1.0], [0.0, 0.0])
+    expected = integrated(lambda x: x if x > 0 else slope * x, mean, deviation)
+    assert found[0][0] == pytest.approx(expected[0], abs=1e-8)
+    assert found[1][0] == pytest.approx(expected[1], abs=1e-8)
+
+
+def test_a_constant_has_no_variance():
+    mean, variance = gaussian.piecewise_linear(np.array([2.0, -1.0]), np.zeros(2), [0.0], [0.0, 1.0], [0.0, 0.0])
+    np.testing.assert_allclose(mean, [2.0, 0.0], atol=1e-9)
+    np.testing.assert_allclose(variance, [0.0, 0.0], atol=1e-9)
+
+
+@given(st.floats(-4, 4), st.floats(0.05, 1.5))
+def test_quadrature_of_a_sigmoid(mean, deviation):
+    def function(x):
+        return 1 / (1 + np.exp(-x))
+
+    found = gaussian.quadrature(np.array([mean]), np.array([deviation]), function)
+    expected = integrated(function, mean, deviation)
+    assert found[0][0] == pytest.approx(expected[0], abs=1e-6)
+    assert found[1][0] == pytest.approx(expected[1], abs=1e-6)
+
+
+def test_largest_of_two_gaussians():
+    """The maximum of two standard normals has mean 1 / sqrt(pi) and variance 1 - 1 / pi."""
+    mean, variance = gaussian.largest_of(2)
+    assert mean == pytest.approx(1 / np.sqrt(np.pi), abs=1e-5)
+    assert variance == pytest.approx(1 - 1 / np.pi, abs=1e-5)

@@ -1,0 +1,167 @@
+"""The int8 file against the float model: each layer kind, and whole networks."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from tests.layer_table import TABLE
+from tests.networks import NETWORKS, RANGE, images, settle
+
+
+def run(content, model, inputs, delegate=True):
+    """Outputs of the file for each input, and those of the float model."""
+    interpreter = Interpreter(content, delegate=delegate)
+    batches = inputs if isinstance(inputs, list) else [inputs]
+    found = [interpreter.run([b[k : k + 1] for b in batches]) for k in range(len(batches[0]))]
+    expected = keras.tree.flatten(model.predict(inputs, verbose=0))
+    return [np.concatenate(values) for values in zip(*found, strict=True)], [np.asarray(y) for y in expected]
+
+
+def sqnr(expected, found):
+    return 10 * np.log10(np.sum(expected**2) / np.sum((expected - found) ** 2))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda r: r.name)
+def test_layer_errs_by_few_steps_of_its_scale(row):
+    image = keras.Input((10, 10, 3), name="image")
+    x, y = (layers.BatchNormalization()(layers.Conv2D(6, 3)(image)) for _ in range(2))
+    model = settle(keras.Model(image, row.apply(x, y)))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    (found,), (expected,) = run(result.content, model, images(model, 32))
+    error = np.sqrt(np.mean((found - expected) ** 2))
+    assert error <= row.steps * result.tensors[-1].scale
+    assert {name.split()[0] for name in result.float_operators} <= set(row.float_operators)
+    assert (row.name == "unknown") == bool(result.fallback_layers)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("delegate", [True, False], ids=["xnnpack", "plain kernels"])
+def test_network_keeps_the_float_models_outputs(name, delegate):
+    model = NETWORKS[name]()
+    content = spiq_tf.convert(model, input_range=RANGE)
+    found, expected = run(content, model, images(model, 32), delegate)
+    for y, reference in zip(found, expected, strict=True):
+        assert y.shape == reference.shape
+        assert sqnr(reference, y) > 25
+
+
+def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
+    """Channels of very different size in a signed tensor: absorbing their scales wins at least 6 dB."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.BatchNormalization(name="spread")(layers.Conv2D(16, 3, use_bias=False)(image))
+    x = layers.BatchNormalization(name="equal")(layers.Conv2D(16, 3, use_bias=False)(x))
+    model = settle(keras.Model(image, x))
+    norm, (kernel,) = model.get_layer("spread"), model.layers[3].get_weights()
+    size = np.geomspace(0.02, 4.0, 16)
+    norm.gamma.assign(size)
+    norm.beta.assign(np.zeros(16))
+    model.layers[3].set_weights([kernel / size[None, None, :, None]])
+    settle_equal = model.get_layer("equal")
+    settle_equal.momentum = 0.0
+    model(images(model, 128), training=True)
+
+    def measured():
+        found, expected = run(spiq_tf.convert(model, input_range=RANGE), model, images(model, 32))
+        return sqnr(expected[0], found[0])
+
+    absorbed = measured()
+    monkeypatch.setattr("spiq_tf.pipeline.SIGNED_EXPONENT", 0.0)
+    assert absorbed > measured() + 6
+
+
+def test_outputs_keep_the_models_order_and_names():
+    model = NETWORKS["two_outputs"]()
+    content = spiq_tf.convert(model, input_range=RANGE)
+    from ai_edge_litert.interpreter import Interpreter as LiteRT
+
+    interpreter = LiteRT(model_content=content)
+    assert interpreter.get_signature_list() == {
+        "serving_default": {"inputs": ["image"], "outputs": sorted(model.output_names)}
+    }
+    runner = interpreter.get_signature_runner()
+    x = images(model, 1)
+    (detail,) = runner.get_input_details().values()
+    scale, zero_point = detail["quantization"]
+    got = runner(image=np.clip(np.round(x / scale) + zero_point, -128, 127).astype(np.int8))
+    expected = dict(zip(model.output_names, model.predict(x, verbose=0), strict=True))
+    for name, y in expected.items():
+        scale, zero_point = runner.get_output_details()[name]["quantization"]
+        assert sqnr(y, (got[name].astype(np.float32) - zero_point) * scale) > 20
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "float32"])
+def test_types_of_inputs_and_outputs(kind):
+    model = NETWORKS["residual"]()
+    content = spiq_tf.convert(model, input_range=RANGE, inference_input_type=kind, inference_output_type=kind)
+    flat = FlatModel(content)
+    for index in (*flat.subgraph.inputs, *flat.subgraph.outputs):
+        assert flat.dtype(int(index)) == np.dtype(kind)
+    (found,), (expected,) = run(content, model, images(model, 32))
+    assert sqnr(expected, found) > 25
+
+
+def test_types_are_accepted_as_tf_dtypes():
+    import tensorflow as tf
+
+    model = NETWORKS["residual"]()
+    options = {"input_range": RANGE, "inference_output_type": "uint8"}
+    as_dtype = spiq_tf.convert(model, input_range=RANGE, inference_output_type=tf.uint8)
+    assert as_dtype == spiq_tf.convert(model, **options)
+
+
+def test_batch_of_the_file():
+    model = NETWORKS["residual"]()
+    flat = FlatModel(spiq_tf.convert(model, input_range=RANGE, batch_size=4))
+    assert [flat.shape(int(i))[0] for i in (*flat.subgraph.inputs, *flat.subgraph.outputs)] == [4, 4]
+
+
+def test_pixels_of_a_model_with_a_rescaling_in_front():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3)(x)))
+    model = keras.Model(image, layers.Dense(4)(layers.Flatten()(x)))
+    result = spiq_tf.quantize(model)
+    assert (result.tensors[0].low, result.tensors[0].high) == (0.0, 255.0)
+    pixels = np.random.default_rng(0).uniform(0, 255, (32, 8, 8, 3)).astype(np.float32)
+    (found,), (expected,) = run(result.content, model, pixels)
+    assert sqnr(expected, found) > 25
+
+
+def test_dead_channels_convert():
+    """Zero gamma, zero variance and all-zero weights with a large bias: none may spoil its neighbours."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(image))
+    x = layers.Conv2D(8, 3, name="second", activation="relu")(layers.ReLU()(x))
+    model = settle(keras.Model(image, layers.Dense(4)(layers.Flatten()(x))))
+    norm, second = model.get_layer("norm"), model.get_layer("second")
+    gamma, variance = np.array(norm.gamma), np.array(norm.moving_variance)
+    gamma[0], variance[1] = 0.0, 0.0
+    norm.gamma.assign(gamma)
+    norm.moving_variance.assign(variance)
+    kernel, bias = (np.array(w) for w in second.get_weights())
+    kernel[..., 2], bias[2] = 0.0, 30.0
+    kernel[..., 3], bias[3] = kernel[..., 3] * 1e-9, -20.0
+    second.set_weights([kernel, bias])
+    (kernel,) = (np.array(w) for w in model.get_layer("conv").get_weights()[:1])
+    kernel[..., 1] = 0.0
+    model.get_layer("conv").set_weights([kernel, model.get_layer("conv").get_weights()[1]])
+    content = spiq_tf.convert(model, input_range=RANGE)
+    (found,), (expected,) = run(content, model, images(model, 32))
+    assert sqnr(expected, found) > 25
+    flat = FlatModel(content)
+    for tensor in range(len(flat.subgraph.tensors)):
+        if flat.dtype(tensor) == np.int32 and flat.is_constant(tensor):
+            assert np.abs(flat.value(tensor).astype(np.int64)).max() <= 2**30
+
+
+def test_output_that_cannot_vary_is_warned_of():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.ReLU()(layers.Conv2D(4, 3, name="conv")(image))
+    model = keras.Model(image, layers.Dense(3, name="scores")(layers.Flatten()(x)))
+    model.get_layer("conv").set_weights([np.zeros((3, 3, 3, 4)), np.full(4, -1.0)])
+    with pytest.warns(spiq_tf.DegenerateOutputWarning, match="scores.*same for every input"):
+        spiq_tf.convert(model, input_range=RANGE)

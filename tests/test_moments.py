@@ -1,0 +1,66 @@
+"""Moments of every layer against Monte Carlo through the layer itself."""
+
+import keras
+import numpy as np
+import pytest
+
+from spiq_tf.capture import capture
+from spiq_tf.primitives.base import Channels, Moments, Range, Source
+from spiq_tf.statistics import all_moments
+from tests.layer_table import TABLE
+from tests.networks import settle
+
+SAMPLES = 1500
+
+
+def drawn(random, moments, kind):
+    """Gaussian inputs of the given moments: (samples, 8, 8, 6)."""
+    shape = (SAMPLES, 8, 8, 6) if kind == "independent" else (SAMPLES, 8, 1, 6)
+    noise = random.standard_normal(shape) * np.ones((1, 8, 8, 6))
+    return (moments.mean + moments.deviation * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize("row", [r for r in TABLE if r.moments], ids=lambda r: r.name)
+def test_moments_equal_monte_carlo(row, random):
+    inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
+    output = row.apply(*inputs)
+    model = settle(keras.Model(inputs, [output, inputs[1]]))
+    given = {name: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for name in ("x", "y")}
+    wide = Range(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
+    graph = capture(model, 1)
+    found = all_moments(graph, {k: Channels(m, wide) for k, m in given.items()})[graph.outputs[0].name]
+
+    values = model.predict([drawn(random, given[k], row.moments) for k in ("x", "y")], verbose=0)[0]
+    flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    # five standard errors of the sample mean; the variance's is larger where tails are heavy
+    tolerance = 5 * flat.std(axis=0) / np.sqrt(SAMPLES) + 1e-5
+    np.testing.assert_array_less(np.abs(found.mean - flat.mean(axis=0)), tolerance)
+    np.testing.assert_allclose(found.variance, flat.var(axis=0), rtol=0.2, atol=1e-8)
+
+
+def test_batch_norm_states_the_moments_of_both_its_sides(random):
+    image = keras.Input((8, 8, 3))
+    norm = keras.layers.BatchNormalization(name="norm")
+    model = settle(keras.Model(image, norm(keras.layers.Conv2D(5, 3, name="conv")(image))))
+    graph = capture(model, 1)
+    given = Channels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
+    found = all_moments(graph, {graph.inputs[0].name: given})
+    gamma, beta, mean, variance = (np.asarray(v) for v in norm.weights)
+    np.testing.assert_allclose(found["conv"].mean, mean, rtol=1e-6)
+    np.testing.assert_allclose(found["conv"].variance, variance, rtol=1e-6)
+    np.testing.assert_allclose(found["norm"].mean, beta, rtol=1e-6)
+    np.testing.assert_allclose(found["norm"].variance, gamma**2 * variance / (variance + 1e-3), rtol=1e-5)
+
+
+def test_mean_of_the_input_is_read_from_the_first_batch_norm(random):
+    """The input's true mean lies far from the middle of its range, and is found again within 0.1 deviation."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = keras.layers.Conv2D(16, 3, padding="same")(keras.layers.ZeroPadding2D(0)(image))
+    norm = keras.layers.BatchNormalization(momentum=0.0)
+    model = keras.Model(image, norm(x))
+    true = np.array([2.0, -1.0, 0.5])
+    model((true + random.standard_normal((64, 16, 16, 3))).astype(np.float32), training=True)
+    graph = capture(model, 1)
+    assumed = Channels(Moments(np.zeros(3), 4 * np.ones(3)), Range(-8 * np.ones(3), 8 * np.ones(3), Source.GIVEN))
+    found = all_moments(graph, {"image": assumed})["image"].mean
+    np.testing.assert_allclose(found, true, atol=0.1)

@@ -1,0 +1,130 @@
+"""The rewrite against the original model, under random scales."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from spiq_tf.capture import capture
+from spiq_tf.rewriting import absorb_scales, clone_with
+from spiq_tf.scales import scale_classes
+from tests.layer_table import TABLE
+from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
+
+
+def random_scales(graph, random):
+    """A scale for each class that may have one, in [1/8, 1]."""
+    classes = scale_classes(graph)
+    scale = np.where(classes.unscaled, 1.0, 2.0 ** random.uniform(-3, 0, classes.count))
+    return {name: scale[label] for name, label in classes.of.items()}
+
+
+def rewritten(model, random):
+    graph = capture(model, 1)
+    scales = random_scales(graph, random)
+    return clone_with(model, absorb_scales(graph, scales, {}, {})), scales
+
+
+def outputs(model, inputs):
+    return [np.asarray(y) for y in keras.tree.flatten(model.predict(inputs, verbose=0))]
+
+
+def between_convolutions(row):
+    """The layer between two convolutions with BatchNorm, so that its scales are free on both sides."""
+    image = keras.Input((10, 10, 3), name="image")
+    x, y = (layers.BatchNormalization()(layers.Conv2D(6, 3)(image)) for _ in range(2))
+    z = row.apply(x, y)
+    tail = layers.Dense(4, name="tail")
+    return settle(keras.Model(image, tail(z) if len(z.shape) == 2 else tail(layers.Flatten()(z))))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda r: r.name)
+def test_layer_computes_the_same_under_random_scales(row, random):
+    model = between_convolutions(row)
+    # what a maximum cuts depends on the scale: keep below it, the test behind this one looks above
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization) and row.name in ("relu6", "relu_maximum"):
+            layer.gamma.assign(np.full(6, 0.01))
+            layer.beta.assign(np.full(6, 0.05))
+    changed, scales = rewritten(model, random)
+    x = images(model, 16)
+    expected, found = outputs(model, x)[0], outputs(changed, x)[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+    assert any(np.any(s != 1) for s in scales.values()), "no scale was absorbed: the test shows nothing"
+
+
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "depthwise"])
+def test_network_computes_the_same_under_random_scales(name, random):
+    model = NETWORKS[name]()
+    changed, _ = rewritten(model, random)
+    for expected, found in zip(outputs(model, images(model)), outputs(changed, images(model)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_a_scaled_relu6_cuts_each_channel_at_scale_times_six(random):
+    """The oracle is the original with its channels cut at s_c 6, computed by hand behind its own first half."""
+    image = keras.Input((8, 8, 3), name="image")
+    middle = conv_bn(image, 6, activation=layers.ReLU(6.0, name="cut"))
+    last = layers.Conv2D(4, 3, name="last")
+    model = settle(keras.Model(image, last(middle)))
+    model.layers[2].beta.assign(np.full(6, 4.0))
+    changed, scales = rewritten(model, random)
+    half = keras.Model(image, middle)
+    x = images(model)
+    cut = np.minimum(half.predict(x, verbose=0), 6 * scales["cut"])
+    assert np.any(cut == 6 * scales["cut"]), "nothing saturates: the test shows nothing"
+    expected = np.asarray(last(cut.astype(np.float32)))
+    np.testing.assert_allclose(outputs(changed, x)[0], expected, atol=2e-5 * np.abs(expected).max())
+
+
+def test_channels_of_an_addition_share_their_scale():
+    model = NETWORKS["residual"]()
+    graph = capture(model, 1)
+    classes = scale_classes(graph)
+    add = next(n for n in graph.nodes if isinstance(n.call.layer, layers.Add))
+    for tensor in add.inputs:
+        np.testing.assert_array_equal(classes.of[tensor.name], classes.of[add.output.name])
+    assert len(set(classes.of[add.output.name])) == 16
+
+
+def test_what_enters_or_leaves_the_model_is_unscaled():
+    graph = capture(NETWORKS["two_outputs"](), 1)
+    classes = scale_classes(graph)
+    for tensor in (*graph.inputs, *graph.outputs):
+        assert classes.unscaled[classes.of[tensor.name]].all(), tensor.name
+
+
+def test_rewrite_returns_the_same_architecture_and_leaves_the_model_alone():
+    model = NETWORKS["residual"]()
+    before = [np.array(w) for w in model.get_weights()]
+    changed = spiq_tf.rewrite(model, input_range=RANGE)
+    assert [type(x) for x in changed.layers] == [type(x) for x in model.layers]
+    assert any(not np.array_equal(a, b) for a, b in zip(before, changed.get_weights(), strict=True))
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    expected = outputs(model, images(model))[0]
+    np.testing.assert_allclose(outputs(changed, images(model))[0], expected, atol=2e-5 * np.abs(expected).max())
+
+
+class Doubled(layers.Layer):
+    """A custom layer that cannot be made again: it says nothing of its argument in get_config."""
+
+    def __init__(self, function, **options):
+        super().__init__(**options)
+        self._function = function
+
+    def call(self, x):
+        return self._function(x)
+
+
+def test_a_model_that_cannot_be_cloned_converts_and_rewrite_says_why():
+    image = keras.Input((8, 8, 3), name="image")
+    x = Doubled(lambda v: v * 2.0, name="doubled")(conv_bn(image, 6, activation=layers.ReLU()))
+    model = settle(keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.fallback_layers == ("doubled",)
+    with pytest.raises(spiq_tf.NotCloneableError, match="get_config"):
+        _ = result.rewritten_model
+    with pytest.raises(spiq_tf.NotCloneableError, match="get_config"):
+        spiq_tf.rewrite(model, input_range=RANGE)
