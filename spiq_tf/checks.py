@@ -10,8 +10,6 @@ from spiq_tf.primitives.affine import BatchNorm
 def check_weights(graph: LayerGraph) -> None:
     """Raises InvalidModelError, naming the layer, where a weight is no finite number or a variance is negative."""
     for variable in graph.variables.values():
-        if not keras_is_float(variable):
-            continue
         values = np.asarray(variable.numpy(), np.float32)
         broken = np.count_nonzero(~np.isfinite(values))
         if broken:
@@ -25,10 +23,6 @@ def check_weights(graph: LayerGraph) -> None:
                 f"layer {node.call.name!r}: expected moving_variance >= 0, found {lowest:g}; the weights were"
                 " loaded into the wrong variables, or the file is damaged"
             )
-
-
-def keras_is_float(variable: object) -> bool:
-    return "float" in str(getattr(variable, "dtype", ""))
 
 
 def _owner(variable: object) -> str:

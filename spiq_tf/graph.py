@@ -23,6 +23,7 @@ class Tensor:
 
     @property
     def channels(self) -> int:
+        """Length of the last axis; 1 for a tensor of nothing but a batch."""
         return self.shape[-1] if len(self.shape) > 1 else 1
 
 
@@ -96,6 +97,7 @@ class LayerGraph:
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
+        """All tensors: the inputs, then one a node, in order."""
         return (*self.inputs, *(node.output for node in self.nodes))
 
     @cached_property

@@ -102,7 +102,7 @@ def _stated(tensor: Tensor, pair: Any) -> Channels:
 def _pair(pair: Any) -> Sequence[Any]:
     if isinstance(pair, (str, bytes)) or not hasattr(pair, "__len__") or len(pair) != 2:
         raise InputRangeError(f"input_range: expected a pair (low, high), found {pair!r}")
-    return pair  # type: ignore[no-any-return]
+    return pair
 
 
 def _bound(tensor: Tensor, end: str, value: Any) -> Array:

@@ -51,7 +51,8 @@ Expander: TypeAlias = Callable[[Any, Site], Sequence[Step] | None]
 
 def expand(layer: Any, site: Site) -> Sequence[Step] | None:
     """The steps of a layer, or None if its kind is unknown or it overrides what its kind computes."""
-    for kind in type(layer).__mro__:
+    kinds: tuple[Any, ...] = type(layer).__mro__
+    for kind in kinds:
         if kind in LAYERS:
             return LAYERS[kind](layer, site) if type(layer).call is kind.call else None
     return None
@@ -205,7 +206,7 @@ def _zero_pad(layer: Any, site: Site) -> Sequence[Step]:
 
 _L = keras.layers
 
-LAYERS: dict[type, Expander] = {
+LAYERS: dict[Any, Expander] = {
     _L.Conv1D: _convolution,
     _L.Conv2D: _convolution,
     _L.DepthwiseConv2D: _convolution,

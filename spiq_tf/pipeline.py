@@ -84,7 +84,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     uncorrected = correct.correct(lowered.flat, means, steps, options.per_channel_dense)
     quantized = quantize.quantize(lowered.flat, whole, options.per_channel_dense)
     types = options.inference_input_type, options.inference_output_type
-    content = finish(quantized, graph.input_names, graph.output_names, *types)
+    content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     inputs = [plan.inputs[t.name] for t in graph.inputs]
     warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)
     return Converted(content, quantized, lowered, found, tuple(uncorrected))

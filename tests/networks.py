@@ -7,19 +7,19 @@ from keras import layers
 RANGE = (-1.0, 1.0)
 
 
-def images(model, count=64, seed=3):
-    """Smooth random inputs in RANGE, one array for each of the model's inputs."""
+def images(model, count=64, seed=3, values=RANGE):
+    """Random inputs in the range of values, one array for each of the model's inputs."""
     random = np.random.default_rng(seed)
     result = []
     for x in model.inputs:
         shape = (count, *x.shape[1:])
-        noise = random.uniform(*RANGE, shape)
-        level = random.uniform(*RANGE, (count, *(1 for _ in shape[1:-1]), shape[-1]))
+        noise = random.uniform(*values, shape)
+        level = random.uniform(*values, (count, *(1 for _ in shape[1:-1]), shape[-1]))
         result.append((0.6 * noise + 0.4 * level).astype(np.float32))
     return result if len(result) > 1 else result[0]
 
 
-def settle(model, seed=0):
+def settle(model, seed=0, values=RANGE):
     """Random gammas, betas and biases, and running statistics measured on inputs; returns the model."""
     random = np.random.default_rng(seed)
     norms = [x for x in model._flatten_layers() if isinstance(x, layers.BatchNormalization)]
@@ -34,7 +34,7 @@ def settle(model, seed=0):
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-    model(images(model, 128, seed + 1), training=True)
+    model(images(model, 128, seed + 1, values), training=True)
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     return model
@@ -105,7 +105,17 @@ def nested():
     return settle(keras.Model(image, tail(inner(x))))
 
 
+def named():
+    """Every layer has a name, so that nothing depends on the counters of the process."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 3, name="conv")(image)
+    x = layers.ReLU(name="relu")(layers.BatchNormalization(name="norm")(x))
+    x = layers.Concatenate(name="join")([x, layers.Conv2D(8, 1, name="side")(x)])
+    return settle(keras.Model(image, layers.Dense(4, name="scores")(layers.Flatten(name="flat")(x))))
+
+
 NETWORKS = {
+    "named": named,
     "residual": residual,
     "depthwise": depthwise,
     "concatenation": concatenation,

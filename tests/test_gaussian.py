@@ -1,5 +1,7 @@
 """Closed forms against numerical integration by scipy."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ def integrated(function, mean, deviation):
         edges = edges[np.abs(edges) <= 9]
         parts = [
             integrate.quad(lambda z: g(mean + deviation * z) * stats.norm.pdf(z), a, b)[0]
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            for a, b in itertools.pairwise(edges)
         ]
         return sum(parts)
 

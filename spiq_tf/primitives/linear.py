@@ -12,10 +12,9 @@ from spiq_tf.primitives.base import (
     Moments,
     Primitive,
     Range,
-    Source,
     Weights,
-    gaussian_range,
     derived,
+    gaussian_range,
 )
 
 

@@ -11,11 +11,10 @@ from spiq_tf.primitives.base import (
     Moments,
     Primitive,
     Range,
-    Source,
     Tie,
     Weights,
-    gaussian_range,
     derived,
+    gaussian_range,
 )
 
 

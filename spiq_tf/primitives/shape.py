@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from spiq_tf.primitives.activation import pass_through
 from spiq_tf.primitives.base import (
     OUTPUT,
-    Array,
     Channels,
     Moments,
     Primitive,
@@ -30,7 +30,7 @@ class Reshape(Primitive):
     before: Shape
     after: Shape
 
-    def _origin(self) -> Array:
+    def _origin(self) -> npt.NDArray[np.intp]:
         """(positions, output channels): the input channel that each output value came from."""
         channel = np.broadcast_to(np.arange(self.before[-1]), self.before)
         return channel.reshape(-1, self.after[-1])

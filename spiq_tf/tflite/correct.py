@@ -1,14 +1,16 @@
 """Puts the weights of a float flatbuffer on their integer grids and corrects what that does to the biases."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf import kernels
 from spiq_tf.primitives.base import Array
-from spiq_tf.tflite.flatbuffer import FlatModel, schema
+from spiq_tf.tflite.flatbuffer import FlatModel
 
 LIMIT = 127
 """Weights are symmetric and narrow: -127 to 127 (LiteRT 8-bit quantization specification)."""
@@ -35,13 +37,14 @@ def correct(
         Names of the output tensors of the operators whose input's mean is unknown: rounded, not corrected.
     """
     uncorrected = []
+    readers = Counter(int(i) for operator in flat.operators for i in operator.inputs)
     rounded: dict[int, tuple[Array, Array]] = {}  # weights tensor: original and rounded kernel
     for operator in flat.operators:
         layout = _LAYOUTS.get(flat.kind(operator))
         if layout is None or not flat.is_constant(int(operator.inputs[1])):
             continue
         x, weights = int(operator.inputs[0]), int(operator.inputs[1])
-        bias_index = _own_bias(flat, operator)
+        bias_index = _own_bias(flat, operator, readers)
         bias = flat.value(bias_index).astype(np.float64)
         if weights not in rounded:
             kernel = layout.read(flat.value(weights).astype(np.float64), flat.shape(x))
@@ -119,13 +122,22 @@ def _guarded(kernel: Array, bias: Array, input_scale: float, per_tensor: bool) -
     return result
 
 
-def _own_bias(flat: FlatModel, operator: Any) -> int:
-    """Gives the operator a bias that no other one reads; convolutions without one share a constant of zeros."""
-    outputs = flat.shape(int(operator.outputs[0]))[-1]
+def _own_bias(flat: FlatModel, operator: Any, readers: Counter[int]) -> int:
+    """The operator's bias, made its own; convolutions without one share a constant of zeros.
+
+    Args:
+        flat: the file.
+        operator: gets a copy if others read its bias too.
+        readers: how many operators still read each tensor; the last one keeps the tensor itself.
+    """
     inputs = [int(i) for i in operator.inputs]
-    value = np.zeros(outputs, np.float32)
     if len(inputs) > 2 and inputs[2] >= 0:
+        if readers[inputs[2]] == 1:
+            return inputs[2]
+        readers[inputs[2]] -= 1
         value = flat.value(inputs[2]).copy()
+    else:
+        value = np.zeros(flat.shape(int(operator.outputs[0]))[-1], np.float32)
     index = flat.add_constant(f"{flat.name(int(operator.outputs[0]))}/bias", value)
     operator.inputs = np.array([*inputs[:2], index], np.int32)
     return index

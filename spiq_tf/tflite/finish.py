@@ -1,69 +1,89 @@
 """The last touch: signature, names, and the data types of inputs and outputs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.tflite.flatbuffer import FlatModel, schema
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.quantize import Interval
 
 _CODES = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32}
 
 
 def finish(
-    flat: FlatModel, input_names: Sequence[str], output_names: Sequence[str], input_type: str, output_type: str
+    flat: FlatModel,
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    intervals: Mapping[int, Interval],
+    input_type: str,
+    output_type: str,
 ) -> bytes:
     """The finished file.
 
     Args:
         flat: the int8 file; changed.
         input_names, output_names: of the serving signature, in the order of the file's inputs and outputs.
-        input_type, output_type: "int8", "uint8" or "float32"; the latter two take an operator at each end.
+        intervals: of the activations by tensor index, for ends that the quantizer left float.
+        input_type, output_type: "int8", "uint8" or "float32"; an operator converts where the file has another.
     """
-    if input_type != "int8":
-        flat.subgraph.inputs = [_entry(flat, int(i), input_type) for i in flat.subgraph.inputs]
-    if output_type != "int8":
-        flat.subgraph.outputs = [_exit(flat, int(i), output_type) for i in flat.subgraph.outputs]
+    ends = _Ends(flat, intervals)
+    flat.subgraph.inputs = [ends.entry(int(i), input_type) for i in flat.subgraph.inputs]
+    flat.subgraph.outputs = [ends.exit(int(i), output_type) for i in flat.subgraph.outputs]
     flat.model.signatureDefs = [_signature(flat, input_names, output_names)]
     flat.model.metadata, flat.model.metadataBuffer = [], None
     flat.model.description = b"spiq_tf"
     return flat.content()
 
 
-def _converted(flat: FlatModel, index: int, type_name: str) -> int:
-    """A tensor that holds the same values in another type."""
-    inner = flat.tensor(index)
-    outer = schema.TensorT()
-    outer.name = inner.name + b"_" + type_name.encode()
-    outer.shape, outer.buffer, outer.type = inner.shape, 0, _CODES[type_name]
-    if type_name == "uint8":
-        outer.quantization = schema.QuantizationParametersT()
-        outer.quantization.scale = inner.quantization.scale
-        outer.quantization.zeroPoint = np.asarray(inner.quantization.zeroPoint, np.int64) + 128
-    return flat.add_tensor(outer)
+class _Ends:
+    """Adds the operators that convert between the inner tensors' types and those that the user asked for."""
 
+    def __init__(self, flat: FlatModel, intervals: Mapping[int, Interval]) -> None:
+        self._flat, self._intervals = flat, intervals
 
-def _operator(flat: FlatModel, kind: int, version: int, source: int, target: int) -> Any:
-    operator = schema.OperatorT()
-    operator.opcodeIndex = flat.operator_code(kind, version)
-    operator.inputs, operator.outputs = [source], [target]
-    return operator
+    def entry(self, index: int, type_name: str) -> int:
+        """The tensor of the wanted type from which `index` is computed."""
+        if self._has_type(index, type_name):
+            return index
+        outer = self._twin(index, type_name)
+        self._flat.subgraph.operators.insert(0, self._conversion(outer, index))
+        return outer
 
+    def exit(self, index: int, type_name: str) -> int:
+        """The tensor of the wanted type that is computed from `index`."""
+        if self._has_type(index, type_name):
+            return index
+        outer = self._twin(index, type_name)
+        self._flat.subgraph.operators.append(self._conversion(index, outer))
+        return outer
 
-def _entry(flat: FlatModel, index: int, type_name: str) -> int:
-    outer = _converted(flat, index, type_name)
-    version = 2 if type_name == "uint8" else 1
-    operator = _operator(flat, schema.BuiltinOperator.QUANTIZE, version, outer, index)
-    flat.subgraph.operators.insert(0, operator)
-    return outer
+    def _has_type(self, index: int, type_name: str) -> bool:
+        return bool(self._flat.tensor(index).type == _CODES[type_name])
 
+    def _twin(self, index: int, type_name: str) -> int:
+        """A new tensor that holds the same values in another type."""
+        inner = self._flat.tensor(index)
+        outer = schema.TensorT()
+        outer.name = inner.name + b"_" + type_name.encode()
+        outer.shape, outer.buffer, outer.type = inner.shape, 0, _CODES[type_name]
+        if type_name != "float32":
+            scale, zero_point = self._flat.quantization(index) or self._intervals[index].quantization
+            outer.quantization = schema.QuantizationParametersT()
+            outer.quantization.scale = np.array([scale], np.float32)
+            shift = 128 if type_name == "uint8" else 0
+            outer.quantization.zeroPoint = np.array([zero_point + shift], np.int64)
+        return self._flat.add_tensor(outer)
 
-def _exit(flat: FlatModel, index: int, type_name: str) -> int:
-    outer = _converted(flat, index, type_name)
-    to_float = type_name == "float32"
-    kind = schema.BuiltinOperator.DEQUANTIZE if to_float else schema.BuiltinOperator.QUANTIZE
-    flat.subgraph.operators.append(_operator(flat, kind, 2, index, outer))
-    return outer
+    def _conversion(self, source: int, target: int) -> Any:
+        to_float = self._flat.dtype(target) == np.float32
+        between_integers = not to_float and self._flat.dtype(source) != np.float32
+        kind = schema.BuiltinOperator.DEQUANTIZE if to_float else schema.BuiltinOperator.QUANTIZE
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._flat.operator_code(kind, 2 if to_float or between_integers else 1)
+        operator.inputs, operator.outputs = [source], [target]
+        return operator
 
 
 def _signature(flat: FlatModel, input_names: Sequence[str], output_names: Sequence[str]) -> Any:

@@ -30,10 +30,12 @@ class FlatModel:
         (self.subgraph,) = self.model.subgraphs
 
     def content(self) -> bytes:
+        """The packed file."""
         return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
 
     @property
     def operators(self) -> list[Any]:
+        """In order of execution."""
         return list(self.subgraph.operators)
 
     def kind(self, operator: Any) -> str:
@@ -42,16 +44,20 @@ class FlatModel:
         return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
     def tensor(self, index: int) -> Any:
+        """The tensor's object in the schema."""
         return self.subgraph.tensors[index]
 
     def name(self, index: int) -> str:
+        """The tensor's name."""
         return str(self.tensor(index).name.decode())
 
     def shape(self, index: int) -> tuple[int, ...]:
+        """The tensor's static shape."""
         shape = self.tensor(index).shape
         return () if shape is None else tuple(int(n) for n in shape)
 
     def dtype(self, index: int) -> npt.DTypeLike:
+        """The tensor's data type in numpy."""
         return _TYPES[self.tensor(index).type]
 
     def quantization(self, index: int) -> tuple[float, int] | None:
@@ -62,6 +68,7 @@ class FlatModel:
         return float(found.scale[0]), int(found.zeroPoint[0])
 
     def is_constant(self, index: int) -> bool:
+        """Whether the tensor's value is stored in the file."""
         data = self.model.buffers[self.tensor(index).buffer].data
         return data is not None and len(data) > 0
 
@@ -71,19 +78,23 @@ class FlatModel:
         return raw.view(self.dtype(index)).reshape(self.shape(index))
 
     def set_value(self, index: int, value: npt.NDArray[Any]) -> None:
+        """Stores a constant's value, in the tensor's own type."""
+        tensor = self.tensor(index)
+        if any(t.buffer == tensor.buffer for t in self.subgraph.tensors if t is not tensor):
+            self.model.buffers.append(schema.BufferT())  # equal constants share a buffer; this one leaves it
+            tensor.buffer = len(self.model.buffers) - 1
         raw = np.ascontiguousarray(value, self.dtype(index)).reshape(-1).view(np.uint8)
-        self.model.buffers[self.tensor(index).buffer].data = raw
+        self.model.buffers[tensor.buffer].data = raw
 
     def add_constant(self, name: str, value: npt.NDArray[Any]) -> int:
         """A new constant tensor with a buffer of its own; returns its index."""
-        buffer = schema.BufferT()
-        self.model.buffers.append(buffer)
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = name.encode(), list(value.shape), len(self.model.buffers) - 1
+        tensor.name, tensor.shape, tensor.buffer = name.encode(), list(value.shape), 0
         tensor.type = next(k for k, v in _TYPES.items() if v == value.dtype.type)
         return self.add_tensor(tensor, value)
 
     def add_tensor(self, tensor: Any, value: npt.NDArray[Any] | None = None) -> int:
+        """Appends a tensor, with a value if it is a constant; returns its index."""
         self.subgraph.tensors.append(tensor)
         index = len(self.subgraph.tensors) - 1
         if value is not None:

@@ -33,14 +33,14 @@ class Interpreter:
             )
         self._interpreter.allocate_tensors()
         self._inputs = self._interpreter.get_input_details()
-        self._outputs = self._interpreter.get_output_details()
+        self.outputs = self._interpreter.get_output_details()
 
     def run(self, inputs: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]:
         """Outputs as floats."""
         for detail, value in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], _quantized(value, detail))
         self._interpreter.invoke()
-        return [_dequantized(self._interpreter.get_tensor(d["index"]), d) for d in self._outputs]
+        return [_dequantized(self._interpreter.get_tensor(d["index"]), d) for d in self.outputs]
 
     def value(self, index: int) -> npt.NDArray[Any]:
         """Any tensor as it stands after `run`; needs keep_all."""

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.primitives.base import Array, Range, Source
-from spiq_tf.tflite.flatbuffer import FlatModel, schema
+from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
 _Rule = Callable[[Sequence[Range]], tuple[Array, Array]]

@@ -42,7 +42,13 @@ class Interval:
 
     @property
     def scale(self) -> float:
+        """The width of one of 255 steps."""
         return (self.high - self.low) / 255
+
+    @property
+    def quantization(self) -> tuple[float, int]:
+        """Scale and int8 zero point."""
+        return self.scale, int(np.clip(np.rint(-128 - self.low / self.scale), -128, 127))
 
 
 def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
@@ -53,7 +59,7 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
             first, *rest = [int(i) for i in (*operator.outputs, *operator.inputs) if int(i) in ranges]
             for other in rest:
                 groups.merge(first, other)
-    result = {}
+    result: dict[int, Interval] = {}
     for group in groups.subsets():
         low = min(0.0, *(float(ranges[i].low.min()) for i in group))
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))

@@ -1,0 +1,164 @@
+"""Each wrong input has an error of its own that names what is wrong, and nothing is written."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from tests.networks import NETWORKS, RANGE, residual
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__(name="mine")
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def test_not_a_keras_model():
+    with pytest.raises(spiq_tf.ModelTypeError, match=r"keras\.Model.*builtins\.dict"):
+        spiq_tf.convert({})
+
+
+def test_unbuilt_model():
+    with pytest.raises(spiq_tf.InvalidModelError, match="not built"):
+        spiq_tf.convert(keras.Sequential([layers.Dense(2)]))
+
+
+def test_subclassed_model():
+    with pytest.raises(spiq_tf.InvalidModelError, match="'mine' is a subclassed model"):
+        spiq_tf.convert(Subclassed())
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers(value):
+    model = residual()
+    kernel = np.array(model.layers[1].kernel)
+    kernel[0, 0, 0, 0] = value
+    model.layers[1].kernel.assign(kernel)
+    with pytest.raises(spiq_tf.InvalidModelError, match=f"{model.layers[1].name}.*1 NaN or infinite of 432"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_negative_variance():
+    model = residual()
+    norm = model.layers[2]
+    norm.moving_variance.assign(np.full(16, -0.5))
+    with pytest.raises(spiq_tf.InvalidModelError, match=rf"{norm.name}.*moving_variance >= 0, found -0\.5"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_dynamic_size():
+    image = keras.Input((None, None, 3), name="picture")
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(layers.Conv2D(4, 3)(image)))
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"'picture'.*None.*fixed = keras\.Input"):
+        spiq_tf.convert(model, input_range=RANGE)
+    fixed = keras.Input((12, 12, 3))
+    assert spiq_tf.convert(keras.Model(fixed, model(fixed)), input_range=RANGE)
+
+
+def test_integer_input():
+    tokens = keras.Input((4,), dtype="int32", name="tokens")
+    model = keras.Model(tokens, layers.Flatten()(layers.Embedding(5, 3)(tokens)))
+    with pytest.raises(spiq_tf.InvalidModelError, match="'tokens' holds int32"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((1, -1), "low < high.*reversed"),
+        ((0, 0), "low < high"),
+        ((0, np.nan), "finite"),
+        ((-np.inf, 1), "finite"),
+        ((), r"pair \(low, high\)"),
+        ((0, 1, 2), r"pair \(low, high\)"),
+        (3, r"pair \(low, high\)"),
+        ("ab", r"pair \(low, high\)"),
+        (("a", 1), "numbers for low"),
+        (((0, 0), 1), "1 or 3 numbers .* for low, found 2"),
+        ({"other": (0, 1)}, "no input 'other'.*image"),
+    ],
+)
+def test_malformed_input_range(given, message):
+    with pytest.raises(spiq_tf.InputRangeError, match=message):
+        spiq_tf.convert(residual(), input_range=given)
+
+
+@pytest.mark.parametrize("kind", ["int16", "float64", "nothing", 7])
+def test_unknown_type(kind):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match=r"inference_output_type.*int8, uint8, float32"):
+        spiq_tf.convert(residual(), input_range=RANGE, inference_output_type=kind)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, None])
+def test_wrong_batch_size(size):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="batch_size"):
+        spiq_tf.convert(residual(), input_range=RANGE, batch_size=size)
+
+
+def test_channels_first():
+    image = keras.Input((3, 8, 8), name="image")
+    model = keras.Model(image, layers.GlobalAveragePooling2D(data_format="channels_first", name="pool")(image))
+    with pytest.raises(spiq_tf.InvalidModelError, match="'pool' is channels_first"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_saving_where_nothing_can_be_written(tmp_path):
+    result = spiq_tf.quantize(residual(), input_range=RANGE)
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="cannot write"):
+        result.save(tmp_path / "missing" / "model.tflite")
+    result.save(tmp_path / "model.tflite")
+    assert (tmp_path / "model.tflite").read_bytes() == result.content
+    assert os.listdir(tmp_path) == ["model.tflite"]
+
+
+def test_files_that_are_no_models(tmp_path):
+    whole = tmp_path / "whole.keras"
+    NETWORKS["residual"]().save(whole)
+    truncated, text, empty = tmp_path / "truncated.keras", tmp_path / "text.h5", tmp_path / "empty.keras"
+    truncated.write_bytes(whole.read_bytes()[:2000])
+    text.write_text("no model")
+    empty.write_bytes(b"")
+    assert spiq_tf.load_model(whole).count_params() > 0
+    for path in (truncated, text, empty, tmp_path / "absent.keras", tmp_path / "model.pb"):
+        with pytest.raises(spiq_tf.ModelFileError, match=path.name):
+            spiq_tf.load_model(path)
+
+
+def test_file_that_carries_code_is_refused(tmp_path):
+    image = keras.Input((4,), name="x")
+    model = keras.Model(image, layers.Lambda(lambda v: v * 2)(image))
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(spiq_tf.ModelFileError, match=r"safe_mode|unsafe"):
+        spiq_tf.load_model(tmp_path / "code.keras")
+    assert spiq_tf.load_model(tmp_path / "code.keras", safe_mode=False) is not None
+
+
+def test_import_on_another_backend_is_refused():
+    code = "import sys, types; sys.modules['keras'] = k = types.ModuleType('keras')\n"
+    code += "k.backend = types.SimpleNamespace(backend=lambda: 'jax')\nimport spiq_tf"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "KERAS_BACKEND=tensorflow" in done.stderr
+
+
+def test_an_exception_in_the_middle_leaves_the_model_alone(monkeypatch):
+    model = residual()
+    before = [np.array(w) for w in model.get_weights()]
+
+    def broken(*arguments, **options):
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr("spiq_tf.tflite.quantize.quantizer.Quantizer.quantize", broken)
+    with pytest.raises(RuntimeError, match="stopped"):
+        spiq_tf.convert(model, input_range=RANGE)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)

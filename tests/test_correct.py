@@ -1,0 +1,78 @@
+"""Rounding of weights and correction of biases, against brute force."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from keras import layers
+
+import spiq_tf
+from spiq_tf import kernels
+from spiq_tf.tflite.correct import LIMIT, round_kernel
+from spiq_tf.tflite.interpreter import Interpreter
+from tests.networks import RANGE, settle
+
+KERNELS = arrays(np.float64, (9, 2, 3, 4), elements=st.floats(-4, 4, width=32))
+
+
+@given(KERNELS, st.booleans())
+def test_rounded_kernel_is_on_its_grid_and_keeps_the_sums(kernel, per_tensor):
+    rounded = round_kernel(kernel, per_tensor)
+    largest = np.abs(kernel).max() if per_tensor else np.abs(kernel).max(axis=(0, 2), keepdims=True)
+    step = np.where(largest > 0, largest, 1.0) / LIMIT
+    integers = rounded / step
+    np.testing.assert_allclose(integers, np.rint(integers), atol=1e-6)
+    assert np.abs(integers).max() <= LIMIT + 1e-6
+    assert np.all(np.abs(rounded - kernel) < step * (1 + 1e-9))
+    assert np.all(np.abs((rounded - kernel).sum(axis=0)) <= step[0] * (0.5 + 1e-6) if not per_tensor else True)
+
+
+def test_the_largest_weight_stays_on_the_end_of_the_grid():
+    """So that whoever quantizes the rounded weights finds the same step again."""
+    kernel = np.random.default_rng(0).normal(size=(9, 4, 5, 6))
+    rounded = round_kernel(kernel, per_tensor=False)
+    np.testing.assert_allclose(np.abs(rounded).max(axis=(0, 2)), np.abs(kernel).max(axis=(0, 2)))
+
+
+@pytest.mark.parametrize(("size", "stride", "dilation"), [(9, 1, 1), (9, 2, 1), (10, 2, 1), (7, 1, 2), (3, 1, 1)])
+def test_coverage_counts_the_taps_inside(size, stride, dilation):
+    """The oracle is the float convolution of a map of ones: its mean is the coverage's sum for a kernel of ones."""
+    image = keras.Input((size, size, 1))
+    conv = layers.Conv2D(9, 3, strides=stride, dilation_rate=dilation, padding="same", use_bias=False)
+    model = keras.Model(image, conv(image))
+    conv.set_weights([np.eye(9).reshape(3, 3, 1, 9)])  # output t sees tap t alone
+    seen = model.predict(np.ones((1, size, size, 1)), verbose=0).mean(axis=(0, 1, 2))
+    found = kernels.coverage((size, size), (3, 3), (stride, stride), (dilation, dilation), same=True)
+    np.testing.assert_allclose(found, seen, atol=1e-6)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_canonical_layout_is_undone(groups):
+    kernel = np.random.default_rng(0).normal(size=(3, 2, 6 // groups, 9))
+    canonical = kernels.canonical(kernel, groups, depthwise=False)
+    assert canonical.shape == (6, groups, 6 // groups, 9 // groups)
+    np.testing.assert_array_equal(kernels.restored(canonical, kernel.shape, depthwise=False), kernel)
+
+
+def test_bias_correction_keeps_the_mean_of_the_output():
+    """Inputs far from zero and coarse weights: without the correction the mean moves by whole steps."""
+    image = keras.Input((8, 8, 16), name="image")
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(16, 1)(image)))
+    out = layers.Conv2D(8, 1, name="out")(x)
+    model = settle(keras.Model(image, out))
+    norm = model.layers[2]
+    norm.beta.assign(np.full(16, 4.0))
+    kernel, bias = (np.array(w) for w in model.get_layer("out").get_weights())
+    kernel[0, 0, 0] = 40.0  # one weight makes the step of every output coarse
+    model.get_layer("out").set_weights([kernel, bias])
+    content = spiq_tf.convert(model, input_range=RANGE)
+    interpreter = Interpreter(content)
+    random = np.random.default_rng(0)
+    x = random.uniform(*RANGE, (64, 8, 8, 16)).astype(np.float32)
+    found = np.concatenate([interpreter.run([v[None]])[0] for v in x])
+    expected = model.predict(x, verbose=0)
+    scale = interpreter.outputs[0]["quantization"][0]
+    shift = np.abs((found - expected).mean(axis=(0, 1, 2)))
+    assert shift.max() < 0.25 * scale

@@ -1,0 +1,103 @@
+"""The input's range, told from a layer in front or from the first BatchNorm."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from spiq_tf.capture import capture
+from spiq_tf.input_range import input_channels
+
+MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+CAFFE = np.array([103.939, 116.779, 123.68])
+
+
+def pictures(random, count=64, size=32):
+    """Smooth colour pictures in [0, 1] with the moments of natural images: blurred noise, channels alike."""
+    grey = random.standard_normal((count, size, size, 1))
+    for axis in (1, 2):
+        for shift in (1, 2, 4, 8):
+            grey = grey + np.roll(grey, shift, axis)
+    grey = grey / grey.std()
+    colour = np.sqrt(0.9) * grey + np.sqrt(0.1) * np.roll(random.permutation(grey), 5, 1) * np.array([1, -1, 0.5])
+    return np.clip(MEAN + DEVIATION * colour, 0, 1)
+
+
+def trained_on(pixels, padding="same"):
+    """A network whose first BatchNorm has seen the pixels."""
+    image = keras.Input((32, 32, 3), name="image")
+    x = layers.Conv2D(24, 3, strides=2, padding=padding, use_bias=False)(image)
+    x = layers.ReLU()(layers.BatchNormalization(momentum=0.0)(x))
+    model = keras.Model(image, layers.GlobalAveragePooling2D()(x))
+    model(pixels.astype(np.float32), training=True)
+    return model
+
+
+def told(model, given=None):
+    (found,) = input_channels(capture(model, 1), given).values()
+    return found.range
+
+
+@pytest.mark.parametrize(
+    ("feed", "low", "high"),
+    [
+        (lambda p: p, 0, 1),
+        (lambda p: 2 * p - 1, -1, 1),
+        (lambda p: 255 * p, 0, 255),
+        (lambda p: (p - MEAN) / DEVIATION, -MEAN / DEVIATION, (1 - MEAN) / DEVIATION),
+        (lambda p: 255 * p[..., ::-1] - CAFFE, -CAFFE, 255 - CAFFE),
+    ],
+    ids=["0..1", "-1..1", "0..255", "imagenet", "caffe"],
+)
+def test_convention_is_told_from_the_first_batch_norm(feed, low, high, random):
+    found = told(trained_on(feed(pictures(random))))
+    np.testing.assert_allclose(found.low, low * np.ones(3), rtol=1e-6)
+    np.testing.assert_allclose(found.high, high * np.ones(3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("feed", [lambda p: 0.01 * p, lambda p: 30 * p + 7])
+def test_an_unusual_convention_is_not_guessed(feed, random):
+    with pytest.raises(spiq_tf.InputRangeError, match=r"pass input_range=\(low, high\)"):
+        told(trained_on(feed(pictures(random))))
+
+
+def test_a_network_without_batch_norm_needs_the_range():
+    image = keras.Input((8, 8, 3), name="image")
+    with pytest.raises(spiq_tf.InputRangeError, match=r"'image'.*pass input_range=\(low, high\)"):
+        told(keras.Model(image, layers.Conv2D(4, 3)(image)))
+
+
+@pytest.mark.parametrize(
+    ("front", "low", "high"),
+    [
+        (layers.Rescaling(1 / 255), 0, 255),
+        (layers.Rescaling(1 / 127.5, offset=-1), 0, 255),
+        (layers.Rescaling(2.0, offset=-1), 0, 1),
+        (layers.Normalization(mean=list(255 * MEAN), variance=list((255 * DEVIATION) ** 2)), 0, 255),
+        (layers.Normalization(mean=list(MEAN), variance=list(DEVIATION**2)), 0, 1),
+        (layers.Normalization(mean=[-40.0] * 3, variance=[4.0] * 3), -52, -28),
+    ],
+)
+def test_layer_in_front_states_the_range(front, low, high):
+    image = keras.Input((8, 8, 3), name="image")
+    found = told(keras.Model(image, layers.Conv2D(4, 3)(front(image))))
+    np.testing.assert_allclose(found.low, np.full(3, low), atol=1e-4)
+    np.testing.assert_allclose(found.high, np.full(3, high), atol=1e-4)
+
+
+def test_arrays_and_mappings_are_accepted():
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(4, 3)(image))
+    found = told(model, ([0, -1, -2], (1, 2, 3)))
+    np.testing.assert_array_equal(found.low, [0, -1, -2])
+    np.testing.assert_array_equal(found.high, [1, 2, 3])
+    np.testing.assert_array_equal(told(model, {"image": (-3, 4)}).high, [4, 4, 4])
+
+
+def test_file_of_a_model_with_arrays_has_one_scale_that_covers_them():
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(4, 3)(image))
+    first = spiq_tf.quantize(model, input_range=([0, -1, -2], [1, 2, 3])).tensors[0]
+    assert (first.low, first.high) == (-2, 3)
+    assert first.scale == pytest.approx(5 / 255)

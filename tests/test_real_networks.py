@@ -1,0 +1,110 @@
+"""Trained networks, where the folder that holds them is there: the figures that users come for."""
+
+import collections
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+import spiq_tf
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+
+# name, examples, least agreement of the largest entry with the float model's, least decibels at the logits
+FLOORS = [
+    ("mobilenet_v2_imagenet", 60, 0.95, 16.5),
+    ("resnet20_cifar10", 200, 0.97, 26.0),
+    ("resnet8_cifar10", 200, 0.90, 25.0),
+    ("ds_cnn_kws", 200, 0.97, 31.0),
+]
+
+
+def load(folder, name):
+    """The model up to its logits, and its inputs after preprocessing."""
+    model = keras.models.load_model(folder / f"{name}.keras", compile=False)
+    if getattr(model.layers[-1], "activation", None) is keras.activations.softmax:
+        model.layers[-1].activation = keras.activations.linear
+    info = json.loads((folder / f"{name}.json").read_text())
+    return model, info
+
+
+def examples(folder, name, info, count):
+    data = np.load(folder / f"{name}.eval.npz")
+    if "x" in data:
+        x = data["x"][:count].astype(np.float32)
+    else:
+        ends = data["ends"][:count]
+        starts = np.concatenate([[0], ends[:-1]])
+        raw = data["jpeg"]
+        x = np.stack([tf.io.decode_jpeg(raw[a:b].tobytes()).numpy() for a, b in zip(starts, ends, strict=True)])
+        x = x.astype(np.float32)
+    return eval(info["preprocess"], {"np": np}, {"x": x}).astype(np.float32)
+
+
+@pytest.mark.parametrize(("name", "count", "agreement", "decibels"), FLOORS)
+def test_accuracy(real_networks, name, count, agreement, decibels):
+    model, info = load(real_networks, name)
+    x = examples(real_networks, name, info, count)
+    expected = model.predict(x, verbose=0, batch_size=32)
+    interpreter = Interpreter(spiq_tf.convert(model, input_range=tuple(info["input_range"])))
+    found = np.concatenate([interpreter.run([v[None]])[0] for v in x])
+    assert np.mean(found.argmax(-1) == expected.argmax(-1)) >= agreement
+    assert 10 * np.log10(np.sum(expected**2) / np.sum((expected - found) ** 2)) >= decibels
+
+
+@pytest.mark.parametrize("name", [row[0] for row in FLOORS])
+def test_file_is_all_integer_and_has_no_operator_more_than_the_converters(real_networks, name):
+    model, info = load(real_networks, name)
+    low, high = info["input_range"]
+    ours = FlatModel(spiq_tf.convert(model, input_range=(low, high)))
+    for index in range(len(ours.subgraph.tensors)):
+        assert ours.dtype(index) in (np.int8, np.int32)
+    theirs = FlatModel(calibrated(model, low, high))
+    assert kinds(ours) == kinds(theirs)
+
+
+def kinds(flat):
+    return collections.Counter(flat.kind(operator) for operator in flat.operators)
+
+
+def calibrated(model, low, high):
+    """TFLiteConverter's own int8 file, frozen with batch 1; noise will do to find its operators."""
+    spec = tf.TensorSpec((1, *model.input_shape[1:]), tf.float32)
+    function = tf.function(lambda x: model(x, training=False), input_signature=[spec])
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    noise = np.random.default_rng(0).uniform(low, high, spec.shape).astype(np.float32)
+    converter.representative_dataset = lambda: iter([[noise]])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter.convert()
+
+
+def test_each_tensor_of_the_file_is_the_layer_that_it_is_said_to_be(real_networks):
+    """The map from file to layers, checked by value: the float file against Keras, on MobileNetV2."""
+    from spiq_tf import pipeline
+    from spiq_tf.capture import replay
+    from spiq_tf.options import checked_options
+    from spiq_tf.tflite.lower import lower
+
+    model, info = load(real_networks, "mobilenet_v2_imagenet")
+    plan = pipeline.plan(model, tuple(info["input_range"]), checked_options("int8", "int8", 1, False))
+    changed = spiq_tf.rewrite(model, input_range=tuple(info["input_range"]))
+    lowered = lower(plan.rewritten)
+    interpreter = Interpreter(lowered.content, keep_all=True)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+    interpreter.run([x])
+    graph = plan.rewritten.graph
+    values = {graph.inputs[0].name: x}
+    for call in graph.calls:
+        twin = changed.get_layer(call.layer.name)
+        outputs = replay(type(call)(call.index, twin, call.name, call.args, call.kwargs, call.outputs), values)
+        values.update({t.name: np.asarray(y) for t, y in zip(call.outputs, outputs, strict=True)})
+    assert len(lowered.tensors) == len(lowered.flat.activations())
+    for index, name in lowered.tensors.items():
+        expected = values[name]
+        np.testing.assert_allclose(interpreter.value(index), expected, atol=1e-3 * np.abs(expected).max())

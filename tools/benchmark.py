@@ -1,0 +1,123 @@
+"""Compares a conversion with TensorFlow's own, as ratios measured in one run.
+
+python tools/benchmark.py [MODEL.keras] [--input_range=-1,1]
+
+Seconds are the medians of conversions in turns, each in a fresh process; memory is the peak of the process.
+Without a model it takes Keras's MobileNetV2 with random weights. --scaling measures how cost grows from
+ResNet50 to ResNet152, both with random weights.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import contextlib
+import io
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_list("input_range", ["-1", "1"], "Smallest and largest value that the model is fed, LOW,HIGH.")
+flags.DEFINE_integer("rounds", 3, "Conversions of each kind.", lower_bound=1)
+flags.DEFINE_bool("scaling", False, "Measures ResNet50, ResNet101 and ResNet152 in place of one model.")
+flags.DEFINE_enum("measure", None, ["spiq", "tensorflow", "stages"], "Measures one conversion in this process.")
+
+_BUILT_IN = "MobileNetV2"
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measures in processes of their own, or, with --measure, in this one."""
+    if FLAGS.measure:
+        print(json.dumps(measured(argv[1], FLAGS.measure)))
+    elif FLAGS.scaling:
+        scaling()
+    else:
+        comparison(argv[1] if len(argv) > 1 else _BUILT_IN)
+
+
+def comparison(name: str) -> None:
+    """Prints spiq_tf beside TFLiteConverter.from_keras_model on one model."""
+    rows: dict[str, list[dict[str, float]]] = {"spiq": [], "tensorflow": []}
+    for _ in range(FLAGS.rounds):
+        for kind in rows:
+            rows[kind].append(in_a_process(name, kind))
+    print(f"{'':12}{'seconds':>9}{'peak MiB':>10}   ({name}, medians of {FLAGS.rounds})")
+    medians = {k: {f: statistics.median(r[f] for r in v) for f in v[0]} for k, v in rows.items()}
+    for kind, row in medians.items():
+        print(f"{kind:12}{row['seconds']:9.2f}{row['peak_mib']:10.0f}")
+    ours, theirs = medians["spiq"], medians["tensorflow"]
+    print(f"{'ratio':12}{ours['seconds'] / theirs['seconds']:9.2f}{ours['peak_mib'] / theirs['peak_mib']:10.2f}")
+    stages = in_a_process(name, "stages")
+    print("stages: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items()))
+
+
+def scaling() -> None:
+    """Prints seconds a layer for networks of one kind and growing depth."""
+    print(f"{'':12}{'layers':>8}{'seconds':>9}{'ms a layer':>12}{'statistics s':>14}")
+    for name in ("ResNet50", "ResNet101", "ResNet152"):
+        row, stages = in_a_process(name, "spiq"), in_a_process(name, "stages")
+        each = row["seconds"] / row["layers"] * 1e3
+        print(f"{name:12}{row['layers']:8.0f}{row['seconds']:9.2f}{each:12.1f}{stages['plan']:14.2f}")
+
+
+def in_a_process(name: str, kind: str) -> dict[str, float]:
+    """One measurement in a fresh process."""
+    command = [sys.executable, __file__, f"--measure={kind}", f"--input_range={','.join(FLAGS.input_range)}", name]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(done.stderr)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def measured(name: str, kind: str) -> dict[str, float]:
+    """Seconds of one conversion and the peak memory of this process."""
+    import keras
+
+    logging.set_verbosity(logging.ERROR)
+    if os.path.exists(name):
+        model = keras.models.load_model(name, compile=False)
+    else:
+        model = getattr(keras.applications, name)(weights=None)
+    low, high = (float(v) for v in FLAGS.input_range)
+    if kind == "stages":
+        return seconds_of_stages(model, (low, high))
+    if kind == "spiq":
+        import spiq_tf
+
+        start = time.perf_counter()
+        spiq_tf.convert(model, input_range=(low, high))
+    else:
+        import tensorflow as tf
+
+        start = time.perf_counter()
+        with contextlib.redirect_stdout(io.StringIO()):
+            tf.lite.TFLiteConverter.from_keras_model(model).convert()
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": seconds, "peak_mib": peak, "layers": len(model.layers)}
+
+
+def seconds_of_stages(model: object, pair: tuple[float, float]) -> dict[str, float]:
+    """Seconds of capture, statistics, scales and rewrite together ("plan"), and of all that follows."""
+    from spiq_tf import pipeline
+    from spiq_tf.options import checked_options
+
+    options = checked_options("int8", "int8", 1, False)
+    start = time.perf_counter()
+    plan = pipeline.plan(model, pair, options)
+    middle = time.perf_counter()
+    pipeline.convert_plan(plan, options)
+    return {"plan": middle - start, "lower, correct, quantize": time.perf_counter() - middle}
+
+
+if __name__ == "__main__":
+    app.run(main)
