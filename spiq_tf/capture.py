@@ -1,6 +1,6 @@
 """Keras model -> LayerGraph. The one place that knows how Keras stores a model's structure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -57,6 +57,22 @@ def _is_graph(model: Any) -> bool:
     return isinstance(model, Functional) and type(model).call is Functional.call
 
 
+class _Weights(Mapping[int, Array]):
+    """The variables' values in float64, read when asked for: copies of all would double a conversion's memory."""
+
+    def __init__(self, variables: Mapping[int, Any]) -> None:
+        self._variables = variables
+
+    def __getitem__(self, key: int) -> Array:
+        return np.asarray(self._variables[key].numpy(), np.float64)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._variables)
+
+    def __len__(self) -> int:
+        return len(self._variables)
+
+
 class _Capture:
     """Runs a model's graph on symbolic tensors of static shape and writes down each layer call."""
 
@@ -68,7 +84,6 @@ class _Capture:
         self._names: dict[str, int] = {}
         self._tensors: dict[int, Tensor] = {}  # by identity of the symbolic tensor that stands for it
         self._alive: list[Any] = []  # keeps those, so that no identity is used twice
-        self._used: dict[int, Any] = {}
 
     def graph(self) -> LayerGraph:
         inputs = [self._input(x) for x in self._model.inputs]
@@ -81,7 +96,7 @@ class _Capture:
             output_names=_distinct(self._model.output_names),
             calls=tuple(self._calls),
             nodes=tuple(self._nodes),
-            weights={key: np.asarray(v.numpy(), np.float64) for key, v in self._used.items()},
+            weights=_Weights(variables),
             variables=variables,
         )
 
@@ -170,7 +185,6 @@ class _Capture:
         self._nodes.append(Node(rule, inputs, output, call))
 
     def _key(self, variable: Any) -> int:
-        self._used[id(variable)] = variable
         return id(variable)
 
     def _name(self, name: str) -> str:

@@ -68,8 +68,8 @@ class LayerGraph:
         input_names, output_names: the names of both in the serving signature.
         calls: layer calls in order of execution.
         nodes: primitives in order of execution; each tensor but the inputs is made by exactly one.
-        weights: values of every variable that a primitive reads, as found in the user's model.
-        variables: all Keras variables of the model by the same keys.
+        weights: values of the model's variables by key, in float64.
+        variables: the Keras variables themselves, by the same keys.
     """
 
     inputs: tuple[Tensor, ...]

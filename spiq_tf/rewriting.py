@@ -36,13 +36,13 @@ def absorb_scales(
 
     A channel that ReLU(max) cut at max is now cut at scale * max in the original's units, scale <= 1.
     """
-    changed: dict[int, Array] = {}
+    weights = {key: v.numpy() for key, v in graph.variables.items()}
     for node in graph.nodes:
         inputs = [scales[t.name] for t in node.inputs]
         if all(np.all(s == 1.0) for s in [*inputs, scales[node.output.name]]):
             continue
-        changed.update(node.rule.absorb(graph.weights, inputs, scales[node.output.name]))
-    weights = {key: changed[key].astype(v.dtype) if key in changed else v.numpy() for key, v in graph.variables.items()}
+        for key, value in node.rule.absorb(graph.weights, inputs, scales[node.output.name]).items():
+            weights[key] = value.astype(weights[key].dtype)
     return Rewritten(
         graph,
         weights,

@@ -34,7 +34,7 @@ def finish(
     flat.model.signatureDefs = [_signature(flat, input_names, output_names)]
     flat.model.metadata, flat.model.metadataBuffer = [], None
     flat.model.description = b"spiq_tf"
-    return flat.content()
+    return bytes(flat.content())
 
 
 class _Ends:

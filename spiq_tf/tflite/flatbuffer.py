@@ -22,16 +22,16 @@ _TYPES = {
 class FlatModel:
     """A flatbuffer as objects that can be changed; `content` packs it again."""
 
-    def __init__(self, content: bytes) -> None:
-        self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    def __init__(self, content: bytes | bytearray) -> None:
+        self.model = flatbuffer_utils.read_model_from_bytearray(content)
         for buffer in self.model.buffers:
             if buffer.data is not None:  # as an array: packing any other sequence takes a call a byte
                 buffer.data = np.frombuffer(memoryview(buffer.data), np.uint8)
         (self.subgraph,) = self.model.subgraphs
 
-    def content(self) -> bytes:
+    def content(self) -> bytearray:
         """The packed file."""
-        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+        return flatbuffer_utils.convert_object_to_bytearray(self.model)
 
     @property
     def operators(self) -> list[Any]:

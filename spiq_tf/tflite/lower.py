@@ -1,17 +1,17 @@
 """The rewritten model -> a float flatbuffer, and which of its tensors is which layer's.
 
-Tracing with the new weights as constants leaves the user's model alone and needs no SavedModel; a name scope
+Tracing with the new weights in place of the old ones leaves the user's model alone and needs no SavedModel; a name scope
 for each layer call survives in the names of the file's tensors.
 """
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from spiq_tf.capture import replay
 from spiq_tf.errors import LoweringError
@@ -46,18 +46,20 @@ def lower(rewritten: Rewritten) -> Lowered:
     Raises:
         LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
     """
-    content = _convert(_trace(rewritten))
+    # variables, not constants: the converter copies the graph several times before it puts their values in
+    held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
+    content = _convert(_trace(rewritten.graph, held))
     flat = FlatModel(content)
     return Lowered(content, flat, _match(flat, rewritten.graph))
 
 
-def _trace(rewritten: Rewritten) -> Any:
-    graph = rewritten.graph
+def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
+    """The model as a concrete function that reads its weights from the held variables."""
 
     def run(*inputs: Any) -> list[Any]:
-        constants = [(v, tf.constant(rewritten.weights[key])) for key, v in graph.variables.items()]
+        read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
         values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
-        with keras.StatelessScope(state_mapping=constants):
+        with keras.StatelessScope(state_mapping=read):
             for call in graph.calls:
                 with tf.name_scope(f"call{call.index}"):
                     outputs = replay(call, values)
@@ -65,8 +67,7 @@ def _trace(rewritten: Rewritten) -> Any:
         return [tf.cast(values[t.name], tf.float32) for t in graph.outputs]
 
     signature = [tf.TensorSpec(t.shape, tf.float32, name=f"input{index}") for index, t in enumerate(graph.inputs)]
-    concrete = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
-    return convert_variables_to_constants_v2(concrete)
+    return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
 
 
 def _convert(concrete: Any) -> bytes:

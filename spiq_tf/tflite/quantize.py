@@ -77,7 +77,7 @@ def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_den
         per_channel_dense: whether a fully connected operator's weights have a scale for each output.
     """
     rules = recipe.static_wi8_ai8()
-    writer = quantizer.Quantizer(bytearray(flat.content()), rules)
+    writer = quantizer.Quantizer(flat.content(), rules)
     if not per_channel_dense:
         dense = qtyping.TFLOperationName.FULLY_CONNECTED
         writer.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
@@ -87,4 +87,4 @@ def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_den
     }
     with silence():
         result = writer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    return FlatModel(bytes(result.quantized_model))
+    return FlatModel(result.quantized_model)
