@@ -1,7 +1,6 @@
 """The range and moments of the model's inputs: stated by the user, by a layer in front, or told from the weights."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import keras
@@ -9,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
+from spiq_tf.conventions import CONVENTIONS, misfit
 from spiq_tf.errors import InputRangeError
 from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.primitives.affine import FixedAffine
@@ -18,45 +18,9 @@ from spiq_tf.statistics import first_norms
 Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
 InputRange: TypeAlias = tuple[Bound, Bound] | Mapping[str, tuple[Bound, Bound]]
 
-# Mean and deviation of natural images' channels in units of [0, 1], red first (ImageNet's, as torchvision and
-# Keras state them), and how alike neighbouring pixels and the three channels are (Hyvarinen, Hurri and Hoyer,
-# Natural Image Statistics, 2009, sections 5.6 and 5.1).
-_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-_PIXEL_CORRELATION, _CHANNEL_CORRELATION = 0.95, 0.9
-_CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # blue first, of keras.applications.imagenet_utils
-
 _PLAUSIBLE = 1.5  # a convention whose misfit is larger explains nothing
 _DECISIVE = 9.0  # by how much the runner-up's deviance, the sum of squared misfits, must be larger
 
-
-@dataclass(frozen=True)
-class _Convention:
-    """One usual way of feeding pixels p in [0, 1]: p * factor + offset, in the model's order of channels."""
-
-    name: str
-    factor: Array
-    offset: Array
-    reverse: bool = False
-
-    def _ordered(self, values: Array) -> Array:
-        return values[::-1] if self.reverse else values
-
-    def range(self) -> Range:
-        return Range(self.offset, self.factor + self.offset, Source.PROPAGATED)
-
-    def moments(self) -> Moments:
-        mean = self.factor * self._ordered(_MEAN) + self.offset
-        return Moments(mean, (self.factor * self._ordered(_DEVIATION)) ** 2)
-
-
-_ONES = np.ones(3)
-_CONVENTIONS = (
-    _Convention("[0, 1]", _ONES, 0 * _ONES),
-    _Convention("[-1, 1]", 2 * _ONES, -_ONES),
-    _Convention("[0, 255]", 255 * _ONES, 0 * _ONES),
-    _Convention("ImageNet mean and deviation", 1 / _DEVIATION, -_MEAN / _DEVIATION),
-    _Convention("Caffe BGR", 255 * _ONES, -_CAFFE_MEAN, reverse=True),
-)
 
 _ADVICE = (
     "pass input_range=(low, high), the smallest and largest value that the model is fed after preprocessing,"
@@ -159,46 +123,19 @@ def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> Channels:
             f" a Rescaling or Normalization layer in front, or three channels and a BatchNorm behind the first"
             f" convolution; {_ADVICE}"
         )
-    misfits = [max(_misfit(c.moments(), *norm) for norm in norms) for c in _CONVENTIONS]
+    misfits = [max(misfit(c.moments(), *norm) for norm in norms) for c in CONVENTIONS]
     best, second = np.argsort(misfits)[:2]
     equations = sum(len(bias) for _, bias, _ in norms)
     deviance = equations * (misfits[second] ** 2 - misfits[best] ** 2)
     if not (misfits[best] <= _PLAUSIBLE and deviance >= _DECISIVE):
-        table = ", ".join(f"{c.name}: {m:.2f}" for c, m in zip(_CONVENTIONS, misfits, strict=True))
+        table = ", ".join(f"{c.name}: {m:.2f}" for c, m in zip(CONVENTIONS, misfits, strict=True))
         raise InputRangeError(
             f"the range of input {tensor.name!r} cannot be told from the first BatchNorm: no usual convention"
             f" explains its running statistics well enough and alone (misfits {table}); {_ADVICE}"
         )
-    chosen = _CONVENTIONS[int(best)]
+    chosen = CONVENTIONS[int(best)]
     _log(tensor, chosen.range(), f"the first BatchNorm, which fits {chosen.name} images")
     return Channels(chosen.moments(), chosen.range())
-
-
-def _misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float:
-    """How far the running statistics lie from those that such images would cause.
-
-    The root mean square, over the outputs, of the distance of the means in running deviations, together with
-    the median ratio of the deviations as a logarithm of base 2.
-
-    Args:
-        image: the images' moments.
-        kernel: (height, width, channels, outputs).
-        bias: (outputs,).
-        stated: the BatchNorm's running statistics.
-    """
-    expected = kernel.sum(axis=(0, 1)).T @ image.mean + bias
-    place = np.stack(np.meshgrid(*(np.arange(n) for n in kernel.shape[:2]), indexing="ij"), -1).reshape(-1, 2)
-    distance = np.sqrt(((place[:, None] - place) ** 2).sum(-1))
-    alike = np.where(np.eye(3, dtype=bool), 1.0, _CHANNEL_CORRELATION) * np.outer(image.deviation, image.deviation)
-    covariance = np.kron(_PIXEL_CORRELATION**distance, alike)
-    flat = kernel.reshape(-1, kernel.shape[-1])
-    deviation = np.sqrt(np.einsum("io,ij,jo->o", flat, covariance, flat, optimize=True))
-    alive = (stated.deviation > 1e-6) & (deviation > 1e-9)
-    if not alive.any():
-        return float("inf")
-    off = np.sqrt(np.mean(((expected - stated.mean) / stated.deviation)[alive] ** 2))
-    ratio = np.median(np.log2((deviation / np.maximum(stated.deviation, 1e-30))[alive]))
-    return float(np.hypot(off, ratio))
 
 
 def _log(tensor: Tensor, found: Range, origin: str) -> None:

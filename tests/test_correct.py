@@ -10,8 +10,8 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf import kernels
-from spiq_tf.tflite.correct import LIMIT, round_kernel
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.rounding import LIMIT, round_kernel
 from tests.networks import RANGE, settle
 
 KERNELS = arrays(np.float64, (9, 2, 3, 4), elements=st.floats(-4, 4, width=32))

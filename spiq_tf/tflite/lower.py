@@ -1,7 +1,7 @@
 """The rewritten model -> a float flatbuffer, and which of its tensors is which layer's.
 
-Tracing with the new weights in place of the old ones leaves the user's model alone and needs no SavedModel; a name scope
-for each layer call survives in the names of the file's tensors.
+Tracing with the new weights in place of the old ones leaves the user's model alone and needs no SavedModel; a
+name scope for each layer call survives in the names of the file's tensors.
 """
 
 import math
