@@ -38,6 +38,7 @@ TABLE = [
     Row("depthwise", lambda x, y: layers.DepthwiseConv2D(3, padding="same")(x)),
     Row("depthwise_multiplier", lambda x, y: layers.DepthwiseConv2D(3, depth_multiplier=2)(x)),
     Row("separable", lambda x, y: layers.SeparableConv2D(5, 3, padding="same")(x), moments=None),
+    Row("conv1d", lambda x, y: layers.Conv1D(5, 3, padding="same")(layers.Reshape((-1, 6))(x))),
     Row("dense", lambda x, y: layers.Dense(5)(layers.Flatten()(x))),
     Row("dense_on_map", lambda x, y: layers.Dense(5)(x)),
     Row("batch_norm_alone", lambda x, y: layers.BatchNormalization()(layers.Add()([x, y])), moments=None),
