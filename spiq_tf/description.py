@@ -25,17 +25,17 @@ def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedM
 
 def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
     layer = converted.lowered.tensors.get(index)
-    own = converted.ranges.ranges[index]
+    interval = converted.intervals[index]
     quantization = converted.quantized.quantization(index)
     scales = None if layer is None else tuple(float(s) for s in plan.scales[layer])
     return TensorInfo(
         name=converted.quantized.name(index),
         layer=layer,
-        low=min(0.0, float(own.low.min())),
-        high=max(0.0, float(own.high.max())),
+        low=interval.low,
+        high=interval.high,
         scale=None if quantization is None else quantization[0],
         zero_point=None if quantization is None else quantization[1],
-        source=own.source.label,
+        source=converted.ranges.ranges[index].source.label,
         channel_scales=scales,
     )
 

@@ -47,7 +47,8 @@ class Converted:
         content: the finished file.
         quantized: the same before its ends were changed; tensors keep their indices.
         lowered: the float file.
-        ranges: of every activation, by tensor index.
+        ranges: of every activation's channels, by tensor index.
+        intervals: of every activation as a whole, by tensor index: what its scale is made of.
         uncorrected: operators whose bias is not corrected.
     """
 
@@ -55,6 +56,7 @@ class Converted:
     quantized: FlatModel
     lowered: Lowered
     ranges: intervals.FileRanges
+    intervals: Mapping[int, quantize.Interval]
     uncorrected: tuple[str, ...]
 
 
@@ -87,4 +89,4 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     inputs = [plan.inputs[t.name] for t in graph.inputs]
     warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)
-    return Converted(content, quantized, lowered, found, tuple(uncorrected))
+    return Converted(content, quantized, lowered, found, whole, tuple(uncorrected))

@@ -159,6 +159,19 @@ def test_dead_channels_convert():
             assert np.abs(flat.value(tensor).astype(np.int64)).max() <= 1.01 * 2**30
 
 
+def test_output_that_always_names_one_class_is_warned_of():
+    """Three close scores beside one far below them: one scale for all makes the three equal."""
+    image = keras.Input((8, 8, 3), name="image")
+    scores = layers.Dense(4, name="scores")
+    model = keras.Model(image, scores(layers.Flatten()(layers.Conv2D(6, 3)(image))))
+    kernel, bias = (np.array(w) for w in scores.get_weights())
+    kernel[:, 3] *= 3000
+    bias[3] = -30000.0
+    scores.set_weights([kernel, bias])
+    with pytest.warns(spiq_tf.DegenerateOutputWarning, match=r"scores.*always names one class"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
 def test_output_that_cannot_vary_is_warned_of():
     image = keras.Input((8, 8, 3), name="image")
     x = layers.ReLU()(layers.Conv2D(4, 3, name="conv")(image))

@@ -13,7 +13,7 @@ from spiq_tf.tflite.silence import silence
 class Interpreter:
     """A file as a function of arrays in the order of its inputs; integers are quantized and dequantized."""
 
-    def __init__(self, content: bytes, keep_all: bool = False, delegate: bool = True) -> None:
+    def __init__(self, content: bytes | bytearray, keep_all: bool = False, delegate: bool = True) -> None:
         """Loads the file.
 
         Args:
@@ -26,7 +26,7 @@ class Interpreter:
             resolver = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         with silence():
             self._interpreter = litert.Interpreter(
-                model_content=content,
+                model_content=bytes(content),
                 num_threads=1,
                 experimental_op_resolver_type=resolver,
                 experimental_preserve_all_tensors=keep_all,

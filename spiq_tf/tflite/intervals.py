@@ -141,7 +141,7 @@ _RULES: Mapping[str, _Rule] = {
 
 def _sample(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]:
     """Smallest and largest value of every tensor of the float file over a few noise inputs (fixed seed)."""
-    interpreter = Interpreter(bytes(flat.content()), keep_all=True)
+    interpreter = Interpreter(flat.content(), keep_all=True)
     random = np.random.default_rng(0)
     seen: dict[int, tuple[float, float]] = {}
     for _ in range(_SAMPLES):
