@@ -1,6 +1,7 @@
 """Keras model -> LayerGraph. The one place that knows how Keras stores a model's structure."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -93,7 +94,7 @@ class _Capture:
             inputs=tuple(self._tensors[id(x)] for x in inputs),
             outputs=tuple(self._tensors[id(x)] for x in outputs),
             input_names=_distinct([x.name for x in self._model.inputs]),
-            output_names=_distinct(self._model.output_names),
+            output_names=_distinct(_output_names(self._model)),
             calls=tuple(self._calls),
             nodes=tuple(self._nodes),
             weights=_Weights(variables),
@@ -108,8 +109,10 @@ class _Capture:
                 " batch; clone the model with a fixed size, e.g. fixed = keras.Input((224, 224, 3)); model ="
                 " keras.Model(fixed, model(fixed))"
             )
-        if not keras.backend.is_float_dtype(x.dtype):
-            raise InvalidModelError(f"input {x.name!r} holds {x.dtype}: expected a floating point type")
+        if x.dtype != "float32":
+            raise InvalidModelError(f"input {x.name!r} holds {x.dtype}: expected float32")
+        if len(shape) < 2:
+            raise InvalidModelError(f"input {x.name!r} has the shape {shape}: expected at least one axis of values")
         symbol = keras.KerasTensor(shape, dtype=x.dtype, name=x.name)
         self._remember(symbol, Tensor(self._name(x.name), shape))
         return symbol
@@ -128,7 +131,7 @@ class _Capture:
     def _call(self, prefix: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         symbols = [a for a in keras.tree.flatten((args, kwargs)) if isinstance(a, keras.KerasTensor)]
         if isinstance(layer, keras.Model) and _is_graph(layer):
-            return self._run(layer, symbols, f"{prefix}{layer.name}/")
+            return self._run(layer, _in_order(layer, args, symbols), f"{prefix}{layer.name}/")
         inputs = tuple(self._tensors[id(s)] for s in symbols)
         produced = self._shapes(prefix, layer, args, kwargs)
         site = layers.Site(tuple(t.shape for t in inputs), produced[0].shape, self._key)
@@ -152,6 +155,11 @@ class _Capture:
             raise InvalidModelError(
                 f"layer {prefix}{layer.name!r} is channels_first: TFLite knows channels_last only; build the model"
                 " with data_format='channels_last' and transpose its kernels' inputs"
+            )
+        if (precision := getattr(layer, "compute_dtype", "float32")) != "float32":
+            raise InvalidModelError(
+                f"layer {prefix}{layer.name!r} computes in {precision}: expected float32; rebuild the model under"
+                " keras.config.set_dtype_policy('float32') and load its weights"
             )
         outputs = keras.tree.flatten(layer.compute_output_spec(*args, **kwargs))
         for output in outputs:
@@ -178,7 +186,8 @@ class _Capture:
     def _append_opaque(self, call: Call, inputs: tuple[Tensor, ...]) -> None:
         for index, output in enumerate(call.outputs):
             shapes = tuple(t.shape for t in inputs)
-            rule = Opaque(lambda values, i=index: replay_on(call, inputs, values)[i], shapes)  # type: ignore[misc]
+            keys = tuple(id(v) for v in getattr(call.layer, "variables", ()))
+            rule = Opaque(partial(_replayed_output, call, inputs, index), shapes, keys)
             self._append(rule, inputs, output, call)
 
     def _append(self, rule: Primitive, inputs: tuple[Tensor, ...], output: Tensor, call: Call) -> None:
@@ -193,10 +202,26 @@ class _Capture:
         return name if count == 0 else f"{name}:call{count + 1}"
 
 
-def replay_on(call: Call, inputs: Sequence[Tensor], values: Sequence[Array]) -> list[Any]:
-    """Runs one layer call, at inference, on given arrays in place of its input tensors."""
+def _in_order(model: Any, args: tuple[Any, ...], symbols: list[Any]) -> list[Any]:
+    """The symbols in the order of a nested model's inputs, which a dict may be passed for by name."""
+    if args and isinstance(args[0], dict) and not isinstance(model.input, dict):
+        return [args[0][x.name] for x in model.inputs]
+    return symbols
+
+
+def _replayed_output(call: Call, inputs: Sequence[Tensor], index: int, values: Sequence[Array]) -> Array:
+    """One output of a layer call, run at inference on given arrays in place of its input tensors.
+
+    In a stateless scope: a layer that counts its calls, or keeps other state, must not notice.
+    """
     given = {t.name: tf.constant(v, tf.float32) for t, v in zip(inputs, values, strict=True)}
-    return replay(call, given)
+    try:
+        with keras.StatelessScope():
+            return np.asarray(replay(call, given)[index], np.float64)
+    except Exception as error:  # whatever a custom layer's own code raises
+        raise InvalidModelError(
+            f"layer {call.name!r} cannot be run on samples of its input, shapes {[t.shape for t in inputs]}: {error}"
+        ) from error
 
 
 def replay(call: Call, values: dict[str, Any]) -> list[Any]:
@@ -209,6 +234,11 @@ def replay(call: Call, values: dict[str, Any]) -> list[Any]:
     if getattr(call.layer, "_call_has_training_arg", False):
         kwargs = {**kwargs, "training": False}
     return keras.tree.flatten(call.layer(*args, **kwargs))
+
+
+def _output_names(model: Any) -> list[str]:
+    """The keys of a model that returns a dict, the names of the last layers of any other."""
+    return sorted(model.output) if isinstance(model.output, dict) else list(model.output_names)
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ class Convention:
 
     def range(self) -> Range:
         """Of all values that pixels can take, channel by channel."""
-        return Range(self.offset, self.factor + self.offset, Source.PROPAGATED)
+        return Range(self.offset, self.factor + self.offset, Source.TOLD)
 
     def moments(self) -> Moments:
         """Of natural images."""

@@ -35,7 +35,7 @@ def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
         high=interval.high,
         scale=None if quantization is None else quantization[0],
         zero_point=None if quantization is None else quantization[1],
-        source=converted.ranges.ranges[index].source.label,
+        source=converted.ranges[index].source.label,
         channel_scales=scales,
     )
 

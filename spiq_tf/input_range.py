@@ -103,14 +103,14 @@ def _told_by_layer(layer: Any, rule: FixedAffine) -> Channels | None:
     if isinstance(layer, keras.layers.Normalization) and not layer.invert:
         for top in (255.0, 1.0):
             if np.all((mean > 0.1 * top) & (mean < 0.9 * top) & (deviation > 0.05 * top) & (deviation < 0.5 * top)):
-                return Channels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.PROPAGATED))
-        spread = Range(mean - 6 * deviation, mean + 6 * deviation, Source.PROPAGATED)
+                return Channels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.TOLD))
+        spread = Range(mean - 6 * deviation, mean + 6 * deviation, Source.TOLD)
         return Channels(Moments(mean, deviation**2), spread)
     for top in (255.0, 1.0):
         low, high = rule.offset, top * rule.factor + rule.offset
         if np.all((np.abs(high - 1) < 0.02) & ((np.abs(low) < 0.02) | (np.abs(low + 1) < 0.02))):
             pixels = Moments(0.45 * top * ones, (0.25 * top) ** 2 * ones)
-            return Channels(pixels, Range(0 * ones, top * ones, Source.PROPAGATED))
+            return Channels(pixels, Range(0 * ones, top * ones, Source.TOLD))
     return None
 
 
@@ -120,8 +120,8 @@ def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> Channels:
     if tensor.channels != 3 or not norms:
         raise InputRangeError(
             f"the range of input {tensor.name!r} (shape {tensor.shape[1:]}) cannot be told from the model: expected"
-            f" a Rescaling or Normalization layer in front, or three channels and a BatchNorm behind the first"
-            f" convolution; {_ADVICE}"
+            f" a Rescaling to [0, 1] or [-1, 1] or a Normalization in front, or three channels and a BatchNorm behind"
+            f" the first convolution; {_ADVICE}"
         )
     misfits = [max(misfit(c.moments(), *norm) for norm in norms) for c in CONVENTIONS]
     best, second = np.argsort(misfits)[:2]

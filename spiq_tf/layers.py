@@ -51,11 +51,16 @@ Expander: TypeAlias = Callable[[Any, Site], Sequence[Step] | None]
 
 def expand(layer: Any, site: Site) -> Sequence[Step] | None:
     """The steps of a layer, or None if its kind is unknown or it overrides what its kind computes."""
-    kinds: tuple[Any, ...] = type(layer).__mro__
-    for kind in kinds:
+    for kind in type(layer).__mro__:
         if kind in LAYERS:
-            return LAYERS[kind](layer, site) if type(layer).call is kind.call else None
+            return LAYERS[kind](layer, site)
+        if set(vars(kind)) - _HARMLESS:
+            return None  # a subclass with code of its own: what it computes cannot be told
     return None
+
+
+_HARMLESS = {"__init__", "get_config", "from_config", *vars(type("Empty", (), {}))}
+"""What a subclass may define and still compute what its parent does."""
 
 
 def _nothing(layer: Any, site: Site) -> Sequence[Step]:
@@ -65,7 +70,7 @@ def _nothing(layer: Any, site: Site) -> Sequence[Step]:
 def _convolution(layer: Any, site: Site) -> Sequence[Step] | None:
     depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
     kernel, bias = layer.kernel, layer.bias
-    if not isinstance(kernel, keras.Variable):
+    if not isinstance(kernel, keras.Variable) or layer.padding == "causal":
         return None  # quantized or LoRA: what is multiplied is no variable
     coverage = _coverage(layer, site.inputs[0][1:-1], layer.strides)
     key = None if bias is None else site.key(bias)
@@ -133,7 +138,9 @@ def _prelu(layer: Any, site: Site) -> Sequence[Step]:
     return (Step(ParametricRelu(site.key(layer.alpha)), site.output),)
 
 
-def _softmax(layer: Any, site: Site) -> Sequence[Step]:
+def _softmax(layer: Any, site: Site) -> Sequence[Step] | None:
+    if layer.axis not in (-1, len(site.output) - 1):
+        return None
     return (Step(Softmax(), site.output),)
 
 
@@ -177,7 +184,9 @@ def _sum(signs: tuple[int, ...], site: Site) -> Sequence[Step] | None:
 
 
 def _concatenate(layer: Any, site: Site) -> Sequence[Step]:
-    return (Step(Concatenate(layer.axis % len(site.output) == len(site.output) - 1), site.output),)
+    axis = layer.axis % len(site.output)
+    shares = tuple(shape[axis] / site.output[axis] for shape in site.inputs)
+    return (Step(Concatenate(axis == len(site.output) - 1, shares), site.output),)
 
 
 def _average_pool(layer: Any, site: Site) -> Sequence[Step]:

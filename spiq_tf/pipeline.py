@@ -9,13 +9,15 @@ from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.options import Options
-from spiq_tf.primitives.base import Array, Channels
+from spiq_tf.primitives.base import Array, Channels, Range
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
-from spiq_tf.tflite import correct, intervals, quantize
+from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
+from spiq_tf.tflite.ranges import file_ranges
 
 # How far a channel's range reaches, in standard deviations of its Gaussian (SPIQ's lambda), and how much of
 # the spread between channels is absorbed, as an exponent: 1 is SPIQ, 0 is one range a tensor. Rectified
@@ -55,8 +57,8 @@ class Converted:
     content: bytes
     quantized: FlatModel
     lowered: Lowered
-    ranges: intervals.FileRanges
-    intervals: Mapping[int, quantize.Interval]
+    ranges: Mapping[int, Range]
+    intervals: Mapping[int, Interval]
     uncorrected: tuple[str, ...]
 
 
@@ -80,8 +82,8 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     lowered = lower(rewritten)
     known = {index: rewritten.ranges[name] for index, name in lowered.tensors.items()}
     means = {index: rewritten.moments[name].mean for index, name in lowered.tensors.items()}
-    found = intervals.file_ranges(lowered.flat, known)
-    whole = quantize.tensor_intervals(lowered.flat, found.ranges)
+    found = file_ranges(lowered.flat, known)
+    whole = quantize.tensor_intervals(lowered.flat, found)
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, means, steps, options.per_channel_dense)
     quantized = quantize.quantize(lowered.flat, whole, options.per_channel_dense)

@@ -1,7 +1,7 @@
 """What `spiq_tf.quantize` returns."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import keras
@@ -19,7 +19,7 @@ class TensorInfo:
         layer: the layer call whose output it is ("encoder/conv1"), or None for a tensor inside a layer.
         low, high: its range, which holds 0.
         scale, zero_point: real = scale * (integer - zero_point); None where the tensor stays float.
-        source: where the range comes from: batch_norm, propagated, fixed, given or fallback.
+        source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
         channel_scales: for each channel the scale that was absorbed into the weights around it, or None.
     """
 
@@ -33,7 +33,7 @@ class TensorInfo:
     channel_scales: tuple[float, ...] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedModel:
     """A converted model.
 
@@ -45,17 +45,19 @@ class QuantizedModel:
         uncorrected: operators whose bias is not corrected, since nothing is known of their input's mean.
     """
 
-    content: bytes
-    tensors: tuple[TensorInfo, ...]
+    content: bytes = field(repr=False)
+    tensors: tuple[TensorInfo, ...] = field(repr=False)
     float_operators: tuple[str, ...]
     fallback_layers: tuple[str, ...]
     uncorrected: tuple[str, ...]
-    _model: keras.Model
-    _rewritten: Rewritten
+    _model: keras.Model = field(repr=False)
+    _rewritten: Rewritten = field(repr=False)
 
     @cached_property
     def rewritten_model(self) -> keras.Model:
         """The float Keras model of the same architecture whose weights hold the scales.
+
+        Made when it is first asked for, from the structure of the model that was converted.
 
         Raises:
             NotCloneableError: a layer of the model cannot be made again from its configuration.

@@ -76,4 +76,7 @@ def clone_with(model: keras.Model, rewritten: Rewritten) -> keras.Model:
             f" all the same); give its custom layers a get_config: {error}"
         ) from error
     clone.set_weights([rewritten.weights[id(v)] for v in model.weights])
+    for layer in clone._flatten_layers():
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes from constants that are made of its weights
     return clone

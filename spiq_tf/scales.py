@@ -76,19 +76,29 @@ def _node_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Label
     return pairs
 
 
+def _readers_of_weights(graph: LayerGraph) -> dict[int, list[Node]]:
+    """The primitives that read each variable, by its key."""
+    readers: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        for key in node.rule.variables():
+            readers.setdefault(key, []).append(node)
+    return readers
+
+
+def _alike(nodes: list[Node]) -> bool:
+    """Whether primitives use the same weights in the same way, as the calls of a shared layer do."""
+    first = nodes[0].rule
+    return all(type(n.rule) is type(first) and n.rule.variables() == first.variables() for n in nodes)
+
+
 def _shared_weight_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Labels, Labels]]:
     """Calls of one shared layer read and write in the same units, since the weights are the same."""
-    first: dict[tuple[int, int], Node] = {}
-    place: dict[int, int] = {}
     pairs = []
-    for node in graph.nodes:
-        identity = id(node.call.layer)
-        step = place[node.call.index] = place.get(node.call.index, -1) + 1
-        twin = first.setdefault((identity, step), node)
-        if twin is not node:
-            for mine, other in zip((*node.inputs, node.output), (*twin.inputs, twin.output), strict=True):
+    for first, *others in filter(_alike, _readers_of_weights(graph).values()):
+        for node in others:
+            for mine, twin in zip((*node.inputs, node.output), (*first.inputs, first.output), strict=True):
                 every = np.arange(mine.channels)
-                pairs.append((starts[mine.name] + every, starts[other.name] + every % other.channels))
+                pairs.append((starts[mine.name] + every, starts[twin.name] + every))
     return pairs
 
 
@@ -98,6 +108,9 @@ def _unscaled_tensors(graph: LayerGraph) -> list[Tensor]:
     for node in graph.nodes:
         ports = node.rule.unscaled()
         found += [*node.inputs, node.output] if ports is None else [_tensor(node, port) for port in ports]
+    for readers in _readers_of_weights(graph).values():
+        if not _alike(readers):  # one variable in several roles can be absorbed into in none of them
+            found += [tensor for node in readers for tensor in (*node.inputs, node.output)]
     return found
 
 
@@ -126,9 +139,19 @@ def choose_scales(
     used = reference > 0
     ratio = np.divide(amplitude, reference, out=np.ones_like(amplitude), where=used)
     scale = np.clip(ratio, _SMALLEST, 1 / _SMALLEST) ** np.where(negative, signed, rectified)
-    scale = np.where(classes.saturates, np.minimum(scale, 1.0), scale)
+    scale = np.where(classes.saturates, np.clip(scale, _saturation_floor(graph, classes, ranges), 1.0), scale)
     scale = np.where(classes.unscaled | ~used, 1.0, scale)
     return {name: scale[label] for name, label in classes.of.items()}
+
+
+def _saturation_floor(graph: LayerGraph, classes: ScaleClasses, ranges: Mapping[str, Range]) -> Array:
+    """The smallest scale of each class for which no saturating activation cuts into a channel's range."""
+    floor = np.zeros(classes.count)
+    for node in graph.nodes:
+        if node.rule.saturation is not None:
+            reached = ranges[node.output.name].high / node.rule.saturation
+            np.maximum.at(floor, classes.of[node.output.name], reached)
+    return np.minimum(floor, 1.0)
 
 
 def _family_amplitude(held: list[Tensor], classes: ScaleClasses, amplitude: Array) -> Array:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spiq_tf.graph import LayerGraph
+from spiq_tf.errors import InvalidModelError
+from spiq_tf.graph import LayerGraph, Node
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.base import Array, Channels, Moments, Range
 from spiq_tf.primitives.linear import Linear
@@ -30,8 +31,17 @@ def all_moments(graph: LayerGraph, inputs: Mapping[str, Channels]) -> dict[str, 
         )
         if isinstance(node.rule, FixedAffine):
             own = _seen_by_first_norm(graph, node.output.name, own)
+        _check_finite(node, own.mean, own.variance)
         known[node.output.name] = own
     return known
+
+
+def _check_finite(node: Node, *values: Array) -> None:
+    if not all(np.all(np.isfinite(v)) for v in values):
+        raise InvalidModelError(
+            f"layer {node.call.name!r}: expected values that float32 can hold, found an output that grows without"
+            " bound over the range of its input (an exponential behind wide weights?); bound its input"
+        )
 
 
 def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Moments:
@@ -89,7 +99,9 @@ def all_ranges(
     known = {name: x.range for name, x in inputs.items()}
     for node in graph.nodes:
         given = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
-        known[node.output.name] = node.rule.range(given, moments[node.output.name], graph.weights, deviations)
+        own = node.rule.range(given, moments[node.output.name], graph.weights, deviations)
+        _check_finite(node, own.low.astype(np.float32), own.high.astype(np.float32))
+        known[node.output.name] = own
     return known
 
 

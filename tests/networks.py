@@ -105,6 +105,47 @@ def nested():
     return settle(keras.Model(image, tail(inner(x))))
 
 
+def preactivation():
+    """ResNetV2's order: BatchNorms that no convolution can take, in front of a ReLU."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = shortcut = layers.Conv2D(16, 3, padding="same")(image)
+    for _ in range(2):
+        x = layers.ReLU()(layers.BatchNormalization()(x))
+        x = layers.Conv2D(16, 3, padding="same")(x)
+        x = shortcut = layers.Add()([x, shortcut])
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    return settle(keras.Model(image, layers.Dense(5)(layers.GlobalAveragePooling2D()(x))))
+
+
+def shared_in_series():
+    """The second call of a shared layer reads what the first one made."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = conv_bn(image, 8, activation=layers.ReLU())
+    again = layers.Conv2D(8, 3, padding="same", activation="relu", name="again")
+    x = conv_bn(again(again(x)), 8)
+    return settle(keras.Model(image, layers.Dense(4)(layers.GlobalAveragePooling2D()(x))))
+
+
+def saturating_addition():
+    """A rectified tensor that is cut at 6 joins a signed one whose channels differ by a factor of 100."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = conv_bn(image, 16, activation=layers.ReLU(6.0))
+    y = layers.BatchNormalization(name="spread")(layers.Conv2D(16, 3, padding="same", use_bias=False)(x))
+    z = conv_bn(layers.Add()([x, y]), 8, activation=layers.ReLU(6.0))
+    model = settle(keras.Model(image, layers.Dense(5)(layers.GlobalAveragePooling2D()(z))))
+    model.get_layer("spread").gamma.assign(np.geomspace(0.3, 30.0, 16))
+    return measured_again(model)
+
+
+def measured_again(model):
+    """Running statistics measured anew, all else as it is."""
+    norms = [x for x in model._flatten_layers() if isinstance(x, layers.BatchNormalization)]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images(model, 128, 1), training=True)
+    return model
+
+
 def named():
     """Every layer has a name, so that nothing depends on the counters of the process."""
     image = keras.Input((8, 8, 3), name="image")
@@ -116,6 +157,9 @@ def named():
 
 NETWORKS = {
     "named": named,
+    "preactivation": preactivation,
+    "shared_in_series": shared_in_series,
+    "saturating_addition": saturating_addition,
     "residual": residual,
     "depthwise": depthwise,
     "concatenation": concatenation,

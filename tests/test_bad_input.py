@@ -111,6 +111,56 @@ def test_channels_first():
         spiq_tf.convert(model, input_range=RANGE)
 
 
+def test_reduced_precision():
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(4, 3, dtype="mixed_float16", name="half")(image))
+    with pytest.raises(spiq_tf.InvalidModelError, match="'half' computes in float16"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_values_without_bound():
+    image = keras.Input((8, 8, 3), name="image")
+    norm = layers.BatchNormalization()
+    model = keras.Model(image, layers.Activation("exponential", name="grow")(norm(layers.Conv2D(4, 3)(image))))
+    norm.gamma.assign(np.full(4, 40.0))
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"'grow'.*grows without bound"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_loops():
+    series = keras.Input((5, 4), name="series")
+    with pytest.raises(spiq_tf.SpiqError, match=r"recurrent|unroll"):
+        spiq_tf.convert(keras.Model(series, layers.LSTM(3)(series)), input_range=RANGE)
+
+
+def test_input_without_channels():
+    number = keras.Input((), name="number")
+    model = keras.Model(number, layers.Reshape((1,))(number))
+    with pytest.raises(spiq_tf.InvalidModelError, match="'number' has the shape"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+class Counting(layers.Layer):
+    """Counts its calls in a variable: state that a conversion must leave alone."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.count.assign_add(1.0)
+        return x * 1.5
+
+
+def test_a_layer_with_state_does_not_notice():
+    image = keras.Input((8, 8, 3), name="image")
+    layer = Counting(name="counting")
+    model = keras.Model(image, layers.Conv2D(4, 3)(layer(image)))
+    before = float(layer.count.numpy())
+    spiq_tf.convert(model, input_range=RANGE)
+    assert float(layer.count.numpy()) == before
+
+
 def test_saving_where_nothing_can_be_written(tmp_path):
     result = spiq_tf.quantize(residual(), input_range=RANGE)
     with pytest.raises(spiq_tf.InvalidArgumentError, match="cannot write"):

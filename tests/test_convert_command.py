@@ -45,6 +45,15 @@ def test_one_bad_file_among_many(models, tmp_path):
     assert run(*options, "--overwrite", models / "a.keras").returncode == 0
 
 
+def test_two_models_of_one_name(models, tmp_path):
+    (models / "a.h5").write_bytes((models / "b.h5").read_bytes())
+    files = [models / "a.keras", models / "a.h5"]
+    done = run("--output_dir", tmp_path / "out", "--input_range=-1,1", "--keep_going", *files)
+    assert done.returncode == 1
+    assert "already the output of" in done.stderr
+    assert "1 of 2 converted" in done.stdout
+
+
 def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
     done = run("--output_dir", tmp_path / "out", "--input_range=-1,1", models / "bad.keras", models / "a.keras")
     assert done.returncode == 1
@@ -56,7 +65,7 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
     [
         ([], "expected model files"),
         (["--input_range=1", "x.keras"], "expected LOW,HIGH"),
-        (["one/x.keras", "two/x.keras"], "would both be written"),
+        (["--report_json=absent/report.json", "x.keras"], "cannot write"),
     ],
 )
 def test_wrong_arguments(arguments, message, tmp_path):

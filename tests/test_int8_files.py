@@ -159,6 +159,17 @@ def test_dead_channels_convert():
             assert np.abs(flat.value(tensor).astype(np.int64)).max() <= 1.01 * 2**30
 
 
+def test_channel_whose_variance_is_zero_keeps_the_multipliers_in_bounds():
+    """Running variance 0 behind a kernel that is not: weights grow by 1 / sqrt(epsilon), the output's range is 0."""
+    image = keras.Input((8, 8, 3), name="image")
+    norm = layers.BatchNormalization(center=False, epsilon=1e-9)
+    model = keras.Model(image, norm(layers.Conv2D(4, 3, use_bias=False)(image)))
+    norm.moving_variance.assign(np.zeros(4))
+    content = spiq_tf.convert(model, input_range=RANGE)
+    for delegate in (True, False):
+        Interpreter(content, delegate=delegate).run([images(model, 1)])
+
+
 def test_output_that_always_names_one_class_is_warned_of():
     """Three close scores beside one far below them: one scale for all makes the three equal."""
     image = keras.Input((8, 8, 3), name="image")

@@ -38,6 +38,19 @@ def test_moments_equal_monte_carlo(row, random):
     np.testing.assert_allclose(found.variance, flat.var(axis=0), rtol=0.2, atol=1e-8)
 
 
+def test_concatenation_along_positions_weighs_its_inputs_by_their_length():
+    image, other = keras.Input((30, 4, 3), name="x"), keras.Input((2, 4, 3), name="y")
+    graph = capture(keras.Model([image, other], keras.layers.Concatenate(axis=1)([image, other])), 1)
+    span = Range(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
+    given = {
+        "x": Channels(Moments(np.zeros(3), np.ones(3)), span),
+        "y": Channels(Moments(np.full(3, 8.0), np.full(3, 4.0)), span),
+    }
+    found = all_moments(graph, given)[graph.outputs[0].name]
+    np.testing.assert_allclose(found.mean, 0.5)
+    np.testing.assert_allclose(found.variance, (30 * 0.5**2 + 2 * 7.5**2) / 32 + (30 * 1 + 2 * 4) / 32)
+
+
 def test_batch_norm_states_the_moments_of_both_its_sides(random):
     image = keras.Input((8, 8, 3))
     norm = keras.layers.BatchNormalization(name="norm")

@@ -82,29 +82,3 @@ def calibrated(model, low, high):
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     return converter.convert()
-
-
-def test_each_tensor_of_the_file_is_the_layer_that_it_is_said_to_be(real_networks):
-    """The map from file to layers, checked by value: the float file against Keras, on MobileNetV2."""
-    from spiq_tf import pipeline
-    from spiq_tf.capture import replay
-    from spiq_tf.options import checked_options
-    from spiq_tf.tflite.lower import lower
-
-    model, info = load(real_networks, "mobilenet_v2_imagenet")
-    plan = pipeline.plan(model, tuple(info["input_range"]), checked_options("int8", "int8", 1, False))
-    changed = spiq_tf.rewrite(model, input_range=tuple(info["input_range"]))
-    lowered = lower(plan.rewritten)
-    interpreter = Interpreter(lowered.content, keep_all=True)
-    x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
-    interpreter.run([x])
-    graph = plan.rewritten.graph
-    values = {graph.inputs[0].name: x}
-    for call in graph.calls:
-        twin = changed.get_layer(call.layer.name)
-        outputs = replay(type(call)(call.index, twin, call.name, call.args, call.kwargs, call.outputs), values)
-        values.update({t.name: np.asarray(y) for t, y in zip(call.outputs, outputs, strict=True)})
-    assert len(lowered.tensors) == len(lowered.flat.activations())
-    for index, name in lowered.tensors.items():
-        expected = values[name]
-        np.testing.assert_allclose(interpreter.value(index), expected, atol=1e-3 * np.abs(expected).max())

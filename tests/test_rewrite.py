@@ -54,7 +54,7 @@ def test_layer_computes_the_same_under_random_scales(row, random):
     assert any(np.any(s != 1) for s in scales.values()), "no scale was absorbed: the test shows nothing"
 
 
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n != "depthwise"])
+@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("depthwise", "saturating_addition")])
 def test_network_computes_the_same_under_random_scales(name, random):
     model = NETWORKS[name]()
     changed, _ = rewritten(model, random)
@@ -76,6 +76,81 @@ def test_a_scaled_relu6_cuts_each_channel_at_scale_times_six(random):
     assert np.any(cut == 6 * scales["cut"]), "nothing saturates: the test shows nothing"
     expected = np.asarray(last(cut.astype(np.float32)))
     np.testing.assert_allclose(outputs(changed, x)[0], expected, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_chosen_scales_cut_nothing_that_the_model_reaches(name):
+    """With the scales that conversion chooses the function is the same on ordinary inputs, ReLU6 or not."""
+    model = NETWORKS[name]()
+    changed = spiq_tf.rewrite(model, input_range=RANGE)
+    for expected, found in zip(outputs(model, images(model)), outputs(changed, images(model)), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_scales_of_a_saturating_class_stay_at_most_one():
+    graph = capture(NETWORKS["saturating_addition"](), 1)
+    classes = scale_classes(graph)
+    relu = next(n for n in graph.nodes if n.rule.saturation is not None)
+    assert classes.saturates[classes.of[relu.output.name]].all()
+
+
+def test_an_adapted_normalization_is_cloned_with_its_statistics():
+    image = keras.Input((8, 8, 3), name="image")
+    norm = layers.Normalization()
+    norm.adapt(np.random.default_rng(0).normal(3.0, 2.0, (16, 8, 8, 3)))
+    model = settle(keras.Model(image, conv_bn(conv_bn(norm(image), 6, activation=layers.ReLU()), 4)))
+    changed = spiq_tf.rewrite(model, input_range=RANGE)
+    expected = outputs(model, images(model))[0]
+    np.testing.assert_allclose(outputs(changed, images(model))[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_dict_reaches_the_inputs_of_a_nested_model_by_name():
+    first, second = keras.Input((8, 8, 3), name="z"), keras.Input((8, 8, 3), name="a")
+    inner = keras.Model([first, second], layers.Subtract()([first, second]), name="inner")
+    left, right = keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 3), name="right")
+    graph = capture(keras.Model([left, right], inner({"a": right, "z": left})), 1)
+    assert [t.name for t in graph.nodes[0].inputs] == ["left", "right"]
+
+
+class Standardized(layers.Conv2D):
+    """Weight standardization by the hook that Keras documents."""
+
+    def convolution_op(self, inputs, kernel):
+        return super().convolution_op(inputs, kernel - keras.ops.mean(kernel))
+
+
+class Renamed(layers.Conv2D):
+    """A subclass that computes what its parent does."""
+
+
+def test_a_subclass_with_code_of_its_own_is_unknown():
+    image = keras.Input((8, 8, 3), name="image")
+    for kind, known in ((Standardized, False), (Renamed, True)):
+        model = keras.Model(image, kind(4, 3, name="conv")(image))
+        assert (spiq_tf.quantize(model, input_range=RANGE).fallback_layers == ()) == known
+
+
+def test_one_variable_in_two_roles_is_left_alone():
+    """A Dense whose kernel a custom layer reads too: neither may absorb a scale."""
+    image = keras.Input((8, 8, 6), name="image")
+    x = conv_bn(image, 6, activation=layers.ReLU())
+    dense = layers.Dense(6, name="dense")
+    y = dense(x)
+
+    class Holder(layers.Layer):
+        def __init__(self, held, **options):
+            super().__init__(**options)
+            self.held = held
+
+        def call(self, v):
+            return self.held(v) * 0.5
+
+    out = conv_bn(layers.Add()([y, Holder(dense, name="holder")(x)]), 4)
+    model = settle(keras.Model(image, out))
+    graph = capture(model, 1)
+    classes = scale_classes(graph)
+    reader = next(n for n in graph.nodes if n.call.layer is dense)
+    assert classes.unscaled[classes.of[reader.output.name]].all()
 
 
 def test_channels_of_an_addition_share_their_scale():

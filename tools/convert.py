@@ -61,6 +61,8 @@ def main(argv: Sequence[str]) -> int:
         pair = input_range(FLAGS.input_range)
         jobs = named_jobs(argv[1:], Path(FLAGS.output_dir))
         Path(FLAGS.output_dir).mkdir(parents=True, exist_ok=True)
+        if FLAGS.report_json:  # found out now, not after the work
+            spiq_tf.write_atomically(FLAGS.report_json, b"[]")
     except (OSError, spiq_tf.SpiqError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -93,20 +95,19 @@ def named_jobs(arguments: Sequence[str], folder: Path) -> list[tuple[str, Path]]
     for argument in arguments:
         matches = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
         files.update(dict.fromkeys(matches or [argument]))  # a name that matches nothing fails as a file
-    jobs = [(file, folder / f"{Path(file).stem}.tflite") for file in files]
-    taken: dict[Path, str] = {}
-    for file, output in jobs:
-        if output in taken:
-            raise spiq_tf.InvalidArgumentError(f"{taken[output]} and {file} would both be written to {output}")
-        taken[output] = file
-    return jobs
+    return [(file, folder / f"{Path(file).stem}.tflite") for file in files]
 
 
 def outcomes_of(jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | None) -> Iterator[Outcome]:
     """Converts one file after the other, showing progress; ends early at a failure without --keep_going."""
+    taken: dict[Path, str] = {}
     with tqdm(jobs, unit="model", disable=not sys.stderr.isatty()) as bar:
         for file, output in bar:
-            outcome = converted(file, output, pair)
+            if output in taken:
+                outcome = Outcome(file, error=f"{output} is already the output of {taken[output]}: rename one of them")
+            else:
+                outcome = converted(file, output, pair)
+            taken.setdefault(output, file)
             with bar.external_write_mode():
                 print(summary(outcome), flush=True)
             yield outcome

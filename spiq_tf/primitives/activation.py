@@ -83,6 +83,9 @@ class ParametricRelu(Primitive):
 
     alpha: int
 
+    def variables(self) -> tuple[int, ...]:
+        return (self.alpha,)
+
     def _slopes(self, weights: Weights, channels: int) -> Array:
         alpha = weights[self.alpha]
         return alpha.reshape(-1, alpha.shape[-1]) * np.ones(channels)
@@ -139,7 +142,7 @@ class Elementwise(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Primitive):
-    """Softmax over any axis: in [0, 1], on the average 1 / channels."""
+    """Softmax over the channels: in [0, 1], on the average 1 / channels."""
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         channels = len(inputs[0].mean)

@@ -38,6 +38,9 @@ class BatchNorm(Primitive):
     folds_into_linear = True
     takes_fused_activation = True
 
+    def variables(self) -> tuple[int, ...]:
+        return tuple(key for key in (self.mean, self.variance, self.gamma, self.beta) if key is not None)
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """About N(beta, gamma^2) (SPIQ, section 3.2): exactly beta and gamma^2 v / (v + epsilon)."""
         variance = weights[self.variance]

@@ -18,13 +18,14 @@ Shape: TypeAlias = tuple[int, ...]
 
 
 class Source(enum.IntEnum):
-    """Where a tensor's range comes from, the better founded ones first."""
+    """Where a tensor's range comes from; a concatenation takes the last of its inputs' in this order."""
 
     BATCH_NORM = 0  # read from a BatchNorm layer
     PROPAGATED = 1  # computed from the ranges or moments of the inputs
     FIXED = 2  # the operator fixes it: a sigmoid, a softmax
     GIVEN = 3  # stated by the user: the model's input
-    FALLBACK = 4  # an unknown layer, sampled
+    TOLD = 4  # the model's input, told from the model
+    FALLBACK = 5  # an unknown layer, sampled
 
     @property
     def label(self) -> str:
@@ -106,6 +107,10 @@ class Primitive(ABC):
             weights: values of the model's variables.
             deviations: how far a Gaussian's range reaches, in standard deviations (SPIQ's lambda).
         """
+
+    def variables(self) -> tuple[int, ...]:
+        """Keys of the variables that it reads, in an order of its own."""
+        return ()
 
     def input_moments(self, weights: Weights) -> Moments | None:
         """Moments that the primitive's own weights state for its input (a BatchNorm's running statistics)."""

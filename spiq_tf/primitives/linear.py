@@ -39,6 +39,9 @@ class Linear(Primitive):
     is_linear = True
     takes_fused_activation = True
 
+    def variables(self) -> tuple[int, ...]:
+        return (self.kernel,) if self.bias is None else (self.kernel, self.bias)
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Independent inputs: means add with the weights, variances with their squares."""
         (x,) = inputs

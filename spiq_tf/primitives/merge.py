@@ -36,7 +36,14 @@ class Add(Primitive):
         return Moments(np.asarray(mean), np.asarray(sum(x.variance for x in inputs)) + 0.0 * mean)
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        return gaussian_range(moments, deviations, derived(inputs))
+        """Of a Gaussian with the sum's moments, never more than the sum of the inputs' ranges."""
+        own = gaussian_range(moments, deviations, derived(inputs))
+        ends = [
+            (x.range.low, x.range.high) if sign > 0 else (-x.range.high, -x.range.low)
+            for sign, x in zip(self.signs, inputs, strict=True)
+        ]
+        low, high = sum(end[0] for end in ends), sum(end[1] for end in ends)
+        return Range(np.maximum(own.low, low), np.minimum(own.high, high), own.source)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         """Both producers of a sum must give it in the same units, channel by channel."""
@@ -50,15 +57,19 @@ class Concatenate(Primitive):
 
     Attributes:
         along_channels: whether the axis is that of the channels.
+        shares: of the output's positions that each input makes up, where the axis is another.
     """
 
     along_channels: bool
+    shares: tuple[float, ...]
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         if self.along_channels:
             return Moments(np.concatenate([x.mean for x in inputs]), np.concatenate([x.variance for x in inputs]))
+        share = np.asarray(self.shares)
         mean, variance = np.stack([x.mean for x in inputs]), np.stack([x.variance for x in inputs])
-        return Moments(mean.mean(axis=0), variance.mean(axis=0) + mean.var(axis=0))
+        mixed = share @ mean
+        return Moments(mixed, share @ (variance + (mean - mixed) ** 2))
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         parts = [x.range for x in inputs]

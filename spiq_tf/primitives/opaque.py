@@ -29,6 +29,11 @@ class Opaque(Primitive):
 
     evaluate: Callable[[Sequence[Array]], Array]
     shapes: tuple[tuple[int, ...], ...]
+    keys: tuple[int, ...] = ()
+    """Of the layer's variables."""
+
+    def variables(self) -> tuple[int, ...]:
+        return self.keys
 
     VALUES = 200_000
     """About how many values are drawn for the largest input: seconds stay bounded, a mean is good to 1 %."""

@@ -46,9 +46,10 @@ class Reshape(Primitive):
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         """A Flatten repeats the scales; where channels are mixed, all that meet share one."""
-        origin = self._origin()
-        pairs = np.unique(np.stack([origin.ravel(), np.tile(np.arange(output_channels), len(origin))]), axis=1)
-        return (Tie(0, pairs[0], OUTPUT, pairs[1]),)
+        if channels[0] == output_channels:
+            return pass_through(output_channels)
+        pairs = np.unique(self._origin() * output_channels + np.arange(output_channels))
+        return (Tie(0, pairs // output_channels, OUTPUT, pairs % output_channels),)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.quantize import Interval
+from spiq_tf.tflite.interval import Interval
 
 _CODES = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32}
 

@@ -7,6 +7,8 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from spiq_tf.errors import LoweringError
+
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
@@ -27,6 +29,11 @@ class FlatModel:
         for buffer in self.model.buffers:
             if buffer.data is not None:  # as an array: packing any other sequence takes a call a byte
                 buffer.data = np.frombuffer(memoryview(buffer.data), np.uint8)
+        if len(self.model.subgraphs) != 1:
+            raise LoweringError(
+                f"the file has {len(self.model.subgraphs)} subgraphs: expected 1; loops and branches (recurrent layers,"
+                " keras.ops.cond) have no full-integer form here: unroll them (unroll=True) or take them out"
+            )
         (self.subgraph,) = self.model.subgraphs
 
     def content(self) -> bytearray:

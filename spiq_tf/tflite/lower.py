@@ -67,7 +67,10 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
         return [tf.cast(values[t.name], tf.float32) for t in graph.outputs]
 
     signature = [tf.TensorSpec(t.shape, tf.float32, name=f"input{index}") for index, t in enumerate(graph.inputs)]
-    return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+    try:
+        return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+    except Exception as error:  # whatever a layer's own code raises
+        raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
 
 
 def _convert(concrete: Any) -> bytes:
@@ -110,7 +113,8 @@ def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tu
     call = graph.calls[owner]
     *inner, (last, _) = tensors
     found = {}
-    if len(call.outputs) == 1 and _holds(flat.shape(last), call.outputs[0].shape):
+    held_alone = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
+    if held_alone and _holds(flat.shape(last), call.outputs[0].shape):
         found[last] = call.outputs[0].name
     linears = [n.output for n in graph.nodes_of_call[owner] if n.rule.is_linear]
     held = [t for t in linears if t.name not in graph.fused]

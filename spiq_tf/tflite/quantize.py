@@ -1,7 +1,6 @@
 """Float flatbuffer and ranges -> int8 flatbuffer, by litert-quantizer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 from litert_quantizer import qtyping, quantizer, recipe
@@ -9,6 +8,8 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from spiq_tf.primitives.base import Range
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.multipliers import widened
 from spiq_tf.tflite.silence import silence
 
 _SHARED_SCALE = (
@@ -33,24 +34,6 @@ _SHARED_SCALE = (
 _SMALLEST_WIDTH = 1e-6
 
 
-@dataclass(frozen=True)
-class Interval:
-    """The range of a whole tensor, which has one scale; holds 0."""
-
-    low: float
-    high: float
-
-    @property
-    def scale(self) -> float:
-        """The width of one of 255 steps."""
-        return (self.high - self.low) / 255
-
-    @property
-    def quantization(self) -> tuple[float, int]:
-        """Scale and int8 zero point."""
-        return self.scale, int(np.clip(np.rint(-128 - self.low / self.scale), -128, 127))
-
-
 def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
     """One interval a tensor; tensors that must share a scale get the one that covers them all."""
     groups = DisjointSet(ranges)
@@ -65,7 +48,7 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
         high = max(high, low + _SMALLEST_WIDTH)
         result |= dict.fromkeys(group, Interval(low, high))
-    return result
+    return widened(flat, result, groups)
 
 
 def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_dense: bool) -> FlatModel:

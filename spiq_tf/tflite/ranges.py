@@ -5,7 +5,6 @@ arithmetic, a channel at a time; where the table has no operator, the float file
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +20,7 @@ _SAMPLES = 4
 _MARGIN = 1.25  # of a sampled range: a few samples do not show its ends
 
 
-@dataclass(frozen=True)
-class FileRanges:
-    """What is known of the file's activation tensors, by tensor index.
-
-    Attributes:
-        ranges: of every activation.
-        sampled: those found by running the float file, for which no rule is known.
-    """
-
-    ranges: Mapping[int, Range]
-    sampled: frozenset[int]
-
-
-def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> FileRanges:
+def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]:
     """The range of every activation tensor of the file.
 
     Args:
@@ -43,7 +29,6 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> FileRanges:
     """
     found: dict[int, Range] = {i: r for i, r in known.items() if not flat.is_constant(i)}
     sampled: dict[int, Range] | None = None
-    missing: set[int] = set()
     for operator in flat.operators:
         for output in map(int, operator.outputs):
             if output in found:
@@ -52,9 +37,8 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> FileRanges:
             if derived is None:
                 sampled = _sample(flat, found) if sampled is None else sampled
                 derived = sampled[output]
-                missing.add(output)
             found[output] = derived
-    return FileRanges(found, frozenset(missing))
+    return found
 
 
 def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> Range | None:

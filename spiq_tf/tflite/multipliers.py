@@ -1,0 +1,59 @@
+"""Keeps the ratios of scales within what the runtimes' fixed-point multipliers can hold.
+
+XNNPACK refuses to start where a convolution's input x weight / output scale is 256 or more, and leaves an
+addition or multiplication to slower kernels outside its own limits. A dead channel (weights of any size behind a
+variance of zero) gets there easily.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from scipy.cluster.hierarchy import DisjointSet
+
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.rounding import LIMIT
+
+_LARGEST = 250.0  # below 256 with room for rounding
+_SMALLEST_ADDEND = 1.1 * 2.0**-10
+_ROUNDS = 8  # widening one tensor can ask for another; a chain of so many is not met
+
+
+def widened(flat: FlatModel, intervals: Mapping[int, Interval], groups: DisjointSet) -> dict[int, Interval]:
+    """The intervals, those of too fine a scale widened together with their groups.
+
+    Args:
+        flat: the float file.
+        intervals: of the activations, by tensor index.
+        groups: tensors that share a scale.
+    """
+    result = dict(intervals)
+    for _ in range(_ROUNDS):
+        changed = False
+        for operator in flat.operators:
+            for index, scale in _least_scales(flat, operator, result):
+                if result[index].scale < scale:
+                    wide = result[index].widened_to(scale * (1 + 1e-6))
+                    result |= dict.fromkeys(groups.subset(index), wide)
+                    changed = True
+        if not changed:
+            break
+    return result
+
+
+def _least_scales(flat: FlatModel, operator: Any, known: Mapping[int, Interval]) -> Iterator[tuple[int, float]]:
+    """Tensors of an operator with the smallest scale that each may have."""
+    kind, output = flat.kind(operator), int(operator.outputs[0])
+    inputs = [int(i) for i in operator.inputs if int(i) in known]
+    if output not in known:
+        return
+    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED") and flat.is_constant(int(operator.inputs[1])):
+        weight = float(np.abs(flat.value(int(operator.inputs[1]))).max()) / LIMIT
+        yield output, known[inputs[0]].scale * weight / _LARGEST
+    elif kind in ("ADD", "SUB"):
+        for index in inputs:
+            yield output, known[index].scale / _LARGEST
+            yield index, known[output].scale * _SMALLEST_ADDEND
+    elif kind == "MUL" and len(inputs) == 2:
+        yield output, known[inputs[0]].scale * known[inputs[1]].scale / _LARGEST

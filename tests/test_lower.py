@@ -1,0 +1,47 @@
+"""The map from the file's tensors to layers, checked by value: the float file against Keras, tensor by tensor."""
+
+import keras
+import numpy as np
+import pytest
+
+from spiq_tf import pipeline
+from spiq_tf.capture import replay
+from spiq_tf.options import checked_options
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lower import lower
+from tests.networks import NETWORKS, RANGE, images
+
+
+def check_every_tensor(model, input_range, inputs):
+    """Runs the rewritten model call by call in Keras, and its float file, and compares what has one name."""
+    plan = pipeline.plan(model, input_range, checked_options("int8", "int8", 1, False))
+    graph, lowered = plan.rewritten.graph, lower(plan.rewritten)
+    interpreter = Interpreter(lowered.content, keep_all=True)
+    interpreter.run(inputs)
+    values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
+    weights = [(v, keras.ops.convert_to_tensor(plan.rewritten.weights[key])) for key, v in graph.variables.items()]
+    with keras.StatelessScope(state_mapping=weights):
+        for call in graph.calls:
+            values.update({t.name: np.asarray(y) for t, y in zip(call.outputs, replay(call, values), strict=True)})
+    compared = 0
+    for index, name in lowered.tensors.items():
+        if name in values:  # not the tensors within a call
+            atol = 1e-3 * np.abs(values[name]).max() + 1e-6
+            np.testing.assert_allclose(interpreter.value(index).ravel(), values[name].ravel(), atol=atol, err_msg=name)
+            compared += 1
+    return compared, lowered
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_tensors_of_small_networks(name):
+    model = NETWORKS[name]()
+    given = images(model, 1)
+    compared, _ = check_every_tensor(model, RANGE, given if isinstance(given, list) else [given])
+    assert compared >= 4
+
+
+def test_tensors_of_mobilenet(real_networks):
+    model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
+    x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
+    compared, lowered = check_every_tensor(model, RANGE, [x])
+    assert compared >= len(lowered.flat.activations()) - 1  # all but the logits, which lie within the last call
