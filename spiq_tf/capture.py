@@ -1,5 +1,6 @@
 """Keras model -> LayerGraph. The one place that knows how Keras stores a model's structure."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -56,6 +57,11 @@ def _is_graph(model: Any) -> bool:
     if isinstance(model, keras.Sequential):
         return type(model).call is keras.Sequential.call and isinstance(model._functional, Functional)
     return isinstance(model, Functional) and type(model).call is Functional.call
+
+
+def _functional(model: Any) -> Any:
+    """The graph of layers, which a Sequential model keeps inside."""
+    return model._functional if isinstance(model, keras.Sequential) else model
 
 
 class _Weights(Mapping[int, Array]):
@@ -122,8 +128,7 @@ class _Capture:
         self._tensors[id(symbol)] = tensor
 
     def _run(self, model: Any, inputs: Sequence[Any], prefix: str) -> list[Any]:
-        graph = model._functional if isinstance(model, keras.Sequential) else model
-        outputs = graph._run_through_graph(
+        outputs = _functional(model)._run_through_graph(
             list(inputs), call_fn=lambda layer, *args, **kwargs: self._call(prefix, layer, args, kwargs)
         )
         return keras.tree.flatten(outputs)
@@ -209,15 +214,21 @@ def _in_order(model: Any, args: tuple[Any, ...], symbols: list[Any]) -> list[Any
     return symbols
 
 
+def _named(inputs: Sequence[Tensor], values: Sequence[Array]) -> dict[str, Any]:
+    return {t.name: tf.constant(v, tf.float32) for t, v in zip(inputs, values, strict=True)}
+
+
 def _replayed_output(call: Call, inputs: Sequence[Tensor], index: int, values: Sequence[Array]) -> Array:
     """One output of a layer call, run at inference on given arrays in place of its input tensors.
 
     In a stateless scope: a layer that counts its calls, or keeps other state, must not notice.
     """
-    given = {t.name: tf.constant(v, tf.float32) for t, v in zip(inputs, values, strict=True)}
+    batch = inputs[0].shape[0]
+    chunks = [[v[k : k + batch] for v in values] for k in range(0, len(values[0]), batch)]
     try:
         with keras.StatelessScope():
-            return np.asarray(replay(call, given)[index], np.float64)
+            results = [replay(call, _named(inputs, chunk))[index] for chunk in chunks]
+            return np.concatenate([np.asarray(y, np.float64) for y in results])
     except Exception as error:  # whatever a custom layer's own code raises
         raise InvalidModelError(
             f"layer {call.name!r} cannot be run on samples of its input, shapes {[t.shape for t in inputs]}: {error}"
@@ -238,14 +249,18 @@ def replay(call: Call, values: dict[str, Any]) -> list[Any]:
 
 def _output_names(model: Any) -> list[str]:
     """The keys of a model that returns a dict, the names of the last layers of any other."""
-    return sorted(model.output) if isinstance(model.output, dict) else list(model.output_names)
+    graph = _functional(model)
+    struct = graph._outputs_struct
+    if isinstance(struct, dict) and len(struct) == len(graph.outputs):
+        return sorted(struct)
+    return list(graph.output_names)
 
 
 def _distinct(names: Sequence[str]) -> tuple[str, ...]:
     """The names, with a counter behind those that repeat: a signature needs them distinct."""
-    seen: dict[str, int] = {}
-    result = []
+    result: list[str] = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+        taken = {*names, *result}
+        again = (f"{name}_{count}" for count in itertools.count(1))
+        result.append(name if name not in result else next(other for other in again if other not in taken))
     return tuple(result)

@@ -29,7 +29,7 @@ class NotCloneableError(SpiqError, ValueError):
 
 
 class LoweringError(SpiqError, ValueError):
-    """TensorFlow's converter refused the model."""
+    """TensorFlow's converter refused the model, or LiteRT the file that came of it."""
 
 
 class ModelFileError(SpiqError, ValueError):

@@ -39,8 +39,9 @@ def all_moments(graph: LayerGraph, inputs: Mapping[str, Channels]) -> dict[str, 
 def _check_finite(node: Node, *values: Array) -> None:
     if not all(np.all(np.isfinite(v)) for v in values):
         raise InvalidModelError(
-            f"layer {node.call.name!r}: expected values that float32 can hold, found an output that grows without"
-            " bound over the range of its input (an exponential behind wide weights?); bound its input"
+            f"layer {node.call.name!r}: expected values that float32 can hold, found an output that leaves them over"
+            " the range of its input (an exponential that grows without bound, a function outside its domain?);"
+            " bound its input"
         )
 
 
@@ -51,7 +52,8 @@ def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Momen
     unknowns and many equations. Solved by least squares, each equation trusted to 0.1 of the output's
     deviation, and what was assumed to its own deviation.
     """
-    rows, values = [np.diag(1 / assumed.deviation)], [assumed.mean / assumed.deviation]
+    deviation = np.maximum(assumed.deviation, _TINY)
+    rows, values = [np.diag(1 / deviation)], [assumed.mean / deviation]
     for linear, stated in _normed_readers(graph, name):
         response, offset = linear.mean_map(graph.weights)
         trust = 1 / (_TRUST * np.maximum(stated.deviation, _TINY))

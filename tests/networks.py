@@ -146,6 +146,31 @@ def measured_again(model):
     return model
 
 
+def sequential():
+    """No functional graph in sight: the model that tutorials begin with."""
+    return settle(
+        keras.Sequential(
+            [
+                keras.Input((12, 12, 3), name="image"),
+                layers.Conv2D(8, 3),
+                layers.BatchNormalization(),
+                layers.ReLU(),
+                layers.MaxPooling2D(),
+                layers.Flatten(),
+                layers.Dense(5),
+            ]
+        )
+    )
+
+
+def one_dimension():
+    series = keras.Input((64, 4), name="series")
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv1D(12, 5, padding="same")(series)))
+    x = layers.MaxPooling1D(2)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv1D(12, 3, strides=2)(x)))
+    return settle(keras.Model(series, layers.Dense(4)(layers.GlobalAveragePooling1D()(x))))
+
+
 def named():
     """Every layer has a name, so that nothing depends on the counters of the process."""
     image = keras.Input((8, 8, 3), name="image")
@@ -157,6 +182,8 @@ def named():
 
 NETWORKS = {
     "named": named,
+    "one_dimension": one_dimension,
+    "sequential": sequential,
     "preactivation": preactivation,
     "shared_in_series": shared_in_series,
     "saturating_addition": saturating_addition,

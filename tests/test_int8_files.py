@@ -170,6 +170,65 @@ def test_channel_whose_variance_is_zero_keeps_the_multipliers_in_bounds():
         Interpreter(content, delegate=delegate).run([images(model, 1)])
 
 
+def test_a_map_that_is_dead_everywhere_converts():
+    image = keras.Input((8, 8, 3), name="image")
+    dead = layers.Conv2D(4, 3, activation="relu", bias_initializer=keras.initializers.Constant(-9.0))(image)
+    alive = layers.Conv2D(4, 3, activation="relu")(image)
+    joined = layers.Concatenate()([layers.GlobalAveragePooling2D()(v) for v in (dead, alive)])
+    model = keras.Model(image, layers.Dense(3)(joined))
+    (found,), (expected,) = run(spiq_tf.convert(model, input_range=RANGE), model, images(model, 16))
+    assert sqnr(expected, found) > 20
+
+
+def test_output_that_a_float_operator_reads_too():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.BatchNormalization()(layers.Conv2D(6, 3)(image))
+    model = settle(keras.Model(image, [x, layers.Conv2D(4, 1)(layers.LeakyReLU(0.2)(x))]))
+    for kind in ("int8", "uint8", "float32"):
+        content = spiq_tf.convert(model, input_range=RANGE, inference_output_type=kind)
+        flat = FlatModel(content)
+        assert [flat.dtype(int(i)) for i in flat.subgraph.outputs] == [np.dtype(kind)] * 2
+        for y, reference in zip(*run(content, model, images(model, 16)), strict=True):
+            assert sqnr(reference, y) > 20
+
+
+def test_average_by_an_operation_is_not_cut():
+    """keras.ops.mean has no rule: sampled with a level that an image's positions share."""
+    image = keras.Input((32, 32, 3), name="image")
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(image)))
+    model = settle(keras.Model(image, layers.Dense(4)(keras.ops.mean(x, axis=(1, 2)))))
+    (found,), (expected,) = run(spiq_tf.convert(model, input_range=RANGE), model, images(model, 32))
+    assert sqnr(expected, found) > 25
+
+
+def test_a_function_of_a_narrow_domain_and_a_fixed_batch():
+    image = keras.Input((8, 8, 3), batch_size=1, name="image")
+    x = keras.ops.log(layers.Conv2D(4, 3, activation="relu")(image) + 1.0)
+    model = keras.Model(image, layers.Dense(3)(keras.ops.reshape(x, (1, 144))))
+    interpreter = Interpreter(spiq_tf.convert(model, input_range=RANGE))
+    x = images(model, 16)
+    found = np.concatenate([interpreter.run([v[None]])[0] for v in x])
+    expected = np.concatenate([model.predict(v[None], verbose=0) for v in x])
+    assert sqnr(expected, found) > 20
+
+
+def test_names_of_a_signature_are_distinct():
+    image = keras.Input((8, 8, 3), name="image")
+    a = layers.ReLU(name="x")(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, [a, a, layers.Conv2D(2, 1, name="x_1")(a)])
+    (signature,) = FlatModel(spiq_tf.convert(model, input_range=RANGE)).model.signatureDefs
+    assert [m.name for m in signature.outputs] == [b"x", b"x_2", b"x_1"]
+
+
+def test_keys_of_a_dict_name_the_outputs():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 3)(image)
+    model = keras.Model(image, {"mask": layers.Conv2D(2, 1)(x), "edges": layers.Conv2D(3, 1)(x)})
+    flat = FlatModel(spiq_tf.convert(model, input_range=RANGE))
+    (signature,) = flat.model.signatureDefs
+    assert {m.name: flat.shape(m.tensorIndex)[-1] for m in signature.outputs} == {b"edges": 3, b"mask": 2}
+
+
 def test_output_that_always_names_one_class_is_warned_of():
     """Three close scores beside one far below them: one scale for all makes the three equal."""
     image = keras.Input((8, 8, 3), name="image")

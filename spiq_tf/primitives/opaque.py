@@ -38,18 +38,30 @@ class Opaque(Primitive):
     VALUES = 200_000
     """About how many values are drawn for the largest input: seconds stay bounded, a mean is good to 1 %."""
 
+    LEVEL = 0.5
+    """Share of the variance that an image's positions have in common; an average over them keeps that share."""
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """The stated fallback: the layer is run on independent Gaussians of its inputs' moments (fixed seed)."""
+        """The stated fallback: the layer is run on Gaussians of its inputs' moments (fixed seed).
+
+        Values that are no numbers, since a Gaussian left the layer's domain (a logarithm's), do not count.
+        """
+        batch = self.shapes[0][0]
         largest = max(int(np.prod(shape[1:])) for shape in self.shapes)
-        count = int(np.clip(self.VALUES // largest, 4, 64))
+        count = -(-int(np.clip(self.VALUES // largest, 4, 32)) // batch) * batch
         random = np.random.default_rng(0)
-        drawn = [
-            x.mean + x.deviation * random.standard_normal((count, *shape[1:]))
-            for x, shape in zip(inputs, self.shapes, strict=True)
-        ]
-        values = np.asarray(self.evaluate(drawn), np.float64)
+        drawn = [self._drawn(random, x, (count, *s[1:])) for x, s in zip(inputs, self.shapes, strict=True)]
+        values = self.evaluate(drawn)
         flat = values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)
-        return Moments(flat.mean(axis=0), flat.var(axis=0))
+        number = np.isfinite(flat)
+        if not number.any(axis=0).all():
+            return Moments(np.full(flat.shape[-1], np.nan), np.full(flat.shape[-1], np.nan))
+        return Moments(flat.mean(axis=0, where=number), flat.var(axis=0, where=number))
+
+    def _drawn(self, random: np.random.Generator, x: Moments, shape: tuple[int, ...]) -> Array:
+        level = random.standard_normal((shape[0], *(1 for _ in shape[1:-1]), shape[-1]))
+        noise = random.standard_normal(shape)
+        return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         return gaussian_range(moments, deviations, Source.FALLBACK)

@@ -53,11 +53,20 @@ class _Ends:
 
     def exit(self, index: int, type_name: str) -> int:
         """The tensor of the wanted type that is computed from `index`."""
+        if type_name != "float32":
+            index = self._dequantized_from(index)
         if self._has_type(index, type_name):
             return index
         outer = self._twin(index, type_name)
         self._flat.subgraph.operators.append(self._conversion(index, outer))
         return outer
+
+    def _dequantized_from(self, index: int) -> int:
+        """The integer tensor behind an output that the quantizer made float for the sake of a float operator."""
+        for operator in self._flat.operators:
+            if index in operator.outputs and self._flat.kind(operator) == "DEQUANTIZE":
+                return int(operator.inputs[0])
+        return index
 
     def _has_type(self, index: int, type_name: str) -> bool:
         return bool(self._flat.tensor(index).type == _CODES[type_name])

@@ -1,12 +1,14 @@
 """LiteRT's interpreter with as little ceremony as possible."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import interpreter as litert
 
+from spiq_tf.errors import LoweringError
 from spiq_tf.tflite.silence import silence
 
 
@@ -24,14 +26,14 @@ class Interpreter:
         resolver = litert.OpResolverType.AUTO
         if keep_all or not delegate:
             resolver = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        with silence():
+        with silence(), _refusals():
             self._interpreter = litert.Interpreter(
                 model_content=bytes(content),
                 num_threads=1,
                 experimental_op_resolver_type=resolver,
                 experimental_preserve_all_tensors=keep_all,
             )
-        self._interpreter.allocate_tensors()
+            self._interpreter.allocate_tensors()
         self._inputs = self._interpreter.get_input_details()
         self.outputs = self._interpreter.get_output_details()
 
@@ -39,12 +41,21 @@ class Interpreter:
         """Outputs as floats."""
         for detail, value in zip(self._inputs, inputs, strict=True):
             self._interpreter.set_tensor(detail["index"], _quantized(value, detail))
-        self._interpreter.invoke()
+        with _refusals():
+            self._interpreter.invoke()
         return [_dequantized(self._interpreter.get_tensor(d["index"]), d) for d in self.outputs]
 
     def value(self, index: int) -> npt.NDArray[Any]:
         """Any tensor as it stands after `run`; needs keep_all."""
         return np.asarray(self._interpreter.get_tensor(index))
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise LoweringError(f"LiteRT cannot run the file that the model was converted to: {error}") from error
 
 
 def _quantized(value: npt.NDArray[Any], detail: dict[str, Any]) -> npt.NDArray[Any]:

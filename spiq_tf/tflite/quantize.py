@@ -46,7 +46,7 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
     for group in groups.subsets():
         low = min(0.0, *(float(ranges[i].low.min()) for i in group))
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
-        high = max(high, low + _SMALLEST_WIDTH)
+        high = max(high, low + _SMALLEST_WIDTH) if high > low else 1.0  # where all is 0, any scale will do
         result |= dict.fromkeys(group, Interval(low, high))
     return widened(flat, result, groups)
 
