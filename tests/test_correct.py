@@ -9,8 +9,11 @@ from hypothesis.extra.numpy import arrays
 from keras import layers
 
 import spiq_tf
-from spiq_tf import kernels
+from spiq_tf import kernels, pipeline
+from spiq_tf.options import checked_options
+from spiq_tf.tflite.correct import correct
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lower import lower
 from spiq_tf.tflite.rounding import LIMIT, round_kernel
 from tests.networks import RANGE, settle
 
@@ -54,6 +57,30 @@ def test_canonical_layout_is_undone(groups):
     canonical = kernels.canonical(kernel, groups, depthwise=False)
     assert canonical.shape == (6, groups, 6 // groups, 9 // groups)
     np.testing.assert_array_equal(kernels.restored(canonical, kernel.shape, depthwise=False), kernel)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: layers.Conv2D(5, 3, padding="same"),
+        lambda: layers.Conv2D(6, 3, padding="same", strides=2, groups=2),
+        lambda: layers.DepthwiseConv2D(3, padding="same", dilation_rate=2),
+    ],
+    ids=["same", "groups", "depthwise"],
+)
+def test_correction_is_exact_for_a_constant_input(layer):
+    """On a map that holds the mean everywhere the rounded file's average output is the float file's, rims included."""
+    image = keras.Input((5, 5, 8), name="image")
+    model = keras.Model(image, layer()(image))
+    lowered = lower(pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False)).rewritten)
+    mean = np.linspace(0.5, 3.0, 8)
+    constant = np.broadcast_to(mean, (1, 5, 5, 8))
+    before = Interpreter(lowered.content).run([constant])[0].mean(axis=(0, 1, 2))
+    scales = dict.fromkeys(lowered.flat.activations(), 0.1)
+    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): mean}, scales, per_channel_dense=False)
+    after = Interpreter(lowered.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
+    np.testing.assert_allclose(after, before, atol=1e-5)
+    assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"
 
 
 def test_bias_correction_keeps_the_mean_of_the_output():

@@ -162,7 +162,7 @@ def test_dead_channels_convert():
 def test_channel_whose_variance_is_zero_keeps_the_multipliers_in_bounds():
     """Running variance 0 behind a kernel that is not: weights grow by 1 / sqrt(epsilon), the output's range is 0."""
     image = keras.Input((8, 8, 3), name="image")
-    norm = layers.BatchNormalization(center=False, epsilon=1e-9)
+    norm = layers.BatchNormalization(beta_initializer=keras.initializers.Constant(1e-5), epsilon=1e-9)
     model = keras.Model(image, norm(layers.Conv2D(4, 3, use_bias=False)(image)))
     norm.moving_variance.assign(np.zeros(4))
     content = spiq_tf.convert(model, input_range=RANGE)
