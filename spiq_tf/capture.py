@@ -139,7 +139,7 @@ class _Capture:
             return self._run(layer, _in_order(layer, args, symbols), f"{prefix}{layer.name}/")
         inputs = tuple(self._tensors[id(s)] for s in symbols)
         produced = self._shapes(prefix, layer, args, kwargs)
-        site = layers.Site(tuple(t.shape for t in inputs), produced[0].shape, self._key)
+        site = layers.Site(tuple(t.shape for t in inputs), produced[0].shape)
         steps = layers.expand(layer, site)
         if steps is not None and not steps:
             return symbols[:1]
@@ -197,9 +197,6 @@ class _Capture:
 
     def _append(self, rule: Primitive, inputs: tuple[Tensor, ...], output: Tensor, call: Call) -> None:
         self._nodes.append(Node(rule, inputs, output, call))
-
-    def _key(self, variable: Any) -> int:
-        return id(variable)
 
     def _name(self, name: str) -> str:
         count = self._names.get(name, 0)

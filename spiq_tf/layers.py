@@ -37,12 +37,10 @@ class Site:
     Attributes:
         inputs: shapes of its inputs, with the batch axis.
         output: shape of its (first) output.
-        key: gives the key of one of its variables.
     """
 
     inputs: tuple[Shape, ...]
     output: Shape
-    key: Callable[[Any], int]
 
 
 Expander: TypeAlias = Callable[[Any, Site], Sequence[Step] | None]
@@ -73,19 +71,19 @@ def _convolution(layer: Any, site: Site) -> Sequence[Step] | None:
     if not isinstance(kernel, keras.Variable) or layer.padding == "causal":
         return None  # quantized or LoRA: what is multiplied is no variable
     coverage = _coverage(layer, site.inputs[0][1:-1], layer.strides)
-    key = None if bias is None else site.key(bias)
+    key = None if bias is None else id(bias)
     groups = 1 if depthwise else layer.groups
-    linear = Linear(site.key(kernel), key, coverage, groups, depthwise)
-    return (Step(linear, site.output), *_activation(layer.activation, site.output, site))
+    linear = Linear(id(kernel), key, coverage, groups, depthwise)
+    return (Step(linear, site.output), *_activation(layer.activation, site.output))
 
 
 def _separable(layer: Any, site: Site) -> Sequence[Step]:
     depth_shape = (*site.output[:-1], site.inputs[0][-1] * layer.depth_multiplier)
     coverage = _coverage(layer, site.inputs[0][1:-1], layer.strides)
-    bias = None if layer.bias is None else site.key(layer.bias)
-    depth = Linear(site.key(layer.depthwise_kernel), None, coverage, depthwise=True)
-    point = Linear(site.key(layer.pointwise_kernel), bias, full_coverage())
-    return (Step(depth, depth_shape), Step(point, site.output), *_activation(layer.activation, site.output, site))
+    bias = None if layer.bias is None else id(layer.bias)
+    depth = Linear(id(layer.depthwise_kernel), None, coverage, depthwise=True)
+    point = Linear(id(layer.pointwise_kernel), bias, full_coverage())
+    return (Step(depth, depth_shape), Step(point, site.output), *_activation(layer.activation, site.output))
 
 
 def _coverage(layer: Any, sizes: Sequence[int], strides: Sequence[int]) -> Array:
@@ -95,17 +93,17 @@ def _coverage(layer: Any, sizes: Sequence[int], strides: Sequence[int]) -> Array
 def _dense(layer: Any, site: Site) -> Sequence[Step] | None:
     if not isinstance(layer.kernel, keras.Variable):
         return None
-    bias = None if layer.bias is None else site.key(layer.bias)
-    linear = Linear(site.key(layer.kernel), bias, full_coverage())
-    return (Step(linear, site.output), *_activation(layer.activation, site.output, site))
+    bias = None if layer.bias is None else id(layer.bias)
+    linear = Linear(id(layer.kernel), bias, full_coverage())
+    return (Step(linear, site.output), *_activation(layer.activation, site.output))
 
 
 def _batch_norm(layer: Any, site: Site) -> Sequence[Step] | None:
     (axis,) = np.atleast_1d(layer.axis)
     if axis % len(site.output) != len(site.output) - 1:
         return None
-    gamma, beta = (None if v is None else site.key(v) for v in (layer.gamma, layer.beta))
-    mean, variance = site.key(layer.moving_mean), site.key(layer.moving_variance)
+    gamma, beta = (None if v is None else id(v) for v in (layer.gamma, layer.beta))
+    mean, variance = id(layer.moving_mean), id(layer.moving_variance)
     return (Step(BatchNorm(mean, variance, gamma, beta, float(layer.epsilon)), site.output),)
 
 
@@ -135,7 +133,7 @@ def _leaky_relu(layer: Any, site: Site) -> Sequence[Step]:
 
 
 def _prelu(layer: Any, site: Site) -> Sequence[Step]:
-    return (Step(ParametricRelu(site.key(layer.alpha)), site.output),)
+    return (Step(ParametricRelu(id(layer.alpha)), site.output),)
 
 
 def _softmax(layer: Any, site: Site) -> Sequence[Step] | None:
@@ -145,15 +143,15 @@ def _softmax(layer: Any, site: Site) -> Sequence[Step] | None:
 
 
 def _activation_layer(layer: Any, site: Site) -> Sequence[Step]:
-    return _activation(layer.activation, site.output, site)
+    return _activation(layer.activation, site.output)
 
 
-def _activation(function: Any, shape: Shape, site: Site) -> Sequence[Step]:
+def _activation(function: Any, shape: Shape) -> Sequence[Step]:
     """Steps of the function that a layer ends with."""
     if function is None or function is keras.activations.linear:
         return ()
     if isinstance(function, keras.layers.Layer):
-        steps = expand(function, Site((shape,), shape, site.key))
+        steps = expand(function, Site((shape,), shape))
         if steps is not None:
             return steps
     rule = ACTIVATIONS.get(function) if callable(function) else None

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.capture import replay
 from spiq_tf.options import checked_options
@@ -38,6 +39,18 @@ def test_tensors_of_small_networks(name):
     given = images(model, 1)
     compared, _ = check_every_tensor(model, RANGE, given if isinstance(given, list) else [given])
     assert compared >= 4
+
+
+def test_tensor_between_the_halves_of_a_separable_convolution():
+    """With a BatchNorm behind it, the depthwise half is all that is left of the layer's own call."""
+    model = NETWORKS["depthwise"]()
+    _, lowered = check_every_tensor(model, RANGE, [images(model, 1)])
+    assert len(lowered.tensors) == len(lowered.flat.activations())
+    halves = [n for n in lowered.tensors.values() if n.startswith("separable_conv2d") and n.endswith("/0")]
+    assert len(halves) == 1
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.uncorrected == ()
+    assert {t.source for t in result.tensors} <= {"given", "batch_norm", "propagated"}
 
 
 def test_tensors_of_mobilenet(real_networks):

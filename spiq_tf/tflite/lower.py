@@ -111,14 +111,14 @@ def _owner(name: str, leaving: Tensor | None, graph: LayerGraph) -> int | None:
 
 def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tuple[int, str]]) -> dict[int, str]:
     call = graph.calls[owner]
-    *inner, (last, _) = tensors
+    last, _ = tensors[-1]
     found = {}
     held_alone = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
     if held_alone and _holds(flat.shape(last), call.outputs[0].shape):
         found[last] = call.outputs[0].name
     linears = [n.output for n in graph.nodes_of_call[owner] if n.rule.is_linear]
     held = [t for t in linears if t.name not in graph.fused]
-    kernels = [index for index, kind in inner if kind in _KERNEL_OPERATORS]
+    kernels = [index for index, kind in tensors if kind in _KERNEL_OPERATORS and index not in found]
     for index, tensor in zip(kernels, held, strict=False):
         if _holds(flat.shape(index), tensor.shape):
             found[index] = tensor.name
