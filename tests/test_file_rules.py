@@ -1,4 +1,4 @@
-"""What FACTS of the runtimes demand of an int8 file, on the small networks."""
+"""What the LiteRT 8-bit quantization specification and the runtimes demand of an int8 file, on the small networks."""
 
 import numpy as np
 import pytest
