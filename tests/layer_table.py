@@ -18,6 +18,7 @@ class Row:
             are all alike (what the pools assume), or None where only ranges are known.
         steps: largest root mean square error of the int8 file, in steps of the output's scale.
         float_operators: operators that may stay float.
+        takes_scales: whether its input may be scaled.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Row:
     moments: str | None = "independent"
     steps: float = 1.5
     float_operators: tuple[str, ...] = ()
+    takes_scales: bool = True
 
 
 TABLE = [
@@ -52,10 +54,10 @@ TABLE = [
     Row("prelu", lambda x, y: layers.PReLU("random_normal", shared_axes=[1, 2])(x), float_operators=("PRELU",)),
     Row("prelu_positions", lambda x, y: layers.PReLU("random_normal")(x), float_operators=("PRELU",)),
     Row("activation_relu", lambda x, y: layers.Activation("relu")(x)),
-    Row("sigmoid", lambda x, y: layers.Activation("sigmoid")(x), steps=2.5),
-    Row("tanh", lambda x, y: layers.Activation("tanh")(x), steps=4.0),
-    Row("silu", lambda x, y: layers.Activation("silu")(x), steps=2.0),
-    Row("softmax", lambda x, y: layers.Softmax()(x), moments=None),
+    Row("sigmoid", lambda x, y: layers.Activation("sigmoid")(x), steps=2.5, takes_scales=False),
+    Row("tanh", lambda x, y: layers.Activation("tanh")(x), steps=4.0, takes_scales=False),
+    Row("silu", lambda x, y: layers.Activation("silu")(x), steps=2.0, takes_scales=False),
+    Row("softmax", lambda x, y: layers.Softmax()(x), moments=None, takes_scales=False),
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
     Row("add", lambda x, y: layers.Add()([x, y])),
     Row("subtract", lambda x, y: layers.Subtract()([x, y])),
@@ -71,7 +73,7 @@ TABLE = [
     Row("dropout", lambda x, y: layers.Dropout(0.4)(layers.ReLU()(x))),
     Row("noise", lambda x, y: layers.GaussianNoise(0.4)(layers.ReLU()(x))),
     Row("flip", lambda x, y: layers.RandomFlip()(layers.ReLU()(x))),
-    Row("rescaling", lambda x, y: layers.Rescaling(0.5, offset=-0.2)(x)),
-    Row("normalization", lambda x, y: layers.Normalization(mean=[0.1] * 6, variance=[2.0] * 6)(x)),
-    Row("unknown", lambda x, y: layers.UpSampling2D(2)(x), moments=None, float_operators=("TILE",)),
+    Row("rescaling", lambda x, y: layers.Rescaling(0.5, offset=-0.2)(x), takes_scales=False),
+    Row("normalization", lambda x, y: layers.Normalization(mean=[0.1] * 6, variance=[2.0] * 6)(x), takes_scales=False),
+    Row("unknown", lambda x, y: layers.UpSampling2D(2)(x), moments=None, float_operators=("TILE",), takes_scales=False),
 ]
