@@ -206,7 +206,7 @@ class _Capture:
 
 def _in_order(model: Any, args: tuple[Any, ...], symbols: list[Any]) -> list[Any]:
     """The symbols in the order of a nested model's inputs, which a dict may be passed for by name."""
-    if args and isinstance(args[0], dict) and not isinstance(model.input, dict):
+    if args and isinstance(args[0], dict) and not isinstance(_functional(model)._inputs_struct, dict):
         return [args[0][x.name] for x in model.inputs]
     return symbols
 

@@ -47,19 +47,8 @@ def absorb_scales(
         graph,
         weights,
         {name: Moments(m.mean / scales[name], m.variance / scales[name] ** 2) for name, m in moments.items()},
-        _rescaled_ranges(graph, ranges, scales),
+        {name: Range(r.low / scales[name], r.high / scales[name], r.source) for name, r in ranges.items()},
     )
-
-
-def _rescaled_ranges(graph: LayerGraph, ranges: Mapping[str, Range], scales: Mapping[str, Array]) -> dict[str, Range]:
-    """Ranges over scales, cut where an activation cuts in the new units too."""
-    result = {}
-    for name, own in ranges.items():
-        low, high = own.low / scales[name], own.high / scales[name]
-        node = graph.producers.get(name)
-        limit = None if node is None else node.rule.saturation
-        result[name] = Range(low, high if limit is None else np.minimum(high, limit), own.source)
-    return result
 
 
 def clone_with(model: keras.Model, rewritten: Rewritten) -> keras.Model:

@@ -31,10 +31,16 @@ def settle(model, seed=0, values=RANGE):
             norm.gamma.assign(np.exp(random.normal(0, 0.5, norm.gamma.shape)))
         if norm.beta is not None:
             norm.beta.assign(random.normal(0, 0.7, norm.beta.shape))
+    return measured(model, seed + 1, values)
+
+
+def measured(model, seed=1, values=RANGE):
+    """Running statistics measured anew on inputs, all else as it is; returns the model."""
+    norms = [x for x in model._flatten_layers() if isinstance(x, layers.BatchNormalization)]
     kept = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
-    model(images(model, 128, seed + 1, values), training=True)
+    model(images(model, 128, seed, values), training=True)
     for norm, momentum in zip(norms, kept, strict=True):
         norm.momentum = momentum
     return model
@@ -134,16 +140,7 @@ def saturating_addition():
     z = conv_bn(layers.Add()([x, y]), 8, activation=layers.ReLU(6.0))
     model = settle(keras.Model(image, layers.Dense(5)(layers.GlobalAveragePooling2D()(z))))
     model.get_layer("spread").gamma.assign(np.geomspace(0.3, 30.0, 16))
-    return measured_again(model)
-
-
-def measured_again(model):
-    """Running statistics measured anew, all else as it is."""
-    norms = [x for x in model._flatten_layers() if isinstance(x, layers.BatchNormalization)]
-    for norm in norms:
-        norm.momentum = 0.0
-    model(images(model, 128, 1), training=True)
-    return model
+    return measured(model)
 
 
 def sequential():

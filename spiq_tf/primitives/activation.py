@@ -7,7 +7,6 @@ import numpy as np
 
 from spiq_tf import gaussian
 from spiq_tf.primitives.base import (
-    OUTPUT,
     Array,
     Channels,
     Moments,
@@ -16,15 +15,11 @@ from spiq_tf.primitives.base import (
     Source,
     Tie,
     Weights,
+    mixture,
+    pass_through,
 )
 
 _GRID = 257  # points at which a function is evaluated to find its range
-
-
-def pass_through(output_channels: int) -> tuple[Tie, ...]:
-    """Channel c of the only input shares its scale with channel c of the output."""
-    every = np.arange(output_channels)
-    return (Tie(0, every, OUTPUT, every),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,8 +90,7 @@ class ParametricRelu(Primitive):
         (x,) = inputs
         slopes = self._slopes(weights, len(x.mean))
         mean, variance = gaussian.piecewise_linear(x.mean, x.deviation, [0.0], [slopes, 1.0], [0.0, 0.0])
-        mixed = mean.mean(axis=0)
-        return Moments(mixed, variance.mean(axis=0) + mean.var(axis=0))
+        return mixture(mean, variance, np.full(len(mean), 1.0 / len(mean)))
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         x = inputs[0].range

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from spiq_tf.primitives.base import (
-    OUTPUT,
     Array,
     Channels,
     Moments,
@@ -16,6 +15,7 @@ from spiq_tf.primitives.base import (
     Tie,
     Weights,
     gaussian_range,
+    pass_through,
 )
 
 
@@ -58,8 +58,7 @@ class BatchNorm(Primitive):
         """Without gamma nothing in the layer can take a scale: it passes from the input to the output."""
         if self.gamma is not None:
             return ()
-        every = np.arange(output_channels)
-        return (Tie(0, every, OUTPUT, every),)
+        return pass_through(output_channels)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
         """gamma' = gamma s_in / s_out, beta' = beta / s_out, moving_mean' = moving_mean / s_in."""

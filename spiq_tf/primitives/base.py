@@ -2,7 +2,7 @@
 
 import enum
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -141,6 +141,18 @@ def gaussian_range(moments: Moments, deviations: float, source: Source) -> Range
     return Range(moments.mean - reach, moments.mean + reach, source)
 
 
-def derived(inputs: Sequence[Channels]) -> Source:
-    """The source of a range that is computed from the inputs' statistics: a fallback stays one."""
-    return max([Source.PROPAGATED, *(x.range.source for x in inputs if x.range.source == Source.FALLBACK)])
+def derived(ranges: Iterable[Range]) -> Source:
+    """The source of a range that is computed from others: a fallback stays one."""
+    return Source.FALLBACK if any(r.source == Source.FALLBACK for r in ranges) else Source.PROPAGATED
+
+
+def mixture(mean: Array, variance: Array, shares: Array) -> Moments:
+    """Moments of values that come from several places: mean and variance (places, channels), shares (places,)."""
+    mixed = shares @ mean
+    return Moments(mixed, shares @ (variance + (mean - mixed) ** 2))
+
+
+def pass_through(output_channels: int) -> tuple[Tie, ...]:
+    """Channel c of the only input shares its scale with channel c of the output."""
+    every = np.arange(output_channels)
+    return (Tie(0, every, OUTPUT, every),)

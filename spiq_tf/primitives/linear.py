@@ -70,7 +70,7 @@ class Linear(Primitive):
         kernel = kernels.canonical(weights[self.kernel], self.groups, self.depthwise)
         together = kernels.mean_response(np.abs(kernel), self.coverage, x.moments.deviation)
         spread = Moments(moments.mean, moments.deviation * together)
-        return gaussian_range(spread, deviations, derived(inputs))
+        return gaussian_range(spread, deviations, derived([x.range]))
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
         """W'_co = W_co s_c / s_o and b'_o = b_o / s_o (SPIQ, section 3.3)."""

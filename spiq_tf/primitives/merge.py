@@ -15,6 +15,7 @@ from spiq_tf.primitives.base import (
     Weights,
     derived,
     gaussian_range,
+    mixture,
 )
 
 
@@ -37,7 +38,7 @@ class Add(Primitive):
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         """Of a Gaussian with the sum's moments, never more than the sum of the inputs' ranges."""
-        own = gaussian_range(moments, deviations, derived(inputs))
+        own = gaussian_range(moments, deviations, derived(x.range for x in inputs))
         ends = [
             (x.range.low, x.range.high) if sign > 0 else (-x.range.high, -x.range.low)
             for sign, x in zip(self.signs, inputs, strict=True)
@@ -66,10 +67,8 @@ class Concatenate(Primitive):
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         if self.along_channels:
             return Moments(np.concatenate([x.mean for x in inputs]), np.concatenate([x.variance for x in inputs]))
-        share = np.asarray(self.shares)
         mean, variance = np.stack([x.mean for x in inputs]), np.stack([x.variance for x in inputs])
-        mixed = share @ mean
-        return Moments(mixed, share @ (variance + (mean - mixed) ** 2))
+        return mixture(mean, variance, np.asarray(self.shares))
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         parts = [x.range for x in inputs]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from spiq_tf import gaussian
-from spiq_tf.primitives.activation import pass_through
 from spiq_tf.primitives.base import (
     Channels,
     Moments,
@@ -16,6 +15,7 @@ from spiq_tf.primitives.base import (
     Weights,
     derived,
     gaussian_range,
+    pass_through,
 )
 
 
@@ -37,7 +37,7 @@ class AveragePool(Primitive):
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         """That of a Gaussian with the average's own moments, never more than the input's."""
         x = inputs[0].range
-        own = gaussian_range(moments, deviations, derived(inputs))
+        own = gaussian_range(moments, deviations, derived(x.range for x in inputs))
         return Range(np.clip(own.low, x.low, x.high), np.clip(own.high, x.low, x.high), own.source)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:

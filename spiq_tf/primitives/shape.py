@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.primitives.activation import pass_through
 from spiq_tf.primitives.base import (
     OUTPUT,
     Channels,
@@ -16,6 +15,8 @@ from spiq_tf.primitives.base import (
     Shape,
     Tie,
     Weights,
+    mixture,
+    pass_through,
 )
 
 
@@ -37,8 +38,7 @@ class Reshape(Primitive):
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,), origin = inputs, self._origin()
-        mean = x.mean[origin]
-        return Moments(mean.mean(axis=0), x.variance[origin].mean(axis=0) + mean.var(axis=0))
+        return mixture(x.mean[origin], x.variance[origin], np.full(len(origin), 1.0 / len(origin)))
 
     def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
         x, origin = inputs[0].range, self._origin()
