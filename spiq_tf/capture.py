@@ -13,8 +13,9 @@ from keras.src.models.functional import Functional
 from spiq_tf import layers
 from spiq_tf.errors import InvalidModelError, ModelTypeError
 from spiq_tf.graph import Call, LayerGraph, Node, Tensor
-from spiq_tf.primitives.base import Array, Primitive
+from spiq_tf.primitives.base import Primitive
 from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.values import Array
 
 
 def capture(model: Any, batch_size: int) -> LayerGraph:

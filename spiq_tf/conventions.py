@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives.base import Array, Moments, Range, Source
+from spiq_tf.primitives.values import Array, Moments, Range, Source
 
 # Mean and deviation of natural images' channels in units of [0, 1], red first (ImageNet's, as torchvision and
 # Keras state them), and how alike neighbouring pixels and the three channels are (Hyvarinen, Hurri and Hoyer,

@@ -27,7 +27,7 @@ def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
     layer = converted.lowered.tensors.get(index)
     interval = converted.intervals[index]
     quantization = converted.quantized.quantization(index)
-    scales = None if layer is None else tuple(float(s) for s in plan.scales[layer])
+    scales = None if layer is None else tuple(float(s) for s in plan.choice.scales[layer])
     return TensorInfo(
         name=converted.quantized.name(index),
         layer=layer,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from spiq_tf.primitives.base import Primitive, Weights
+from spiq_tf.primitives.base import Primitive
+from spiq_tf.primitives.values import Weights
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from spiq_tf.conventions import CONVENTIONS, misfit
 from spiq_tf.errors import InputRangeError
 from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.primitives.affine import FixedAffine
-from spiq_tf.primitives.base import Array, Channels, Moments, Range, Source
+from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
 from spiq_tf.statistics import first_norms
 
 Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
@@ -28,7 +28,7 @@ _ADVICE = (
 )
 
 
-def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, Channels]:
+def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, InputChannels]:
     """What is known of each input, by tensor name.
 
     Args:
@@ -52,7 +52,7 @@ def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, Cha
     return result
 
 
-def _stated(tensor: Tensor, pair: Any) -> Channels:
+def _stated(tensor: Tensor, pair: Any) -> InputChannels:
     low, high = (_bound(tensor, end, value) for end, value in zip(("low", "high"), _pair(pair), strict=True))
     if np.any(low >= high):
         raise InputRangeError(
@@ -60,7 +60,7 @@ def _stated(tensor: Tensor, pair: Any) -> Channels:
             f" {high.max():g}" + ("; the two are reversed" if np.all(low > high) else "")
         )
     moments = Moments((low + high) / 2, ((high - low) / 4) ** 2)
-    return Channels(moments, Range(low, high, Source.GIVEN))
+    return InputChannels(moments, Range(low, high, Source.GIVEN))
 
 
 def _pair(pair: Any) -> Sequence[Any]:
@@ -86,7 +86,7 @@ def _bound(tensor: Tensor, end: str, value: Any) -> Array:
     return array * np.ones(tensor.channels)
 
 
-def _told(graph: LayerGraph, tensor: Tensor) -> Channels:
+def _told(graph: LayerGraph, tensor: Tensor) -> InputChannels:
     readers = graph.consumers[tensor.name]
     if len(readers) == 1 and isinstance(readers[0].rule, FixedAffine):
         found = _told_by_layer(readers[0].call.layer, readers[0].rule)
@@ -96,25 +96,25 @@ def _told(graph: LayerGraph, tensor: Tensor) -> Channels:
     return _told_by_norm(graph, tensor)
 
 
-def _told_by_layer(layer: Any, rule: FixedAffine) -> Channels | None:
+def _told_by_layer(layer: Any, rule: FixedAffine) -> InputChannels | None:
     """From a Rescaling that maps the raw pixels to about [0, 1] or [-1, 1], or a Normalization's statistics."""
     mean, deviation = -rule.offset / rule.factor, 1 / rule.factor
     ones = np.ones_like(mean)
     if isinstance(layer, keras.layers.Normalization) and not layer.invert:
         for top in (255.0, 1.0):
             if np.all((mean > 0.1 * top) & (mean < 0.9 * top) & (deviation > 0.05 * top) & (deviation < 0.5 * top)):
-                return Channels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.TOLD))
+                return InputChannels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.TOLD))
         spread = Range(mean - 6 * deviation, mean + 6 * deviation, Source.TOLD)
-        return Channels(Moments(mean, deviation**2), spread)
+        return InputChannels(Moments(mean, deviation**2), spread)
     for top in (255.0, 1.0):
         low, high = rule.offset, top * rule.factor + rule.offset
         if np.all((np.abs(high - 1) < 0.02) & ((np.abs(low) < 0.02) | (np.abs(low + 1) < 0.02))):
             pixels = Moments(0.45 * top * ones, (0.25 * top) ** 2 * ones)
-            return Channels(pixels, Range(0 * ones, top * ones, Source.TOLD))
+            return InputChannels(pixels, Range(0 * ones, top * ones, Source.TOLD))
     return None
 
 
-def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> Channels:
+def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> InputChannels:
     """From the convention that best explains the running statistics of the first BatchNorm."""
     norms = first_norms(graph, tensor.name)
     if tensor.channels != 3 or not norms:
@@ -135,7 +135,7 @@ def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> Channels:
         )
     chosen = CONVENTIONS[int(best)]
     _log(tensor, chosen.range(), f"the first BatchNorm, which fits {chosen.name} images")
-    return Channels(chosen.moments(), chosen.range())
+    return InputChannels(chosen.moments(), chosen.range())
 
 
 def _log(tensor: Tensor, found: Range, origin: str) -> None:

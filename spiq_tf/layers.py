@@ -14,12 +14,13 @@ import numpy as np
 from spiq_tf import kernels
 from spiq_tf.primitives.activation import Elementwise, ParametricRelu, Rectifier, Softmax
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
-from spiq_tf.primitives.base import Array, Primitive, Shape
+from spiq_tf.primitives.base import Primitive
 from spiq_tf.primitives.linear import Linear, full_coverage
 from spiq_tf.primitives.merge import Add, Concatenate
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.pool import AveragePool, MaxPool
 from spiq_tf.primitives.shape import Reshape, ZeroPad
+from spiq_tf.primitives.values import Array, Shape
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def _dense(layer: Any, site: Site) -> Sequence[Step] | None:
     if not isinstance(layer.kernel, keras.Variable):
         return None
     bias = None if layer.bias is None else id(layer.bias)
-    linear = Linear(id(layer.kernel), bias, full_coverage())
+    linear = Linear(id(layer.kernel), bias, full_coverage(), dense=True)
     return (Step(linear, site.output), *_activation(layer.activation, site.output))
 
 
@@ -188,7 +189,7 @@ def _concatenate(layer: Any, site: Site) -> Sequence[Step]:
 
 
 def _average_pool(layer: Any, site: Site) -> Sequence[Step]:
-    return (Step(AveragePool(int(np.prod(layer.pool_size))), site.output),)
+    return (Step(AveragePool(int(np.prod(layer.pool_size)), layer.pool_size == site.inputs[0][1:-1]), site.output),)
 
 
 def _max_pool(layer: Any, site: Site) -> Sequence[Step]:
@@ -196,7 +197,7 @@ def _max_pool(layer: Any, site: Site) -> Sequence[Step]:
 
 
 def _global_average(layer: Any, site: Site) -> Sequence[Step]:
-    return (Step(AveragePool(int(np.prod(site.inputs[0][1:-1]))), site.output),)
+    return (Step(AveragePool(int(np.prod(site.inputs[0][1:-1])), whole=True), site.output),)
 
 
 def _global_max(layer: Any, site: Site) -> Sequence[Step]:

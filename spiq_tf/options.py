@@ -11,6 +11,28 @@ _TYPES = ("int8", "uint8", "float32")
 
 
 @dataclass(frozen=True)
+class Parts:
+    """The parts of the method, each of which can be left out to see what it is worth.
+
+    Attributes:
+        scales: how scales and ranges are chosen: "noise" minimises the predicted noise, "spiq" gives every channel
+            all steps of its own range, "none" leaves the weights as they are and minimises the noise over ranges.
+        kept_sums: whether weights are rounded so that the sum of each spatial kernel is kept.
+        corrected_biases: whether the shift of the mean that rounded weights cause is taken off the biases.
+    """
+
+    scales: str = "noise"
+    kept_sums: bool = True
+    corrected_biases: bool = True
+
+
+METHODS = {
+    "noise": Parts(),
+    "spiq": Parts("spiq", kept_sums=False, corrected_biases=False),
+}
+
+
+@dataclass(frozen=True)
 class Options:
     """What the user chose.
 
@@ -18,25 +40,34 @@ class Options:
         inference_input_type, inference_output_type: "int8", "uint8" or "float32".
         batch_size: static batch of the file.
         per_channel_dense: whether Dense weights get a scale for each output.
+        parts: of the method.
     """
 
     inference_input_type: str
     inference_output_type: str
     batch_size: int
     per_channel_dense: bool
+    parts: Parts = METHODS["noise"]
 
 
 def checked_options(
-    inference_input_type: Any, inference_output_type: Any, batch_size: Any, per_channel_dense: Any
+    inference_input_type: Any,
+    inference_output_type: Any,
+    batch_size: Any,
+    per_channel_dense: Any,
+    method: Any = "noise",
 ) -> Options:
     """Raises InvalidArgumentError naming the argument that is wrong."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InvalidArgumentError(f"batch_size: expected a positive whole number, found {batch_size!r}")
+    if method not in METHODS:
+        raise InvalidArgumentError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
     return Options(
         _type_name("inference_input_type", inference_input_type),
         _type_name("inference_output_type", inference_output_type),
         batch_size,
         bool(per_channel_dense),
+        METHODS[method],
     )
 
 

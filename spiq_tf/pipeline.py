@@ -4,26 +4,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spiq_tf import scales, statistics
+from spiq_tf import published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.options import Options
-from spiq_tf.primitives.base import Array, Channels, Range
+from spiq_tf.primitives.values import InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
+from spiq_tf.scales import Choice
 from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
 from spiq_tf.tflite.ranges import file_ranges
-
-# How far a channel's range reaches, in standard deviations of its Gaussian (SPIQ's lambda), and how much of
-# the spread between channels is absorbed, as an exponent: 1 is SPIQ, 0 is one range a tensor. Rectified
-# tensors have heavier tails on their one side, and the weights behind them pay for a spread of scales.
-SIGNED_DEVIATIONS, RECTIFIED_DEVIATIONS = 7.0, 8.0
-SIGNED_EXPONENT, RECTIFIED_EXPONENT = 1.0, 0.25
 
 
 @dataclass(frozen=True)
@@ -32,12 +27,12 @@ class Plan:
 
     Attributes:
         inputs: what is known of the model's inputs, by tensor name.
-        scales: of each channel of each tensor, by tensor name; what was absorbed.
+        choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
     """
 
-    inputs: Mapping[str, Channels]
-    scales: Mapping[str, Array]
+    inputs: Mapping[str, InputChannels]
+    choice: Choice
     rewritten: Rewritten
 
 
@@ -68,12 +63,14 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     check_weights(graph)
     inputs = input_channels(graph, input_range)
     moments = statistics.all_moments(graph, inputs)
-    narrow = statistics.all_ranges(graph, moments, inputs, SIGNED_DEVIATIONS)
-    wide = statistics.all_ranges(graph, moments, inputs, RECTIFIED_DEVIATIONS)
-    ranges = statistics.by_sign(narrow, wide)
-    classes = scales.scale_classes(graph)
-    chosen = scales.choose_scales(graph, classes, ranges, SIGNED_EXPONENT, RECTIFIED_EXPONENT)
-    return Plan(inputs, chosen, absorb_scales(graph, chosen, moments, ranges))
+    spreads = statistics.all_spreads(graph, moments, inputs)
+    classes = ties.scale_classes(graph)
+    if options.parts.scales == "spiq":
+        choice = published.spiq(graph, classes, spreads)
+    else:
+        free = classes if options.parts.scales == "noise" else classes.without_scales()
+        choice = scales.minimise_noise(graph, free, moments, spreads, options.per_channel_dense)
+    return Plan(inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:
@@ -85,7 +82,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     found = file_ranges(lowered.flat, known)
     whole = quantize.tensor_intervals(lowered.flat, found)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = correct.correct(lowered.flat, means, steps, options.per_channel_dense)
+    uncorrected = correct.correct(lowered.flat, means, steps, options)
     quantized = quantize.quantize(lowered.flat, whole, options.per_channel_dense)
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)

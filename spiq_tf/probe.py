@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spiq_tf.errors import DegenerateOutputWarning
-from spiq_tf.primitives.base import Channels
+from spiq_tf.primitives.values import InputChannels
 from spiq_tf.tflite.interpreter import Interpreter
 
 _PROBES = 8
@@ -20,7 +20,7 @@ _OTHERS = 2  # so many probes must have another class in the float model, where 
 def warn_if_degenerate(
     content: bytes,
     float_content: bytes,
-    inputs: Sequence[Channels],
+    inputs: Sequence[InputChannels],
     shapes: Sequence[tuple[int, ...]],
     names: Sequence[str],
 ) -> None:
@@ -61,7 +61,7 @@ def _winners(y: npt.NDArray[np.float32]) -> list[int]:
     return list(y.reshape(len(y), -1).argmax(axis=1))
 
 
-def _probe(x: Channels, shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float64]:
+def _probe(x: InputChannels, shape: tuple[int, ...], seed: int) -> npt.NDArray[np.float64]:
     """Squares of random values in the input's range; fixed by the seed."""
     cell = _CELLS[seed % len(_CELLS)]
     coarse = tuple(-(-n // cell) for n in shape[1:-1])

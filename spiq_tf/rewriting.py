@@ -9,7 +9,7 @@ import numpy as np
 
 from spiq_tf.errors import NotCloneableError
 from spiq_tf.graph import LayerGraph
-from spiq_tf.primitives.base import Array, Moments, Range
+from spiq_tf.primitives.values import Array, Moments, Range
 
 
 @dataclass(frozen=True)

@@ -1,167 +1,168 @@
-"""One scale for each channel of each tensor, under the ties of the graph.
-
-Channels that must share a scale form a class; a class with a channel that cannot be scaled keeps scale 1.
-"""
+"""The scale of every channel and the range of every tensor: those that minimise the predicted noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+from scipy.cluster.hierarchy import DisjointSet
 
+from spiq_tf import kernels
+from spiq_tf.family import Family, HeldTensor, Noise, Reader
 from spiq_tf.graph import LayerGraph, Node, Tensor
-from spiq_tf.primitives.base import OUTPUT, Array, Range
+from spiq_tf.noise import Gains, active_share, output_gains
+from spiq_tf.primitives.linear import Linear
+from spiq_tf.primitives.spread import Spread
+from spiq_tf.primitives.values import Array, Moments, Range, Source
+from spiq_tf.ties import ScaleClasses
 
-Labels = npt.NDArray[np.intp]
+_UNHELD_DEVIATIONS = 8.0  # of tensors that no file holds
 
-_SMALLEST = 2.0**-10
-"""No channel is scaled further: int32 biases and the runtime's multipliers stay far from their limits."""
+_KEPT_SUMS = 0.35
+"""What is left of the noise of a spatial kernel's weights when their errors sum to 0: neighbours are alike."""
 
 
 @dataclass(frozen=True)
-class ScaleClasses:
-    """Which channels share a scale.
+class Choice:
+    """What is absorbed, and what the tensors then keep to; all by tensor name.
 
     Attributes:
-        of: the class of each channel of each tensor, by tensor name, shape (channels,).
-        count: number of classes.
-        unscaled: whether a class must keep scale 1, shape (count,).
-        saturates: whether a class passes an activation that cuts at a fixed value, shape (count,).
+        scales: of each channel, shape (channels,).
+        ranges: in the original units.
+        noise: predicted, of the tensors that the file holds and of the linear primitives that read them.
     """
 
-    of: Mapping[str, Labels]
-    count: int
-    unscaled: npt.NDArray[np.bool_]
-    saturates: npt.NDArray[np.bool_]
+    scales: Mapping[str, Array]
+    ranges: Mapping[str, Range]
+    noise: Mapping[str, Noise]
 
 
-def scale_classes(graph: LayerGraph) -> ScaleClasses:
-    """Joins the channels of all tensors into classes, by the ties that the primitives state."""
-    starts = _starts(graph)
-    total = sum(t.channels for t in graph.tensors)
-    left, right = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
-    for a, b in (*_node_ties(graph, starts), *_shared_weight_ties(graph, starts)):
-        left.append(a)
-        right.append(b)
-    rows, columns = np.concatenate(left), np.concatenate(right)
-    links = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(total, total))
-    count, label = connected_components(links, directed=False)
-    of = {t.name: label[starts[t.name] : starts[t.name] + t.channels] for t in graph.tensors}
-    unscaled, saturates = np.zeros(count, bool), np.zeros(count, bool)
-    for tensor in _unscaled_tensors(graph):
-        unscaled[of[tensor.name]] = True
-    for node in graph.nodes:
-        if node.rule.saturation is not None:
-            saturates[of[node.output.name]] = True
-    return ScaleClasses(of, count, unscaled, saturates)
+def minimise_noise(
+    graph: LayerGraph,
+    classes: ScaleClasses,
+    moments: Mapping[str, Moments],
+    spreads: Mapping[str, Spread],
+    per_channel_dense: bool,
+) -> Choice:
+    """Scales and ranges for which the least noise reaches the model's outputs, one family at a time.
 
-
-def _starts(graph: LayerGraph) -> dict[str, int]:
-    ends = np.cumsum([0, *(t.channels for t in graph.tensors)])
-    return {t.name: int(start) for t, start in zip(graph.tensors, ends[:-1], strict=True)}
-
-
-def _tensor(node: Node, port: int) -> Tensor:
-    return node.output if port == OUTPUT else node.inputs[port]
-
-
-def _node_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Labels, Labels]]:
-    pairs = []
-    for node in graph.nodes:
-        for tie in node.rule.ties([t.channels for t in node.inputs], node.output.channels):
-            a, b = starts[_tensor(node, tie.port).name], starts[_tensor(node, tie.other_port).name]
-            pairs.append((a + tie.channels, b + tie.other_channels))
-    return pairs
-
-
-def _readers_of_weights(graph: LayerGraph) -> dict[int, list[Node]]:
-    """The primitives that read each variable, by its key."""
-    readers: dict[int, list[Node]] = {}
-    for node in graph.nodes:
-        for key in node.rule.variables():
-            readers.setdefault(key, []).append(node)
-    return readers
-
-
-def _alike(nodes: list[Node]) -> bool:
-    """Whether primitives use the same weights in the same way, as the calls of a shared layer do."""
-    first = nodes[0].rule
-    return all(type(n.rule) is type(first) and n.rule.variables() == first.variables() for n in nodes)
-
-
-def _shared_weight_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Labels, Labels]]:
-    """Calls of one shared layer read and write in the same units, since the weights are the same."""
-    pairs = []
-    for first, *others in filter(_alike, _readers_of_weights(graph).values()):
-        for node in others:
-            for mine, twin in zip((*node.inputs, node.output), (*first.inputs, first.output), strict=True):
-                every = np.arange(mine.channels)
-                pairs.append((starts[mine.name] + every, starts[twin.name] + every))
-    return pairs
-
-
-def _unscaled_tensors(graph: LayerGraph) -> list[Tensor]:
-    """What enters or leaves the model, and what a primitive cannot take scaled."""
-    found = [*graph.inputs, *graph.outputs]
-    for node in graph.nodes:
-        ports = node.rule.unscaled()
-        found += [*node.inputs, node.output] if ports is None else [_tensor(node, port) for port in ports]
-    for readers in _readers_of_weights(graph).values():
-        if not _alike(readers):  # one variable in several roles can be absorbed into in none of them
-            found += [tensor for node in readers for tensor in (*node.inputs, node.output)]
-    return found
-
-
-def choose_scales(
-    graph: LayerGraph, classes: ScaleClasses, ranges: Mapping[str, Range], signed: float, rectified: float
-) -> dict[str, Array]:
-    """The scale of each channel of each tensor, shape (channels,).
-
-    s_c = (range_c / range)^exponent, where range_c is the largest magnitude that any tensor of the class
-    reaches and range that of its family: the tensors that are tied to each other. Exponent 1 gives each
-    channel all 256 steps (SPIQ); a smaller one spends less of the weights' resolution on it.
-
-    Args:
-        graph: the model.
-        classes: its scale classes.
-        ranges: of every tensor.
-        signed, rectified: exponents for classes of tensors that take both signs, and of the others.
+    Families do not disturb each other: a convolution's weights are rounded a output channel at a time, so the scale
+    of its output cancels.
     """
-    held = [t for t in graph.tensors if t.name not in graph.fused]
-    amplitude, negative = np.zeros(classes.count), np.zeros(classes.count, bool)
-    for tensor in held:
-        own = ranges[tensor.name]
-        np.maximum.at(amplitude, classes.of[tensor.name], own.amplitude)
-        np.logical_or.at(negative, classes.of[tensor.name], own.low < 0)
-    reference = _family_amplitude(held, classes, amplitude)
-    used = reference > 0
-    ratio = np.divide(amplitude, reference, out=np.ones_like(amplitude), where=used)
-    scale = np.clip(ratio, _SMALLEST, 1 / _SMALLEST) ** np.where(negative, signed, rectified)
-    scale = np.where(classes.saturates, np.clip(scale, _saturation_floor(graph, classes, ranges), 1.0), scale)
-    scale = np.where(classes.unscaled | ~used, 1.0, scale)
-    return {name: scale[label] for name, label in classes.of.items()}
+    problem = _Problem(graph, classes, moments, spreads, output_gains(graph, moments), per_channel_dense)
+    scale = np.ones(classes.count)
+    ranges = {t.name: spreads[t.name].range(_UNHELD_DEVIATIONS) for t in graph.tensors}
+    noise: dict[str, Noise] = {}
+    for tensors in problem.families():
+        free = problem.free_classes(tensors)
+        intervals = problem.intervals(tensors)
+        solution = problem.family(tensors, free, intervals).solve()
+        scale[free] = solution.scales
+        noise |= solution.noise
+        for tensor in tensors:
+            own, index = scale[classes.of[tensor.name]], intervals[tensor.name]
+            low, high = own * solution.low[index], own * solution.high[index]
+            ranges[tensor.name] = Range(low, high, spreads[tensor.name].source)
+    return Choice({name: scale[label] for name, label in classes.of.items()}, ranges, noise)
 
 
-def _saturation_floor(graph: LayerGraph, classes: ScaleClasses, ranges: Mapping[str, Range]) -> Array:
-    """The smallest scale of each class for which no saturating activation cuts into a channel's range."""
-    floor = np.zeros(classes.count)
-    for node in graph.nodes:
-        if node.rule.saturation is not None:
-            reached = ranges[node.output.name].high / node.rule.saturation
-            np.maximum.at(floor, classes.of[node.output.name], reached)
-    return np.minimum(floor, 1.0)
+@dataclass(frozen=True)
+class _Problem:
+    """All that is known before the scales are chosen."""
+
+    graph: LayerGraph
+    classes: ScaleClasses
+    moments: Mapping[str, Moments]
+    spreads: Mapping[str, Spread]
+    gains: Mapping[str, Gains]
+    per_channel_dense: bool
+
+    def families(self) -> list[list[Tensor]]:
+        """The tensors that the file holds, those together that share a free class or an interval."""
+        held = [t for t in self.graph.tensors if t.name not in self.graph.fused]
+        shared: DisjointSet = DisjointSet(t.name for t in held)
+        first: dict[int, str] = {}
+        for tensor in held:
+            for label in self.free_classes([tensor]).tolist():
+                shared.merge(first.setdefault(label, tensor.name), tensor.name)
+        for one, other in self._same_interval():
+            shared.merge(one, other)
+        members: dict[str, list[Tensor]] = {}
+        for tensor in held:
+            members.setdefault(shared[tensor.name], []).append(tensor)
+        return list(members.values())
+
+    def _same_interval(self) -> list[tuple[str, str]]:
+        """Pairs of tensors that have one scale and zero point in the file."""
+        fused = self.graph.fused
+        return [
+            (t.name, node.output.name)
+            for node in self.graph.nodes
+            for t in node.inputs
+            if node.rule.keeps_quantization and not {t.name, node.output.name} & fused
+        ]
+
+    def free_classes(self, tensors: list[Tensor]) -> npt.NDArray[np.intp]:
+        """The classes of the tensors' channels that may be scaled, ascending."""
+        labels = np.unique(np.concatenate([self.classes.of[t.name] for t in tensors]))
+        return labels[~self.classes.unscaled[labels]]
+
+    def intervals(self, tensors: list[Tensor]) -> dict[str, int]:
+        """The index of each tensor's interval among those of its family."""
+        shared: DisjointSet = DisjointSet(t.name for t in tensors)
+        for one, other in self._same_interval():
+            if one in shared and other in shared:
+                shared.merge(one, other)
+        roots: dict[str, int] = {}
+        return {t.name: roots.setdefault(shared[t.name], len(roots)) for t in tensors}
+
+    def family(self, tensors: list[Tensor], free: npt.NDArray[np.intp], intervals: Mapping[str, int]) -> Family:
+        """The tensors' noise as a function of what is to be chosen."""
+        place = np.full(self.classes.count, len(free))
+        place[free] = np.arange(len(free))
+        count = max(intervals.values()) + 1
+        ceiling, floor_low, floor_high = np.full(count, np.inf), np.zeros(count), np.zeros(count)
+        held, readers = [], []
+        for tensor in tensors:
+            label, index = place[self.classes.of[tensor.name]], intervals[tensor.name]
+            held.append(self._held(tensor, label, index))
+            readers += [self._reader(n, label) for n in self.graph.consumers[tensor.name] if _rounds_for_input(n)]
+            ceiling[index] = min(ceiling[index], self._ceiling(tensor))
+            spread = self.spreads[tensor.name]
+            if spread.source in (Source.FIXED, Source.GIVEN, Source.TOLD):
+                floor_high[index] = max(floor_high[index], spread.above.bound.max())
+                floor_low[index] = max(floor_low[index], spread.below.bound.max())
+        return Family(held, readers, self.classes.saturates[free], ceiling, floor_low, floor_high)
+
+    def _held(self, tensor: Tensor, label: npt.NDArray[np.intp], interval: int) -> HeldTensor:
+        spread, gains = self.spreads[tensor.name], self.gains[tensor.name]
+        return HeldTensor(tensor.name, label, interval, spread, gains.rounding * active_share(spread), gains.lasting)
+
+    def _reader(self, node: Node, label: npt.NDArray[np.intp]) -> Reader:
+        rule = node.rule
+        assert isinstance(rule, Linear)
+        kernel = kernels.canonical(self.graph.weights[rule.kernel], rule.groups, rule.depthwise)
+        taps, groups, ins, outs = kernel.shape
+        energy = self.moments[node.inputs[0].name].variance.reshape(groups, ins) * taps
+        largest, lasting = np.abs(kernel).max(axis=0), self.gains[node.output.name].lasting.reshape(groups, outs)
+        if rule.dense and not self.per_channel_dense:
+            largest, lasting = largest.max(axis=2, keepdims=True), lasting.sum(axis=1, keepdims=True)
+        kept = _KEPT_SUMS if taps > 1 else 1.0
+        return Reader(node.output.name, label.reshape(groups, ins), largest, energy * kept, lasting)
+
+    def _ceiling(self, tensor: Tensor) -> float:
+        """The value at which scaled channels of a tensor saturate, which their units cannot move, or infinity."""
+        labels = self.classes.of[tensor.name]
+        scaled = self.classes.saturates[labels] & ~self.classes.unscaled[labels]
+        bounds = self.spreads[tensor.name].above.bound[scaled]
+        return min((v for v in self._saturations if np.any(bounds == v)), default=np.inf)
+
+    @cached_property
+    def _saturations(self) -> set[float]:
+        return {n.rule.saturation for n in self.graph.nodes if n.rule.saturation is not None}
 
 
-def _family_amplitude(held: list[Tensor], classes: ScaleClasses, amplitude: Array) -> Array:
-    """For each class the amplitude that its family is brought to: that of its unscaled channels, if any."""
-    links = [classes.of[t.name] for t in held if t.channels > 0]
-    rows = np.concatenate([np.full(len(label), label[0]) for label in links])
-    columns = np.concatenate(links)
-    graph = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(classes.count, classes.count))
-    count, family = connected_components(graph, directed=False)
-    free, fixed = np.zeros(count), np.zeros(count)
-    np.maximum.at(free, family, np.where(classes.unscaled, 0.0, amplitude))
-    np.maximum.at(fixed, family, np.where(classes.unscaled, amplitude, 0.0))
-    return np.where(fixed > 0, fixed, free)[family]
+def _rounds_for_input(node: Node) -> bool:
+    """Whether the rounding of a node's weights depends on the scales of its input: not if each channel has its own."""
+    return isinstance(node.rule, Linear) and not node.rule.depthwise

@@ -1,4 +1,4 @@
-"""Moments and ranges of every tensor, one pass through the graph each."""
+"""Moments and spreads of every tensor, one pass through the graph each."""
 
 from collections.abc import Mapping
 
@@ -7,15 +7,17 @@ import numpy as np
 from spiq_tf.errors import InvalidModelError
 from spiq_tf.graph import LayerGraph, Node
 from spiq_tf.primitives.affine import FixedAffine
-from spiq_tf.primitives.base import Array, Channels, Moments, Range
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.shape import ZeroPad
+from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
+from spiq_tf.primitives.values import Array, InputChannels, Moments
 
+_FARTHEST = 8.0  # deviations within which every value must be a number
 _TRUST = 0.1
 _TINY = 1e-12
 
 
-def all_moments(graph: LayerGraph, inputs: Mapping[str, Channels]) -> dict[str, Moments]:
+def all_moments(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> dict[str, Moments]:
     """Mean and variance of every tensor's channels, without data (SPIQ, section 3.2).
 
     What a BatchNorm's running statistics say of the tensor it reads counts more than what was propagated.
@@ -94,23 +96,15 @@ def stated_moments(graph: LayerGraph, name: str) -> Moments | None:
     return next((m for m in stated if m is not None), None)
 
 
-def all_ranges(
-    graph: LayerGraph, moments: Mapping[str, Moments], inputs: Mapping[str, Channels], deviations: float
-) -> dict[str, Range]:
-    """The range of every tensor's channels, each Gaussian reaching so many standard deviations."""
-    known = {name: x.range for name, x in inputs.items()}
+def all_spreads(
+    graph: LayerGraph, moments: Mapping[str, Moments], inputs: Mapping[str, InputChannels]
+) -> dict[str, Spread]:
+    """How far every tensor's channels reach."""
+    known = {name: bounded_spread(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
     for node in graph.nodes:
         given = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
-        own = node.rule.range(given, moments[node.output.name], graph.weights, deviations)
-        _check_finite(node, own.low.astype(np.float32), own.high.astype(np.float32))
+        own = node.rule.spread(given, moments[node.output.name], graph.weights)
+        reach = own.range(_FARTHEST)
+        _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
         known[node.output.name] = own
     return known
-
-
-def by_sign(narrow: Mapping[str, Range], wide: Mapping[str, Range]) -> dict[str, Range]:
-    """The wide range for tensors that are nowhere negative, the narrow one for the others.
-
-    A rectified tensor's rare channels lie far below zero on the average and have the heaviest tails, and its
-    one-sided range has the room.
-    """
-    return {name: wide[name] if np.all(wide[name].low >= 0) else narrow[name] for name in narrow}

@@ -77,7 +77,8 @@ def test_correction_is_exact_for_a_constant_input(layer):
     constant = np.broadcast_to(mean, (1, 5, 5, 8))
     before = Interpreter(lowered.content).run([constant])[0].mean(axis=(0, 1, 2))
     scales = dict.fromkeys(lowered.flat.activations(), 0.1)
-    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): mean}, scales, per_channel_dense=False)
+    options = checked_options("int8", "int8", 1, False)
+    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): mean}, scales, options)
     after = Interpreter(lowered.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from spiq_tf.capture import capture
-from spiq_tf.primitives.base import Channels, Moments, Range, Source
+from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
 from spiq_tf.statistics import all_moments
 from tests.layer_table import TABLE
 from tests.networks import settle
@@ -28,7 +28,7 @@ def test_moments_equal_monte_carlo(row, random):
     given = {name: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for name in ("x", "y")}
     wide = Range(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
     graph = capture(model, 1)
-    found = all_moments(graph, {k: Channels(m, wide) for k, m in given.items()})[graph.outputs[0].name]
+    found = all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})[graph.outputs[0].name]
 
     values = model.predict([drawn(random, given[k], row.moments) for k in ("x", "y")], verbose=0)[0]
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
@@ -43,8 +43,8 @@ def test_concatenation_along_positions_weighs_its_inputs_by_their_length():
     graph = capture(keras.Model([image, other], keras.layers.Concatenate(axis=1)([image, other])), 1)
     span = Range(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
     given = {
-        "x": Channels(Moments(np.zeros(3), np.ones(3)), span),
-        "y": Channels(Moments(np.full(3, 8.0), np.full(3, 4.0)), span),
+        "x": InputChannels(Moments(np.zeros(3), np.ones(3)), span),
+        "y": InputChannels(Moments(np.full(3, 8.0), np.full(3, 4.0)), span),
     }
     found = all_moments(graph, given)[graph.outputs[0].name]
     np.testing.assert_allclose(found.mean, 0.5)
@@ -56,7 +56,7 @@ def test_batch_norm_states_the_moments_of_both_its_sides(random):
     norm = keras.layers.BatchNormalization(name="norm")
     model = settle(keras.Model(image, norm(keras.layers.Conv2D(5, 3, name="conv")(image))))
     graph = capture(model, 1)
-    given = Channels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
+    given = InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
     found = all_moments(graph, {graph.inputs[0].name: given})
     gamma, beta, mean, variance = (np.asarray(v) for v in norm.weights)
     np.testing.assert_allclose(found["conv"].mean, mean, rtol=1e-6)
@@ -74,6 +74,18 @@ def test_mean_of_the_input_is_read_from_the_first_batch_norm(random):
     true = np.array([2.0, -1.0, 0.5])
     model((true + random.standard_normal((64, 16, 16, 3))).astype(np.float32), training=True)
     graph = capture(model, 1)
-    assumed = Channels(Moments(np.zeros(3), 4 * np.ones(3)), Range(-8 * np.ones(3), 8 * np.ones(3), Source.GIVEN))
+    assumed = InputChannels(Moments(np.zeros(3), 4 * np.ones(3)), Range(-8 * np.ones(3), 8 * np.ones(3), Source.GIVEN))
     found = all_moments(graph, {"image": assumed})["image"].mean
     np.testing.assert_allclose(found, true, atol=0.1)
+
+
+def test_an_average_keeps_some_of_the_variance_and_less_over_more_positions():
+    """Less than if all positions were alike, more than if they were independent."""
+    image = keras.Input((8, 8, 3), name="image")
+    outputs = [keras.layers.AveragePooling2D(2)(image), keras.layers.GlobalAveragePooling2D()(image)]
+    graph = capture(keras.Model(image, outputs), 1)
+    given = InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
+    moments = all_moments(graph, {"image": given})
+    small, whole = (moments[t.name].variance for t in graph.outputs)
+    assert np.all((small > 1 / 4) & (small < 1))
+    assert np.all((whole > 1 / 64) & (whole < small))

@@ -15,10 +15,10 @@ from spiq_tf.tflite.interpreter import Interpreter
 
 # name, examples, least agreement of the largest entry with the float model's, least decibels at the logits
 FLOORS = [
-    ("mobilenet_v2_imagenet", 60, 0.95, 16.5),
-    ("resnet20_cifar10", 200, 0.97, 26.0),
-    ("resnet8_cifar10", 200, 0.90, 25.0),
-    ("ds_cnn_kws", 200, 0.97, 31.0),
+    ("mobilenet_v2_imagenet", 60, 0.96, 19.5),
+    ("resnet20_cifar10", 200, 0.97, 28.0),
+    ("resnet8_cifar10", 200, 0.93, 28.5),
+    ("ds_cnn_kws", 200, 0.97, 32.5),
 ]
 
 
@@ -63,7 +63,8 @@ def test_file_is_all_integer_and_has_no_operator_more_than_the_converters(real_n
     for index in range(len(ours.subgraph.tensors)):
         assert ours.dtype(index) in (np.int8, np.int32)
     theirs = FlatModel(calibrated(model, low, high))
-    assert kinds(ours) == kinds(theirs)
+    averages = {"AVERAGE_POOL_2D": "MEAN"}  # of a whole map: as good, and delegated
+    assert kinds(ours) == collections.Counter(averages.get(k, k) for k in kinds(theirs).elements())
 
 
 def kinds(flat):

@@ -8,7 +8,7 @@ from keras import layers
 import spiq_tf
 from spiq_tf.capture import capture
 from spiq_tf.rewriting import absorb_scales, clone_with
-from spiq_tf.scales import scale_classes
+from spiq_tf.ties import scale_classes
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
 
@@ -81,12 +81,15 @@ def test_a_scaled_relu6_cuts_each_channel_at_scale_times_six(random):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_chosen_scales_cut_nothing_that_the_model_reaches(name):
-    """With the scales that conversion chooses the function is the same on ordinary inputs, ReLU6 or not."""
+def test_chosen_scales_cut_little_of_what_the_model_reaches(name):
+    """With the scales that conversion chooses the function is the same on ordinary inputs, but for 30 dB of cuts
+    where a ReLU6 saturates."""
     model = NETWORKS[name]()
+    saturates = any(n.rule.saturation is not None for n in capture(model, 1).nodes)
     changed = spiq_tf.rewrite(model, input_range=RANGE)
     for expected, found in zip(outputs(model, images(model)), outputs(changed, images(model)), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
+        error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
+        assert error < (10 ** (-30 / 20) if saturates else 1e-5)
 
 
 def test_scales_of_a_saturating_class_stay_at_most_one():

@@ -1,25 +1,20 @@
 """Elementwise functions: rectifiers, which let a scale pass, and all others, which do not."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
+from scipy.special import ndtr
 
 from spiq_tf import gaussian
-from spiq_tf.primitives.base import (
-    Array,
-    Channels,
-    Moments,
-    Primitive,
-    Range,
-    Source,
-    Tie,
-    Weights,
-    mixture,
-    pass_through,
-)
+from spiq_tf.primitives.base import Primitive, Tie, pass_through, same_ratio
+from spiq_tf.primitives.spread import Channels, Side, Spread, bounded_spread, mapped_spread
+from spiq_tf.primitives.values import Array, Moments, Range, Source, Weights, mixture
 
 _GRID = 257  # points at which a function is evaluated to find its range
+_SLOPE_STEP = 1e-2  # of a deviation
+_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +47,34 @@ class Rectifier(Primitive):
             knots, slopes, offsets = [*knots, self.maximum], [*slopes, 0.0], [*offsets, self.maximum]
         return Moments(*gaussian.piecewise_linear(x.mean, x.deviation, knots, slopes, offsets))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        """The function of the ends: it is monotonic, but for a jump at a threshold or a negative slope."""
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        """What a ReLU lets pass has the tail of its input; its own kurtosis grows where it is seldom active."""
+        x, core = inputs[0].spread, inputs[0].moments
+        excess = x.excess + gaussian.rectified_excess((core.mean - self.threshold) / np.maximum(core.deviation, _TINY))
+        if self.negative_slope != 0 or self.threshold != 0:
+            return replace(mapped_spread(x, self._ends, x.source), excess=excess)
+        maximum = np.inf if self.maximum is None else self.maximum
+        above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
+        zero = np.zeros_like(excess)
+        return Spread(Side(zero, zero, zero, zero), above, excess, x.source)
+
+    def _ends(self, x: Range) -> tuple[Array, Array]:
+        """Extremes of a piecewise linear function lie at the ends of its domain or at its knots."""
         knots = [k for k in (self.threshold, self.maximum) if k is not None]
-        return _range_over_knots(inputs[0].range, knots, self._apply)
+        just_below = [np.nextafter(k, -np.inf) for k in knots]
+        places = [x.low, x.high, *(np.clip(k, x.low, x.high) for k in [*knots, *just_below])]
+        values = np.stack([self._apply(place) for place in places])
+        return values.min(axis=0), values.max(axis=0)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        """Noise passes with the square of the slope."""
+        (x,) = inputs
+        deviation = np.maximum(x.deviation, _TINY)
+        below = ndtr((self.threshold - x.mean) / deviation)
+        cut = 0.0 if self.maximum is None else 1 - ndtr((self.maximum - x.mean) / deviation)
+        return (output * (np.maximum(1 - below - cut, 0.0) + self.negative_slope**2 * below),)
 
     def _apply(self, x: Array) -> Array:
         below = self.negative_slope * (x - self.threshold)
@@ -92,14 +111,25 @@ class ParametricRelu(Primitive):
         mean, variance = gaussian.piecewise_linear(x.mean, x.deviation, [0.0], [slopes, 1.0], [0.0, 0.0])
         return mixture(mean, variance, np.full(len(mean), 1.0 / len(mean)))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        x = inputs[0].range
-        slopes = self._slopes(weights, len(x.low))
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        x = inputs[0].spread
+        slopes = self._slopes(weights, len(x.excess))
+        return mapped_spread(x, partial(self._ends, slopes), x.source)
+
+    def _ends(self, slopes: Array, x: Range) -> tuple[Array, Array]:
         below = slopes * np.minimum(x.low, 0.0)
         ends = [below, slopes * np.minimum(x.high, 0.0), np.zeros_like(below) + np.maximum(x.high, 0.0)]
         ends = [*ends, np.zeros_like(below) + np.maximum(x.low, 0.0)]
         values = np.concatenate(ends)
-        return Range(values.min(axis=0), values.max(axis=0), x.source)
+        return values.min(axis=0), values.max(axis=0)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        (x,) = inputs
+        slopes = self._slopes(weights, len(x.mean))
+        below = ndtr(-x.mean / np.maximum(x.deviation, _TINY))
+        return (output * (1 - below + (slopes**2).mean(axis=0) * below),)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         return pass_through(output_channels)
@@ -121,14 +151,31 @@ class Elementwise(Primitive):
         (x,) = inputs
         return Moments(*gaussian.quadrature(x.mean, x.deviation, self.function))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        x = inputs[0].range
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        x, core = inputs[0].spread, inputs[0].moments
         if self.bounds is not None:
-            low, high = self.bounds
-            return Range(np.full_like(x.low, low), np.full_like(x.low, high), Source.FIXED)
+            ones = np.ones_like(moments.mean)
+            return bounded_spread(self.bounds[0] * ones, self.bounds[1] * ones, Source.FIXED)
+        excess = x.excess + gaussian.rectified_excess(core.mean / np.maximum(core.deviation, _TINY))
+        return replace(mapped_spread(x, self._ends, x.source), excess=excess)
+
+    def _ends(self, x: Range) -> tuple[Array, Array]:
         grid = np.linspace(0.0, 1.0, _GRID)[:, None]
         values = self.function(x.low + (x.high - x.low) * grid)
-        return Range(values.min(axis=0), values.max(axis=0), x.source)
+        return values.min(axis=0), values.max(axis=0)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        """With the mean square of the slope over the input's Gaussian."""
+        (x,) = inputs
+        step = np.maximum(_SLOPE_STEP * x.deviation, _TINY)
+        _, variance = gaussian.quadrature(x.mean, x.deviation, lambda v: self._slope(v, step))
+        mean, _ = gaussian.quadrature(x.mean, x.deviation, lambda v: self._slope(v, step))
+        return (output * (variance + mean**2),)
+
+    def _slope(self, x: Array, step: Array) -> Array:
+        return (self.function(x + step) - self.function(x - step)) / (2 * step)
 
     def unscaled(self) -> None:
         return None
@@ -143,16 +190,14 @@ class Softmax(Primitive):
         share = np.full(channels, 1.0 / channels)
         return Moments(share, share * (1.0 - share))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        return Range(np.zeros_like(moments.mean), np.ones_like(moments.mean), Source.FIXED)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        return bounded_spread(np.zeros_like(moments.mean), np.ones_like(moments.mean), Source.FIXED)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        """The signal-to-noise ratio is taken for the same on both sides."""
+        return (same_ratio(output, moments, inputs[0]),)
 
     def unscaled(self) -> None:
         return None
-
-
-def _range_over_knots(x: Range, knots: Sequence[float], function: Callable[[Array], Array]) -> Range:
-    """Extremes of a piecewise linear function lie at the ends of its domain or at its knots."""
-    just_below = [np.nextafter(k, -np.inf) for k in knots]
-    places = [x.low, x.high, *(np.clip(k, x.low, x.high) for k in [*knots, *just_below])]
-    values = np.stack([function(place) for place in places])
-    return Range(values.min(axis=0), values.max(axis=0), x.source)

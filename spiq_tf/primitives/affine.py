@@ -5,18 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives.base import (
-    Array,
-    Channels,
-    Moments,
-    Primitive,
-    Range,
-    Source,
-    Tie,
-    Weights,
-    gaussian_range,
-    pass_through,
-)
+from spiq_tf.primitives.base import Primitive, Tie, pass_through
+from spiq_tf.primitives.spread import Channels, Spread, gaussian_spread, mapped_spread
+from spiq_tf.primitives.values import Array, Moments, Range, Source, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +39,14 @@ class BatchNorm(Primitive):
         beta = np.zeros_like(variance) if self.beta is None else weights[self.beta]
         return Moments(beta, gamma**2 * variance / (variance + self.epsilon))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        return gaussian_range(moments, deviations, Source.BATCH_NORM)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        return gaussian_spread(moments, inputs[0].spread.excess, Source.BATCH_NORM)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        gamma = 1.0 if self.gamma is None else weights[self.gamma]
+        return (output * gamma**2 / (weights[self.variance] + self.epsilon),)
 
     def input_moments(self, weights: Weights) -> Moments:
         return Moments(weights[self.mean], weights[self.variance])
@@ -87,10 +84,18 @@ class FixedAffine(Primitive):
         (x,) = inputs
         return Moments(self.factor * x.mean + self.offset, self.factor**2 * x.variance)
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        x = inputs[0].range
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        x = inputs[0].spread
+        return mapped_spread(x, self._ends, x.source)
+
+    def _ends(self, x: Range) -> tuple[Array, Array]:
         ends = np.stack([self.factor * x.low, self.factor * x.high]) + self.offset
-        return Range(ends.min(axis=0), ends.max(axis=0), x.source)
+        return ends.min(axis=0), ends.max(axis=0)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        return (output * self.factor**2,)
 
     def unscaled(self) -> None:
         return None

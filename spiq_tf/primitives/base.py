@@ -1,70 +1,14 @@
-"""What every primitive answers, and the small values that it answers with."""
+"""What every primitive answers."""
 
-import enum
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Array: TypeAlias = npt.NDArray[np.float64]
-Weights: TypeAlias = Mapping[int, Array]
-"""Values of variables by key; a key is the identity of a Keras variable within one LayerGraph."""
-
-Shape: TypeAlias = tuple[int, ...]
-"""A static shape with the batch axis first and the channels last."""
-
-
-class Source(enum.IntEnum):
-    """Where a tensor's range comes from; a concatenation takes the last of its inputs' in this order."""
-
-    BATCH_NORM = 0  # read from a BatchNorm layer
-    PROPAGATED = 1  # computed from the ranges or moments of the inputs
-    FIXED = 2  # the operator fixes it: a sigmoid, a softmax
-    GIVEN = 3  # stated by the user: the model's input
-    TOLD = 4  # the model's input, told from the model
-    FALLBACK = 5  # an unknown layer, sampled
-
-    @property
-    def label(self) -> str:
-        return self.name.lower()
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and variance of each channel, over images and positions; both of shape (channels,)."""
-
-    mean: Array
-    variance: Array
-
-    @property
-    def deviation(self) -> Array:
-        return np.sqrt(self.variance)
-
-
-@dataclass(frozen=True)
-class Range:
-    """The interval that each channel keeps to; low and high of shape (channels,), low <= high."""
-
-    low: Array
-    high: Array
-    source: Source
-
-    @property
-    def amplitude(self) -> Array:
-        """The largest magnitude of each channel, shape (channels,)."""
-        return np.maximum(np.abs(self.low), np.abs(self.high))
-
-
-@dataclass(frozen=True)
-class Channels:
-    """What is known of one tensor's channels."""
-
-    moments: Moments
-    range: Range
-
+from spiq_tf.primitives.spread import Channels, Spread
+from spiq_tf.primitives.values import Array, Moments, Weights
 
 OUTPUT = -1
 """The port of a node's output; its inputs are the ports 0, 1, ..."""
@@ -90,6 +34,10 @@ class Primitive(ABC):
     folds_into_linear = False
     fuses_into_producer = False
     takes_fused_activation = False
+    keeps_quantization = False
+    """Whether the output has the input's scale and zero point in the file (a max pool, a reshape)."""
+    mixes_positions = False
+    """Whether a position of the output sums several of the input's, so that noise is no longer independent."""
     saturation: float | None = None
     """The value at which every channel is cut, whatever its scale (ReLU6: 6); scales then stay at most 1."""
 
@@ -98,14 +46,27 @@ class Primitive(ABC):
         """Moments of the output."""
 
     @abstractmethod
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        """Range of the output.
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        """How far the output reaches.
 
         Args:
             inputs: what is known of the inputs.
             moments: the output's moments.
             weights: values of the model's variables.
-            deviations: how far a Gaussian's range reaches, in standard deviations (SPIQ's lambda).
+        """
+
+    @abstractmethod
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        """How much each input's noise adds to the noise of the model's outputs, a unit of variance a channel.
+
+        Args:
+            output: the same of the output's noise, shape (channels,).
+            inputs: moments of the inputs.
+            moments: the output's moments.
+            weights: values of the model's variables.
+            alike: correlation of the noise at neighbouring positions, 0 to 1.
         """
 
     def variables(self) -> tuple[int, ...]:
@@ -135,24 +96,13 @@ class Primitive(ABC):
         return {}
 
 
-def gaussian_range(moments: Moments, deviations: float, source: Source) -> Range:
-    """[mean - lambda std, mean + lambda std] a channel (SPIQ, section 3.2)."""
-    reach = deviations * moments.deviation
-    return Range(moments.mean - reach, moments.mean + reach, source)
-
-
-def derived(ranges: Iterable[Range]) -> Source:
-    """The source of a range that is computed from others: a fallback stays one."""
-    return Source.FALLBACK if any(r.source == Source.FALLBACK for r in ranges) else Source.PROPAGATED
-
-
-def mixture(mean: Array, variance: Array, shares: Array) -> Moments:
-    """Moments of values that come from several places: mean and variance (places, channels), shares (places,)."""
-    mixed = shares @ mean
-    return Moments(mixed, shares @ (variance + (mean - mixed) ** 2))
-
-
 def pass_through(output_channels: int) -> tuple[Tie, ...]:
     """Channel c of the only input shares its scale with channel c of the output."""
     every = np.arange(output_channels)
     return (Tie(0, every, OUTPUT, every),)
+
+
+def same_ratio(output: Array, moments: Moments, x: Moments) -> Array:
+    """Gains of an input whose ratio of signal to noise is taken for the output's, all its channels alike."""
+    total = float(output @ moments.variance) / max(float(x.variance.sum()), 1e-30)
+    return np.full_like(x.mean, total)

@@ -5,18 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives.base import (
-    OUTPUT,
-    Channels,
-    Moments,
-    Primitive,
-    Range,
-    Tie,
-    Weights,
-    derived,
-    gaussian_range,
-    mixture,
-)
+from spiq_tf.primitives.base import OUTPUT, Primitive, Tie
+from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, combined_spread, gaussian_spread, widest
+from spiq_tf.primitives.values import Array, Moments, Weights, derived, mixture
+
+_TINY = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,15 +29,19 @@ class Add(Primitive):
         mean = sum(sign * x.mean for sign, x in zip(self.signs, inputs, strict=True))
         return Moments(np.asarray(mean), np.asarray(sum(x.variance for x in inputs)) + 0.0 * mean)
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        """Of a Gaussian with the sum's moments, never more than the sum of the inputs' ranges."""
-        own = gaussian_range(moments, deviations, derived(x.range for x in inputs))
-        ends = [
-            (x.range.low, x.range.high) if sign > 0 else (-x.range.high, -x.range.low)
-            for sign, x in zip(self.signs, inputs, strict=True)
-        ]
-        low, high = sum(end[0] for end in ends), sum(end[1] for end in ends)
-        return Range(np.maximum(own.low, low), np.minimum(own.high, high), own.source)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        """Of a variable with the sum's moments, never more than the sum of the inputs' bounds."""
+        parts = [x.spread if sign > 0 else x.spread.flipped for sign, x in zip(self.signs, inputs, strict=True)]
+        low, high = -sum(p.below.bound for p in parts), sum(p.above.bound for p in parts)
+        total = np.maximum(moments.variance, _TINY)
+        passed = sum((x.moments.variance / total) ** 2 * x.spread.excess for x in inputs)
+        source = derived([p.source for p in parts])
+        return gaussian_spread(moments, COMMON_EXCESS + passed, source, low, high)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        return tuple(output if len(x.mean) == len(output) else output.sum(keepdims=True) for x in inputs)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         """Both producers of a sum must give it in the same units, channel by channel."""
@@ -64,19 +61,23 @@ class Concatenate(Primitive):
     along_channels: bool
     shares: tuple[float, ...]
 
+    keeps_quantization = True
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         if self.along_channels:
             return Moments(np.concatenate([x.mean for x in inputs]), np.concatenate([x.variance for x in inputs]))
         mean, variance = np.stack([x.mean for x in inputs]), np.stack([x.variance for x in inputs])
         return mixture(mean, variance, np.asarray(self.shares))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        parts = [x.range for x in inputs]
-        source = max(part.source for part in parts)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        return combined_spread([x.spread for x in inputs], np.concatenate if self.along_channels else widest)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
         if self.along_channels:
-            return Range(np.concatenate([p.low for p in parts]), np.concatenate([p.high for p in parts]), source)
-        low, high = np.stack([p.low for p in parts]), np.stack([p.high for p in parts])
-        return Range(low.min(axis=0), high.max(axis=0), source)
+            return np.split(output, np.cumsum([len(x.mean) for x in inputs])[:-1])
+        return [share * output for share in self.shares]
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         if not self.along_channels:

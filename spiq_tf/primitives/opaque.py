@@ -5,16 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives.base import (
-    Array,
-    Channels,
-    Moments,
-    Primitive,
-    Range,
-    Source,
-    Weights,
-    gaussian_range,
-)
+from spiq_tf.primitives.base import Primitive, same_ratio
+from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, gaussian_spread
+from spiq_tf.primitives.values import Array, Moments, Source, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +27,8 @@ class Opaque(Primitive):
 
     def variables(self) -> tuple[int, ...]:
         return self.keys
+
+    mixes_positions = True
 
     VALUES = 200_000
     """About how many values are drawn for the largest input: seconds stay bounded, a mean is good to 1 %."""
@@ -63,8 +58,16 @@ class Opaque(Primitive):
         noise = random.standard_normal(shape)
         return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        return gaussian_range(moments, deviations, Source.FALLBACK)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        """With a tail as heavy as the heaviest that goes in."""
+        passed = max((float(x.spread.excess.max()) for x in inputs), default=0.0)
+        return gaussian_spread(moments, COMMON_EXCESS + passed, Source.FALLBACK)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        """The ratio of signal to noise is taken for the same on both sides."""
+        return tuple(same_ratio(output, moments, x) for x in inputs)
 
     def unscaled(self) -> None:
         return None

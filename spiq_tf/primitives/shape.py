@@ -1,23 +1,14 @@
 """Operations that move values and make none: reshapes, flattening, padding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.primitives.base import (
-    OUTPUT,
-    Channels,
-    Moments,
-    Primitive,
-    Range,
-    Shape,
-    Tie,
-    Weights,
-    mixture,
-    pass_through,
-)
+from spiq_tf.primitives.base import OUTPUT, Primitive, Tie, pass_through
+from spiq_tf.primitives.spread import Channels, Spread, combined_spread
+from spiq_tf.primitives.values import Array, Moments, Shape, Weights, mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +22,8 @@ class Reshape(Primitive):
     before: Shape
     after: Shape
 
+    keeps_quantization = True
+
     def _origin(self) -> npt.NDArray[np.intp]:
         """(positions, output channels): the input channel that each output value came from."""
         channel = np.broadcast_to(np.arange(self.before[-1]), self.before)
@@ -40,9 +33,18 @@ class Reshape(Primitive):
         (x,), origin = inputs, self._origin()
         return mixture(x.mean[origin], x.variance[origin], np.full(len(origin), 1.0 / len(origin)))
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        x, origin = inputs[0].range, self._origin()
-        return Range(x.low[origin].min(axis=0), x.high[origin].max(axis=0), x.source)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        origin = self._origin()
+        return combined_spread([inputs[0].spread], lambda parts: parts[0][origin].max(axis=0))
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        """A channel's noise counts once for each output channel that it goes to."""
+        origin = self._origin()
+        share = np.broadcast_to(output / len(origin), origin.shape)
+        total = np.bincount(origin.ravel(), share.ravel(), minlength=len(inputs[0].mean))
+        return (total.astype(np.float64),)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         """A Flatten repeats the scales; where channels are mixed, all that meet share one."""
@@ -62,15 +64,23 @@ class ZeroPad(Primitive):
 
     inside: float
 
+    keeps_quantization = True
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of the mixture of the input and zero."""
         (x,) = inputs
         mean = self.inside * x.mean
         return Moments(mean, self.inside * (x.variance + x.mean**2) - mean**2)
 
-    def range(self, inputs: Sequence[Channels], moments: Moments, weights: Weights, deviations: float) -> Range:
-        x = inputs[0].range
-        return Range(np.minimum(x.low, 0.0), np.maximum(x.high, 0.0), x.source)
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        x = inputs[0].spread
+        below = replace(x.below, bound=np.maximum(x.below.bound, 0.0))
+        return replace(x, below=below, above=replace(x.above, bound=np.maximum(x.above.bound, 0.0)))
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        return (output * self.inside,)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         return pass_through(output_channels)

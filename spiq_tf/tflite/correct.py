@@ -9,14 +9,13 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf import kernels
-from spiq_tf.primitives.base import Array
+from spiq_tf.options import Options
+from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.rounding import guard_small_outputs, round_kernel
 
 
-def correct(
-    flat: FlatModel, means: Mapping[int, Array], scales: Mapping[int, float], per_channel_dense: bool
-) -> list[str]:
+def correct(flat: FlatModel, means: Mapping[int, Array], scales: Mapping[int, float], options: Options) -> list[str]:
     """Rounds the weights of every convolution and fully connected operator in place, and corrects its bias.
 
     Rounding moves the mean of output o by sum of dW_oc E[x_c], known without data: it is subtracted from the
@@ -26,10 +25,11 @@ def correct(
         flat: the float file; changed.
         means: E[x] of each channel of the activations, by tensor index, where known.
         scales: the int8 scale of each activation, by tensor index.
-        per_channel_dense: whether a fully connected operator's weights have a scale for each output.
+        options: what the user chose.
 
     Returns:
-        Names of the output tensors of the operators whose input's mean is unknown: rounded, not corrected.
+        Names of the output tensors of the operators that are rounded, not corrected: of those whose input's mean is
+        unknown.
     """
     uncorrected = []
     readers = Counter(int(i) for operator in flat.operators for i in operator.inputs)
@@ -43,12 +43,12 @@ def correct(
         bias = flat.value(bias_index).astype(np.float64)
         if weights not in rounded:
             kernel = layout.read(flat.value(weights).astype(np.float64), flat.shape(x))
-            per_tensor = layout is _DENSE and not per_channel_dense
+            per_tensor = layout is _DENSE and not options.per_channel_dense
             guarded = guard_small_outputs(kernel, bias, scales[x], per_tensor)
-            rounded[weights] = kernel, round_kernel(guarded, per_tensor)
+            rounded[weights] = kernel, round_kernel(guarded, per_tensor, options.parts.kept_sums)
             flat.set_value(weights, layout.write(rounded[weights][1], flat.shape(weights)))
         kernel, grid = rounded[weights]
-        if x in means:
+        if x in means and options.parts.corrected_biases:
             shift = kernels.mean_response(grid - kernel, layout.coverage(flat, operator), means[x])
             flat.set_value(bias_index, bias - shift)
         else:

@@ -19,6 +19,7 @@ from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
+from spiq_tf.tflite.whole_maps import average_whole_maps
 
 _SCOPE = re.compile(r"(?:^|;)call(\d+)/")
 _KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -50,6 +51,7 @@ def lower(rewritten: Rewritten) -> Lowered:
     held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
     content = _convert(_trace(rewritten.graph, held))
     flat = FlatModel(content)
+    average_whole_maps(flat)
     return Lowered(content, flat, _match(flat, rewritten.graph))
 
 

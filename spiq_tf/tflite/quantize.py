@@ -6,7 +6,7 @@ import numpy as np
 from litert_quantizer import qtyping, quantizer, recipe
 from scipy.cluster.hierarchy import DisjointSet
 
-from spiq_tf.primitives.base import Range
+from spiq_tf.primitives.values import Range
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.multipliers import widened

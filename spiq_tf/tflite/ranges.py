@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.primitives.base import Array, Range, Source, derived
+from spiq_tf.primitives.values import Array, Range, Source, derived
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
@@ -49,7 +49,7 @@ def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> R
     inputs = [_constant(flat.value(i)) if flat.is_constant(i) else found[i] for i in indices]
     low, high = rule(inputs)
     low, high = _activated(low, high, getattr(getattr(operator, "builtinOptions", None), "fusedActivationFunction", 0))
-    return Range(low, high, derived(found[i] for i in indices if i in found))
+    return Range(low, high, derived(found[i].source for i in indices if i in found))
 
 
 def _constant(value: npt.NDArray[np.float32]) -> Range:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spiq_tf.primitives.base import Array
+from spiq_tf.primitives.values import Array
 
 LIMIT = 127
 """Weights are symmetric and narrow: -127 to 127 (LiteRT 8-bit quantization specification)."""
@@ -11,7 +11,7 @@ _BIAS_LIMIT = 2.0**30
 """No quantized bias comes nearer to the end of int32; the accumulator needs the rest."""
 
 
-def round_kernel(kernel: Array, per_tensor: bool) -> Array:
+def round_kernel(kernel: Array, per_tensor: bool, kept_sums: bool = True) -> Array:
     """The kernel on its grid, rounded so that the sum over the taps of each spatial kernel is kept.
 
     Neighbouring pixels are alike, so what a spatial kernel's rounding errors sum to weighs more than each
@@ -20,6 +20,7 @@ def round_kernel(kernel: Array, per_tensor: bool) -> Array:
     Args:
         kernel: (taps, groups, inputs a group, outputs a group).
         per_tensor: whether there is one step for all, rather than one for each output.
+        kept_sums: without it every weight is rounded to the nearest step.
 
     Returns:
         Multiples of the step, which is the largest magnitude over 127.
@@ -27,7 +28,7 @@ def round_kernel(kernel: Array, per_tensor: bool) -> Array:
     step = _steps(kernel, per_tensor)
     exact = kernel / step
     nearest = np.rint(exact)
-    return _keep_sums(exact, nearest) * step
+    return (_keep_sums(exact, nearest) if kept_sums else nearest) * step
 
 
 def _steps(kernel: Array, per_tensor: bool) -> Array:

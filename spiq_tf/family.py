@@ -1,0 +1,240 @@
+"""The predicted noise of one family of tensors as a function of its scales and intervals.
+
+A family are tensors that are tied to each other. In the units that the scales make, a channel's value x is x / s, and
+a tensor keeps to one interval [-L, H] for all its channels; so channel c is cut at s_c H, and rounded in steps of
+s_c (H + L) / 255. What reads it has the weights W_co s_c, rounded in steps that the largest of them sets.
+
+Everything is a function of the logarithms of s, H and L, in which rounding noise is convex.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+
+from spiq_tf.noise import cut_noise
+from spiq_tf.primitives.spread import Side, Spread
+from spiq_tf.primitives.values import Array
+
+_LEVELS = 255  # steps of an int8 activation
+_WEIGHT_LEVELS = 127  # steps of an int8 weight on either side of 0
+_ITERATIONS = 60
+_TOLERANCE = 1e-4
+_RANGE = np.log(2.0**10)
+"""No channel is scaled further: int32 biases and the runtime's multipliers stay far from their limits."""
+
+_START_DEVIATIONS = 7.0
+_SMALLEST = 1e-6
+
+
+@dataclass(frozen=True)
+class HeldTensor:
+    """A tensor that the file holds.
+
+    Attributes:
+        name: of the tensor.
+        label: for each channel the index of its scale in the family; the number of scales where it is 1.
+        group: index of its interval.
+        spread: how far it reaches.
+        rounding: output noise for a unit of rounding noise, shape (channels,).
+        lasting: output noise for a unit of noise from cut tails, shape (channels,).
+    """
+
+    name: str
+    label: npt.NDArray[np.intp]
+    group: int
+    spread: Spread
+    rounding: Array
+    lasting: Array
+
+    def rounding_noise(self, scales: Array, width: float) -> Array:
+        """Of each channel: an error uniform over a step has a twelfth of its square for variance."""
+        return self.rounding * (scales[self.label] * width / _LEVELS) ** 2 / 12
+
+    def cut_noise(self, side: Side, scales: Array, end: float) -> tuple[Array, Array]:
+        """Of each channel where an interval ends on one side, and its derivative with the logarithm of the end."""
+        threshold = scales[self.label] * end
+        noise, slope = cut_noise(side, threshold)
+        return self.lasting * noise, self.lasting * slope * threshold
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A linear primitive that reads a tensor of the family.
+
+    Attributes:
+        name: of its output.
+        label: as of the tensor that it reads, shape (groups, inputs a group).
+        largest: the largest magnitude of the weights over the taps, (groups, inputs a group, outputs a group), or
+            over the outputs too where all weights share one scale.
+        energy: variance of the inputs that meet a weight's error, summed over the taps, (groups, inputs a group).
+        lasting: output noise for a unit of noise variance, (groups, outputs a group).
+    """
+
+    name: str
+    label: npt.NDArray[np.intp]
+    largest: Array
+    energy: Array
+    lasting: Array
+
+    def noise(self, scales: Array) -> tuple[Array, Array, npt.NDArray[np.intp]]:
+        """Noise of the rounded weights.
+
+        Returns:
+            The noise by output, (groups, outputs a group); the part of it that goes down with each input's scale,
+            (groups, inputs a group); and the label of the scale that sets each output's step.
+        """
+        scale = scales[self.label]
+        reached = self.largest * scale[:, :, None]
+        which = reached.argmax(axis=1)
+        step = np.take_along_axis(reached, which[:, None], axis=1)[:, 0] / _WEIGHT_LEVELS
+        output = self.lasting * step**2 / 12
+        energy = self.energy / scale**2
+        noise = output * energy.sum(axis=1, keepdims=True)
+        return noise, output.sum(axis=1, keepdims=True) * energy, np.take_along_axis(self.label, which, axis=1)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Predicted noise at the outputs, relative to their power."""
+
+    rounding: float = 0.0
+    cutting: float = 0.0
+    weights: float = 0.0
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What minimises a family's noise.
+
+    Attributes:
+        scales: shape (scales,).
+        low, high: of each interval, in the new units, shape (intervals,).
+        noise: by name of a tensor, or of a linear primitive's output.
+    """
+
+    scales: Array
+    low: Array
+    high: Array
+    noise: dict[str, Noise]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Tensors tied to each other, and what reads them.
+
+    Attributes:
+        held: the tensors.
+        readers: of them.
+        saturation: for each scale, whether an activation saturates there at a fixed value: it is then at most 1.
+        ceiling: for each interval, the value at which its tensors saturate, or infinity.
+        floor_low, floor_high: for each interval, what it must hold whatever the noise says.
+    """
+
+    held: Sequence[HeldTensor]
+    readers: Sequence[Reader]
+    saturates: npt.NDArray[np.bool_]
+    ceiling: Array
+    floor_low: Array
+    floor_high: Array
+
+    def solve(self) -> Solution:
+        """Minimises the noise by L-BFGS-B, from SPIQ's ranges and scales half as far spread."""
+        start = self._start()
+        bounds = self._bounds(start)
+        start = np.clip(start, bounds[:, 0], bounds[:, 1])
+        options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
+        found = minimize(self._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+        scales, high, low = self._values(found)
+        high = _snapped(_snapped(high, self.ceiling), self.floor_high)
+        return Solution(scales[:-1], -_snapped(low, self.floor_low), high, self._parts(found))
+
+    @cached_property
+    def _one_sided(self) -> npt.NDArray[np.bool_]:
+        lowest = np.zeros(len(self.ceiling))
+        for t in self.held:
+            lowest[t.group] = max(lowest[t.group], t.spread.below.bound.max())
+        return lowest <= 0
+
+    def _start(self) -> Array:
+        count = len(self.saturates)
+        amplitude = np.zeros(count + 1)
+        for t in self.held:
+            np.maximum.at(amplitude, t.label, t.spread.range(_START_DEVIATIONS).amplitude)
+        free = np.where(amplitude[:count] > 0, amplitude[:count], 1.0)
+        typical = np.exp(np.log(free).mean()) if count else 1.0
+        scales = np.append(np.sqrt(free / typical), 1.0)
+        scales[:count] = np.where(self.saturates, np.minimum(scales[:count], 1.0), scales[:count])
+        low, high = np.full_like(self.ceiling, _SMALLEST), np.full_like(self.ceiling, _SMALLEST)
+        for t in self.held:
+            reach = t.spread.range(_START_DEVIATIONS)
+            high[t.group] = max(high[t.group], (reach.high / scales[t.label]).max())
+            low[t.group] = max(low[t.group], (-reach.low / scales[t.label]).max())
+        return np.log(np.concatenate([scales[:count], high, low]))
+
+    def _bounds(self, start: Array) -> Array:
+        count, intervals = len(self.saturates), len(self.ceiling)
+        lower, upper = start - _RANGE, start + _RANGE
+        lower[:count], upper[:count] = -_RANGE, np.where(self.saturates, 0.0, _RANGE)
+        high, low = slice(count, count + intervals), slice(count + intervals, None)
+        fixed = np.isfinite(self.ceiling)
+        lower[high], upper[high] = (np.where(fixed, np.log(self.ceiling), v[high]) for v in (lower, upper))
+        for part, floor in ((high, self.floor_high), (low, self.floor_low)):
+            lower[part] = np.maximum(lower[part], np.log(np.maximum(floor, 1e-300)))
+            upper[part] = np.maximum(upper[part], lower[part])
+        return np.stack([lower, upper], axis=1)
+
+    def noise(self, x: Array) -> tuple[float, Array]:
+        """The sum of all noise and its gradient, at the logarithms of the scales, of H and of L."""
+        scales, high, low = self._values(x)
+        by_scale, by_high, by_low = np.zeros_like(scales), np.zeros_like(high), np.zeros_like(low)
+        total = 0.0
+        for t in self.held:
+            width = high[t.group] + low[t.group]
+            rounding = t.rounding_noise(scales, width)
+            total += rounding.sum()
+            np.add.at(by_scale, t.label, 2 * rounding)
+            for side, end, by_end in ((t.spread.above, high, by_high), (t.spread.below, low, by_low)):
+                cut, slope = t.cut_noise(side, scales, end[t.group])
+                total += cut.sum()
+                np.add.at(by_scale, t.label, slope)
+                by_end[t.group] += slope.sum() + 2 * rounding.sum() * end[t.group] / width
+        for r in self.readers:
+            noise, falling, largest = r.noise(scales)
+            total += noise.sum()
+            np.add.at(by_scale, r.label, -2 * falling)
+            np.add.at(by_scale, largest, 2 * noise)
+        return float(total), np.concatenate([by_scale[:-1], by_high, np.where(self._one_sided, 0.0, by_low)])
+
+    def _logarithm(self, x: Array) -> tuple[float, Array]:
+        """Of the noise: what the solver lowers, so that its tolerance is a relative one."""
+        total, gradient = self.noise(x)
+        total = max(total, 1e-300)
+        return float(np.log(total)), gradient / total
+
+    def _values(self, x: Array) -> tuple[Array, Array, Array]:
+        """The scales, with a 1 behind them for channels that have none, and the ends of the intervals."""
+        count, intervals = len(self.saturates), len(self.ceiling)
+        low = np.where(self._one_sided, 0.0, np.exp(x[count + intervals :]))
+        return np.append(np.exp(x[:count]), 1.0), np.exp(x[count : count + intervals]), low
+
+    def _parts(self, x: Array) -> dict[str, Noise]:
+        scales, high, low = self._values(x)
+        parts = {}
+        for t in self.held:
+            above, _ = t.cut_noise(t.spread.above, scales, high[t.group])
+            below, _ = t.cut_noise(t.spread.below, scales, low[t.group])
+            rounding = t.rounding_noise(scales, high[t.group] + low[t.group])
+            parts[t.name] = Noise(rounding=float(rounding.sum()), cutting=float(above.sum() + below.sum()))
+        for r in self.readers:
+            known = parts.get(r.name, Noise())
+            parts[r.name] = replace(known, weights=known.weights + float(r.noise(scales)[0].sum()))
+        return parts
+
+
+def _snapped(end: Array, given: Array) -> Array:
+    """The given end where the logarithm and back has moved it by a rounding error alone."""
+    return np.where(np.isclose(end, given, rtol=1e-9, atol=0.0), given, end)

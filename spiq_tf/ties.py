@@ -1,0 +1,112 @@
+"""Which channels must share a scale: they form a class. A class with a channel that cannot be scaled keeps scale 1."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from spiq_tf.graph import LayerGraph, Node, Tensor
+from spiq_tf.primitives.base import OUTPUT
+
+Labels = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class ScaleClasses:
+    """Which channels share a scale.
+
+    Attributes:
+        of: the class of each channel of each tensor, by tensor name, shape (channels,).
+        count: number of classes.
+        unscaled: whether a class must keep scale 1, shape (count,).
+        saturates: whether a class passes an activation that cuts at a fixed value, shape (count,).
+    """
+
+    of: Mapping[str, Labels]
+    count: int
+    unscaled: npt.NDArray[np.bool_]
+    saturates: npt.NDArray[np.bool_]
+
+    def without_scales(self) -> "ScaleClasses":
+        """The same where every class must keep scale 1."""
+        return replace(self, unscaled=np.ones_like(self.unscaled))
+
+
+def scale_classes(graph: LayerGraph) -> ScaleClasses:
+    """Joins the channels of all tensors into classes, by the ties that the primitives state."""
+    starts = _starts(graph)
+    total = sum(t.channels for t in graph.tensors)
+    left, right = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
+    for a, b in (*_node_ties(graph, starts), *_shared_weight_ties(graph, starts)):
+        left.append(a)
+        right.append(b)
+    rows, columns = np.concatenate(left), np.concatenate(right)
+    links = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(total, total))
+    count, label = connected_components(links, directed=False)
+    of = {t.name: label[starts[t.name] : starts[t.name] + t.channels] for t in graph.tensors}
+    unscaled, saturates = np.zeros(count, bool), np.zeros(count, bool)
+    for tensor in _unscaled_tensors(graph):
+        unscaled[of[tensor.name]] = True
+    for node in graph.nodes:
+        if node.rule.saturation is not None:
+            saturates[of[node.output.name]] = True
+    return ScaleClasses(of, count, unscaled, saturates)
+
+
+def _starts(graph: LayerGraph) -> dict[str, int]:
+    ends = np.cumsum([0, *(t.channels for t in graph.tensors)])
+    return {t.name: int(start) for t, start in zip(graph.tensors, ends[:-1], strict=True)}
+
+
+def _tensor(node: Node, port: int) -> Tensor:
+    return node.output if port == OUTPUT else node.inputs[port]
+
+
+def _node_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Labels, Labels]]:
+    pairs = []
+    for node in graph.nodes:
+        for tie in node.rule.ties([t.channels for t in node.inputs], node.output.channels):
+            a, b = starts[_tensor(node, tie.port).name], starts[_tensor(node, tie.other_port).name]
+            pairs.append((a + tie.channels, b + tie.other_channels))
+    return pairs
+
+
+def _readers_of_weights(graph: LayerGraph) -> dict[int, list[Node]]:
+    """The primitives that read each variable, by its key."""
+    readers: dict[int, list[Node]] = {}
+    for node in graph.nodes:
+        for key in node.rule.variables():
+            readers.setdefault(key, []).append(node)
+    return readers
+
+
+def _alike(nodes: list[Node]) -> bool:
+    """Whether primitives use the same weights in the same way, as the calls of a shared layer do."""
+    first = nodes[0].rule
+    return all(type(n.rule) is type(first) and n.rule.variables() == first.variables() for n in nodes)
+
+
+def _shared_weight_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Labels, Labels]]:
+    """Calls of one shared layer read and write in the same units, since the weights are the same."""
+    pairs = []
+    for first, *others in filter(_alike, _readers_of_weights(graph).values()):
+        for node in others:
+            for mine, twin in zip((*node.inputs, node.output), (*first.inputs, first.output), strict=True):
+                every = np.arange(mine.channels)
+                pairs.append((starts[mine.name] + every, starts[twin.name] + every))
+    return pairs
+
+
+def _unscaled_tensors(graph: LayerGraph) -> list[Tensor]:
+    """What enters or leaves the model, and what a primitive cannot take scaled."""
+    found = [*graph.inputs, *graph.outputs]
+    for node in graph.nodes:
+        ports = node.rule.unscaled()
+        found += [*node.inputs, node.output] if ports is None else [_tensor(node, port) for port in ports]
+    for readers in _readers_of_weights(graph).values():
+        if not _alike(readers):  # one variable in several roles can be absorbed into in none of them
+            found += [tensor for node in readers for tensor in (*node.inputs, node.output)]
+    return found

@@ -1,0 +1,77 @@
+"""What each part of the method is worth on a model, as a table.
+
+python tools/ablation.py MODEL.keras --eval EXAMPLES.npz [--preprocess "x/127.5-1"] [--input_range=-1,1]
+
+EXAMPLES.npz holds x and y. The preprocessing, a numpy formula of x, and the input range may stand in MODEL.json
+beside the model instead.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+import numpy as np
+from absl import app, flags, logging
+from examples import Array, Examples, Score, load, score
+
+from spiq_tf import pipeline
+from spiq_tf.options import METHODS, Options, checked_options
+from spiq_tf.tflite.interpreter import Interpreter
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("eval", None, "An .npz of x and y.", required=True)
+flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
+flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
+flags.DEFINE_integer("limit", 400, "Examples to score.", lower_bound=1)
+
+_WHOLE = METHODS["noise"]
+ROWS = {
+    "all parts": _WHOLE,
+    "no scales absorbed": dataclasses.replace(_WHOLE, scales="none"),
+    "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq"),
+    "no bias correction": dataclasses.replace(_WHOLE, corrected_biases=False),
+    "no kernel sums kept": dataclasses.replace(_WHOLE, kept_sums=False),
+    "neither of the two": dataclasses.replace(_WHOLE, corrected_biases=False, kept_sums=False),
+    "SPIQ as published": METHODS["spiq"],
+}
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints the table."""
+    if len(argv) != 2:
+        raise app.UsageError("expected one model")
+    logging.set_verbosity(logging.WARNING)
+    examples = load(argv[1], FLAGS.eval, FLAGS.preprocess, FLAGS.input_range, FLAGS.limit)
+    reference = examples.model.predict(examples.inputs, verbose=0, batch_size=32)
+    options = checked_options("int8", "int8", 1, False)
+    print(f"| {os.path.basename(argv[1])}, {len(examples.labels)} examples | metric | agreement | dB | seconds |")
+    print("|---|---|---|---|---|")
+    print(f"| float | {np.mean(reference.argmax(axis=-1) == examples.labels):.4f} | 1.0000 | | |")
+    for name, parts in ROWS.items():
+        found, seconds = converted(examples, dataclasses.replace(options, parts=parts), reference)
+        line = f"{found.metric:.4f} | {found.agreement:.4f} | {found.sqnr:.2f} | {seconds:.1f}"
+        print(f"| {name} | {line} |", flush=True)
+    dense = dataclasses.replace(options, per_channel_dense=True)
+    found, seconds = converted(examples, dense, reference)
+    line = f"{found.metric:.4f} | {found.agreement:.4f} | {found.sqnr:.2f} | {seconds:.1f}"
+    print(f"| per_channel_dense | {line} |", flush=True)
+
+
+def converted(examples: Examples, options: Options, reference: Array) -> tuple[Score, float]:
+    """The score of one way of converting, and its seconds."""
+    start = time.perf_counter()
+    plan = pipeline.plan(examples.model, examples.input_range, options)
+    content = pipeline.convert_plan(plan, options).content
+    seconds = time.perf_counter() - start
+    interpreter = Interpreter(content)
+    outputs = np.concatenate([interpreter.run([x[None]])[0] for x in examples.inputs])
+    return score(outputs, reference, examples.labels), seconds
+
+
+if __name__ == "__main__":
+    app.run(main)
