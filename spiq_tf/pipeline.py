@@ -78,11 +78,11 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     rewritten, graph = plan.rewritten, plan.rewritten.graph
     lowered = lower(rewritten)
     known = {index: rewritten.ranges[name] for index, name in lowered.tensors.items()}
-    means = {index: rewritten.moments[name].mean for index, name in lowered.tensors.items()}
+    moments = {index: rewritten.moments[name] for index, name in lowered.tensors.items()}
     found = file_ranges(lowered.flat, known)
     whole = quantize.tensor_intervals(lowered.flat, found)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = correct.correct(lowered.flat, means, steps, options)
+    uncorrected = correct.correct(lowered.flat, moments, steps, options)
     quantized = quantize.quantize(lowered.flat, whole, options.per_channel_dense)
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)

@@ -11,6 +11,7 @@ from keras import layers
 import spiq_tf
 from spiq_tf import kernels, pipeline
 from spiq_tf.options import checked_options
+from spiq_tf.primitives.values import Moments
 from spiq_tf.tflite.correct import correct
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lower import lower
@@ -30,6 +31,32 @@ def test_rounded_kernel_is_on_its_grid_and_keeps_the_sums(kernel, per_tensor):
     assert np.abs(integers).max() <= LIMIT + 1e-6
     assert np.all(np.abs(rounded - kernel) < step * (1 + 1e-9))
     assert np.all(np.abs((rounded - kernel).sum(axis=0)) <= np.max(step, axis=0) * (0.5 + 1e-6))
+
+
+@given(KERNELS, arrays(np.float64, 6, elements=st.floats(0.0, 9, width=32)))
+def test_errors_of_an_output_cancel_where_its_inputs_rise_together(kernel, deviation):
+    """What is left is less than the largest single move, or less than what kept kernel sums alone leave."""
+    step = np.abs(kernel).max(axis=(0, 2), keepdims=True) / LIMIT
+    size = deviation.reshape(1, 2, 3, 1)
+
+    def left(rounded):
+        return np.abs(((rounded - kernel) * size).sum(axis=(0, 2)))
+
+    kept, alone = round_kernel(kernel, False, deviation), round_kernel(kernel, False)
+    assert np.all(np.abs(kept - kernel) <= step * (1 + 1e-9))
+    assert np.all(left(kept) <= np.maximum(step[0, :, 0] * deviation.max() / 2, left(alone)) * (1 + 1e-6) + 1e-12)
+
+
+def test_output_sums_pay_where_inputs_rise_together(random):
+    """Inputs that share half of their variance: the rounded kernel's error is clearly smaller."""
+    kernel, deviation = random.normal(size=(1, 1, 64, 32)), np.exp(random.normal(0, 0.5, 64))
+    common, own = random.standard_normal((4000, 1)), random.standard_normal((4000, 64))
+    x = deviation * (np.sqrt(0.5) * common + np.sqrt(0.5) * own)
+
+    def error(rounded):
+        return np.mean((x @ (rounded - kernel)[0, 0]) ** 2)
+
+    assert error(round_kernel(kernel, False, deviation)) < 0.75 * error(round_kernel(kernel, False))
 
 
 def test_the_largest_weight_stays_on_the_end_of_the_grid():
@@ -78,7 +105,8 @@ def test_correction_is_exact_for_a_constant_input(layer):
     before = Interpreter(lowered.content).run([constant])[0].mean(axis=(0, 1, 2))
     scales = dict.fromkeys(lowered.flat.activations(), 0.1)
     options = checked_options("int8", "int8", 1, False)
-    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): mean}, scales, options)
+    moments = Moments(mean, np.ones(8))
+    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): moments}, scales, options)
     after = Interpreter(lowered.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"

@@ -10,12 +10,14 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf import kernels
 from spiq_tf.options import Options
-from spiq_tf.primitives.values import Array
+from spiq_tf.primitives.values import Array, Moments
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.rounding import guard_small_outputs, round_kernel
 
 
-def correct(flat: FlatModel, means: Mapping[int, Array], scales: Mapping[int, float], options: Options) -> list[str]:
+def correct(
+    flat: FlatModel, moments: Mapping[int, Moments], scales: Mapping[int, float], options: Options
+) -> list[str]:
     """Rounds the weights of every convolution and fully connected operator in place, and corrects its bias.
 
     Rounding moves the mean of output o by sum of dW_oc E[x_c], known without data: it is subtracted from the
@@ -23,12 +25,12 @@ def correct(flat: FlatModel, means: Mapping[int, Array], scales: Mapping[int, fl
 
     Args:
         flat: the float file; changed.
-        means: E[x] of each channel of the activations, by tensor index, where known.
+        moments: of each channel of the activations, by tensor index, where known.
         scales: the int8 scale of each activation, by tensor index.
         options: what the user chose.
 
     Returns:
-        Names of the output tensors of the operators that are rounded, not corrected: of those whose input's mean is
+        Names of the output tensors of the operators that are rounded, not corrected: of those whose input's moments are
         unknown.
     """
     uncorrected = []
@@ -44,12 +46,13 @@ def correct(flat: FlatModel, means: Mapping[int, Array], scales: Mapping[int, fl
         if weights not in rounded:
             kernel = layout.read(flat.value(weights).astype(np.float64), flat.shape(x))
             per_tensor = layout is _DENSE and not options.per_channel_dense
+            deviation = moments[x].deviation if x in moments else None
             guarded = guard_small_outputs(kernel, bias, scales[x], per_tensor)
-            rounded[weights] = kernel, round_kernel(guarded, per_tensor, options.parts.kept_sums)
+            rounded[weights] = kernel, round_kernel(guarded, per_tensor, deviation, options.parts.kept_sums)
             flat.set_value(weights, layout.write(rounded[weights][1], flat.shape(weights)))
         kernel, grid = rounded[weights]
-        if x in means and options.parts.corrected_biases:
-            shift = kernels.mean_response(grid - kernel, layout.coverage(flat, operator), means[x])
+        if x in moments and options.parts.corrected_biases:
+            shift = kernels.mean_response(grid - kernel, layout.coverage(flat, operator), moments[x].mean)
             flat.set_value(bias_index, bias - shift)
         else:
             uncorrected.append(flat.name(int(operator.outputs[0])))

@@ -4,6 +4,8 @@ import numpy as np
 
 from spiq_tf.primitives.values import Array
 
+_TINY = 1e-30
+
 LIMIT = 127
 """Weights are symmetric and narrow: -127 to 127 (LiteRT 8-bit quantization specification)."""
 
@@ -11,15 +13,17 @@ _BIAS_LIMIT = 2.0**30
 """No quantized bias comes nearer to the end of int32; the accumulator needs the rest."""
 
 
-def round_kernel(kernel: Array, per_tensor: bool, kept_sums: bool = True) -> Array:
-    """The kernel on its grid, rounded so that the sum over the taps of each spatial kernel is kept.
+def round_kernel(kernel: Array, per_tensor: bool, deviation: Array | None = None, kept_sums: bool = True) -> Array:
+    """The kernel on its grid, rounded so that errors cancel where the inputs are alike.
 
-    Neighbouring pixels are alike, so what a spatial kernel's rounding errors sum to weighs more than each
-    alone (SQuant, ICLR 2022, section 3: the kernel-wise term). Errors stay below one step.
+    Neighbouring pixels are alike, so the errors of each spatial kernel are made to sum to about 0; and channels rise
+    and fall together with the contrast of the image, so those of each output, times the channels' deviations, are too
+    (SQuant, ICLR 2022, section 3: the kernel-wise and the channel-wise term). Errors stay below one step.
 
     Args:
         kernel: (taps, groups, inputs a group, outputs a group).
         per_tensor: whether there is one step for all, rather than one for each output.
+        deviation: of the inputs, (groups * inputs a group,), where known.
         kept_sums: without it every weight is rounded to the nearest step.
 
     Returns:
@@ -27,8 +31,12 @@ def round_kernel(kernel: Array, per_tensor: bool, kept_sums: bool = True) -> Arr
     """
     step = _steps(kernel, per_tensor)
     exact = kernel / step
-    nearest = np.rint(exact)
-    return (_keep_sums(exact, nearest) if kept_sums else nearest) * step
+    rounded = np.rint(exact)
+    if kept_sums:
+        rounded = _keep_kernel_sums(exact, rounded)
+        if deviation is not None and kernel.shape[2] > 1:
+            rounded = _keep_output_sums(exact, rounded, deviation.reshape(kernel.shape[1:3]))
+    return rounded * step
 
 
 def _steps(kernel: Array, per_tensor: bool) -> Array:
@@ -36,7 +44,7 @@ def _steps(kernel: Array, per_tensor: bool) -> Array:
     return np.where(largest > 0, largest, 1.0) / LIMIT
 
 
-def _keep_sums(exact: Array, nearest: Array) -> Array:
+def _keep_kernel_sums(exact: Array, nearest: Array) -> Array:
     """Rounds the other way the weights nearest to a tie, as many as bring each sum within half a step."""
     error = exact - nearest
     total = np.rint(error.sum(axis=0))
@@ -45,6 +53,28 @@ def _keep_sums(exact: Array, nearest: Array) -> Array:
     rank = np.argsort(np.argsort(-candidate, axis=0, kind="stable"), axis=0, kind="stable")
     flipped = (rank < np.abs(total)) & (candidate > 0)
     return nearest + np.where(flipped, sign, 0.0)
+
+
+def _keep_output_sums(exact: Array, rounded: Array, deviation: Array) -> Array:
+    """Rounds the other way the weights that bring the sum of error x deviation of each output nearest to 0, those
+    first that add the least error for what they move it."""
+    error = exact - rounded
+    size = np.broadcast_to(deviation[:, :, None], error.shape)
+    total = (error * size).sum(axis=(0, 2), keepdims=True)
+    sign = np.sign(total)
+    open_to = (sign * error > 0) & (np.abs(rounded + sign) <= LIMIT) & (size > 0)
+    cost = np.where(open_to, (1 - 2 * sign * error) / np.maximum(size, _TINY), np.inf)
+    taps, groups, ins, outs = exact.shape
+
+    def by_output(values: Array) -> Array:
+        return np.asarray(values.transpose(1, 3, 0, 2).reshape(groups, outs, taps * ins))
+
+    order = np.argsort(by_output(cost), axis=-1, kind="stable")
+    moves = np.take_along_axis(by_output(np.where(open_to, size, 0.0)), order, axis=-1)
+    reached = np.cumsum(moves, axis=-1) - moves / 2
+    flips = np.zeros_like(moves)
+    np.put_along_axis(flips, order, (moves > 0) & (reached <= by_output(np.abs(total) * np.ones_like(error))), axis=-1)
+    return rounded + sign * flips.reshape(groups, outs, taps, ins).transpose(2, 0, 3, 1)
 
 
 def guard_small_outputs(kernel: Array, bias: Array, input_scale: float, per_tensor: bool) -> Array:

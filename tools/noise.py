@@ -1,0 +1,109 @@
+"""How well the predicted noise of each tensor agrees with the noise measured on examples.
+
+python tools/noise.py MODEL.keras --eval EXAMPLES.npz [--preprocess "x/127.5-1"] [--input_range=-1,1] [--plot out.png]
+
+Each tensor of the file is quantized alone, in simulation, with the scales and ranges that conversion chooses; the
+noise at the model's outputs, relative to their power, stands beside the predicted one.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+from examples import Array, load
+from scipy.stats import spearmanr
+
+from spiq_tf import pipeline
+from spiq_tf.capture import replay
+from spiq_tf.options import checked_options
+from spiq_tf.pipeline import Plan
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("eval", None, "An .npz of x and y.", required=True)
+flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
+flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
+flags.DEFINE_integer("limit", 50, "Examples to measure on.", lower_bound=1)
+flags.DEFINE_string("plot", None, "A .png for the scatter plot.")
+
+_LEVELS = 255
+
+
+def main(argv: Sequence[str]) -> None:
+    """Prints one line a tensor and the rank correlation."""
+    if len(argv) != 2:
+        raise app.UsageError("expected one model")
+    logging.set_verbosity(logging.WARNING)
+    examples = load(argv[1], FLAGS.eval, FLAGS.preprocess, FLAGS.input_range, FLAGS.limit)
+    plan = pipeline.plan(examples.model, examples.input_range, checked_options("int8", "int8", 1, False))
+    held = [t.name for t in plan.rewritten.graph.tensors if t.name not in plan.rewritten.graph.fused]
+    inputs = {t.name for t in plan.rewritten.graph.inputs}
+    names = [name for name in held if name not in inputs]
+    reference = outputs(plan, examples.inputs, None)
+    power = float(np.sum(reference**2))
+    predicted, measured = [], []
+    print(f"{'tensor':44}{'predicted':>10}{'measured':>10}  dB below the output")
+    for name in names:
+        noise = plan.choice.noise[name]
+        predicted.append(noise.rounding + noise.cutting)
+        measured.append(float(np.sum((outputs(plan, examples.inputs, name) - reference) ** 2)) / power)
+        print(f"{name[:43]:44}{decibels(predicted[-1]):10.1f}{decibels(measured[-1]):10.1f}", flush=True)
+    ratio = 10 * np.log10(np.array(predicted) / np.array(measured))
+    print(
+        f"{len(names)} tensors: rank correlation {spearmanr(predicted, measured)[0]:.2f}, predicted over measured"
+        f" {np.median(ratio):+.1f} dB in the median, {np.std(ratio):.1f} dB spread"
+    )
+    if FLAGS.plot:
+        scatter(decibels(np.array(predicted)), decibels(np.array(measured)), os.path.basename(argv[1]))
+
+
+def decibels(noise: Array | float) -> Array:
+    """How far noise lies below the output."""
+    return np.asarray(-10 * np.log10(np.maximum(noise, 1e-15)))
+
+
+def outputs(plan: Plan, inputs: Array, quantized: str | None, batch: int = 25) -> Array:
+    """The model's first output on the examples, one tensor quantized as the file does it."""
+    graph = plan.rewritten.graph
+    weights = [(v, tf.constant(v.numpy())) for v in graph.variables.values()]
+    found = []
+    for start in range(0, len(inputs), batch):
+        values = {graph.inputs[0].name: tf.constant(inputs[start : start + batch])}
+        with keras.StatelessScope(state_mapping=weights):
+            for call in graph.calls:
+                for tensor, value in zip(call.outputs, replay(call, values), strict=True):
+                    values[tensor.name] = rounded(plan, tensor.name, value) if tensor.name == quantized else value
+        found.append(values[graph.outputs[0].name].numpy())
+    return np.concatenate(found)
+
+
+def rounded(plan: Plan, name: str, value: tf.Tensor) -> tf.Tensor:
+    """Cut and rounded channel by channel, in the original units."""
+    scale, own = plan.choice.scales[name], plan.choice.ranges[name]
+    low, high = min(float((own.low / scale).min()), 0.0), max(float((own.high / scale).max()), 0.0)
+    step = ((high - low) / _LEVELS * scale).astype(np.float32)
+    cut = tf.clip_by_value(value, (low * scale).astype(np.float32), (high * scale).astype(np.float32))
+    return tf.round(cut / step) * step
+
+
+def scatter(predicted: Array, measured: Array, title: str) -> None:
+    """Writes the plot."""
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(5, 5))
+    axes.scatter(predicted, measured, s=14)
+    ends = [min(predicted.min(), measured.min()), max(predicted.max(), measured.max())]
+    axes.plot(ends, ends, linewidth=0.8, color="grey")
+    axes.set(xlabel="predicted, dB below the output", ylabel="measured, dB below the output", title=title)
+    figure.tight_layout()
+    figure.savefig(FLAGS.plot, dpi=120)
+
+
+if __name__ == "__main__":
+    app.run(main)
