@@ -40,7 +40,7 @@ class HeldTensor:
         group: index of its interval.
         spread: how far it reaches.
         rounding: output noise for a unit of rounding noise, shape (channels,).
-        lasting: output noise for a unit of noise from cut tails, shape (channels,).
+        above, below: output noise for a unit of noise from the tail cut on either side, shape (channels,).
     """
 
     name: str
@@ -48,17 +48,24 @@ class HeldTensor:
     group: int
     spread: Spread
     rounding: Array
-    lasting: Array
+    above: Array
+    below: Array
 
     def rounding_noise(self, scales: Array, width: float) -> Array:
         """Of each channel: an error uniform over a step has a twelfth of its square for variance."""
         return self.rounding * (scales[self.label] * width / _LEVELS) ** 2 / 12
 
-    def cut_noise(self, side: Side, scales: Array, end: float) -> tuple[Array, Array]:
-        """Of each channel where an interval ends on one side, and its derivative with the logarithm of the end."""
-        threshold = scales[self.label] * end
+    def cut_above(self, scales: Array, high: float) -> tuple[Array, Array]:
+        """Noise of each channel that an interval cuts at H, and its derivative with the logarithm of H."""
+        return self._cut(self.spread.above, self.above, scales[self.label] * high)
+
+    def cut_below(self, scales: Array, low: float) -> tuple[Array, Array]:
+        """Likewise at -L."""
+        return self._cut(self.spread.below, self.below, scales[self.label] * low)
+
+    def _cut(self, side: Side, gain: Array, threshold: Array) -> tuple[Array, Array]:
         noise, slope = cut_noise(side, threshold)
-        return self.lasting * noise, self.lasting * slope * threshold
+        return gain * noise, gain * slope * threshold
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ class Family:
     Attributes:
         held: the tensors.
         readers: of them.
-        saturation: for each scale, whether an activation saturates there at a fixed value: it is then at most 1.
+        saturates: for each scale, whether an activation saturates there at a fixed value: it is then at most 1.
         ceiling: for each interval, the value at which its tensors saturate, or infinity.
         floor_low, floor_high: for each interval, what it must hold whatever the noise says.
     """
@@ -197,8 +204,8 @@ class Family:
             rounding = t.rounding_noise(scales, width)
             total += rounding.sum()
             np.add.at(by_scale, t.label, 2 * rounding)
-            for side, end, by_end in ((t.spread.above, high, by_high), (t.spread.below, low, by_low)):
-                cut, slope = t.cut_noise(side, scales, end[t.group])
+            for cutting, end, by_end in ((t.cut_above, high, by_high), (t.cut_below, low, by_low)):
+                cut, slope = cutting(scales, end[t.group])
                 total += cut.sum()
                 np.add.at(by_scale, t.label, slope)
                 by_end[t.group] += slope.sum() + 2 * rounding.sum() * end[t.group] / width
@@ -225,8 +232,8 @@ class Family:
         scales, high, low = self._values(x)
         parts = {}
         for t in self.held:
-            above, _ = t.cut_noise(t.spread.above, scales, high[t.group])
-            below, _ = t.cut_noise(t.spread.below, scales, low[t.group])
+            above, _ = t.cut_above(scales, high[t.group])
+            below, _ = t.cut_below(scales, low[t.group])
             rounding = t.rounding_noise(scales, high[t.group] + low[t.group])
             parts[t.name] = Noise(rounding=float(rounding.sum()), cutting=float(above.sum() + below.sum()))
         for r in self.readers:

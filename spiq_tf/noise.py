@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph import LayerGraph, Node
+from spiq_tf.primitives.activation import Rectifier
+from spiq_tf.primitives.merge import Add
 from spiq_tf.primitives.spread import Side, Spread
 from spiq_tf.primitives.values import Array, Moments
 
@@ -61,6 +63,31 @@ def active_share(spread: Spread) -> Array:
     above = spread.above
     share = ndtr(above.centre / np.maximum(above.deviation, _TINY))
     return np.where((spread.below.bound <= 0) & (above.deviation > 0), share, 1.0)
+
+
+def felt_below(graph: LayerGraph, moments: Mapping[str, Moments], name: str) -> Array | float:
+    """Share of what is cut off the lower end of each channel that passes the ReLU behind an addition.
+
+    The sum is seldom positive where this addend is at its lowest: the other one must make up for it. Of Gaussians,
+    the lower end at 5 deviations; at least a twentieth, since tails are heavier than theirs. 1 anywhere else.
+    """
+    readers = graph.consumers[name]
+    if len(readers) != 1 or not isinstance(readers[0].rule, Add):
+        return 1.0
+    added = readers[0].output.name
+    behind = graph.consumers[added]
+    if len(behind) != 1 or not _rectifies(behind[0]):
+        return 1.0
+    own, total = moments[name], moments[added]
+    spread = np.sqrt(np.maximum(total.variance - own.variance, _TINY))
+    return np.maximum(ndtr((total.mean - _LOWEST * own.deviation) / spread), _LEAST_FELT)
+
+
+def _rectifies(node: Node) -> bool:
+    return isinstance(node.rule, Rectifier) and node.rule.negative_slope == 0 and node.rule.threshold == 0
+
+
+_LOWEST, _LEAST_FELT = 5.0, 0.05
 
 
 def cut_noise(side: Side, threshold: Array) -> tuple[Array, Array]:

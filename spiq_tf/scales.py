@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from spiq_tf import kernels
 from spiq_tf.family import Family, HeldTensor, Noise, Reader
 from spiq_tf.graph import LayerGraph, Node, Tensor
-from spiq_tf.noise import Gains, active_share, output_gains
+from spiq_tf.noise import Gains, active_share, felt_below, output_gains
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.spread import Spread
 from spiq_tf.primitives.values import Array, Moments, Range, Source
@@ -137,7 +137,9 @@ class _Problem:
 
     def _held(self, tensor: Tensor, label: npt.NDArray[np.intp], interval: int) -> HeldTensor:
         spread, gains = self.spreads[tensor.name], self.gains[tensor.name]
-        return HeldTensor(tensor.name, label, interval, spread, gains.rounding * active_share(spread), gains.lasting)
+        felt = felt_below(self.graph, self.moments, tensor.name)
+        rounding = gains.rounding * active_share(spread)
+        return HeldTensor(tensor.name, label, interval, spread, rounding, gains.lasting, gains.lasting * felt)
 
     def _reader(self, node: Node, label: npt.NDArray[np.intp]) -> Reader:
         rule = node.rule

@@ -120,3 +120,16 @@ def test_the_choice_is_a_minimum(random):
         for _ in range(20):
             moved = np.clip(x + 0.1 * random.standard_normal(len(x)), bounds[:, 0], bounds[:, 1])
             assert family.noise(moved)[0] > 0.995 * best
+
+
+def test_what_is_cut_below_is_felt_where_the_other_addend_lifts_the_sum_above_zero(random):
+    x, y = keras.Input((4, 4, 3), name="x"), keras.Input((4, 4, 3), name="y")
+    total = keras.layers.Add()([x, y])
+    graph = capture(keras.Model([x, y], keras.layers.ReLU()(total)), 1)
+    wide = Range(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
+    given = {"x": Moments(np.zeros(3), np.full(3, 0.04)), "y": Moments(np.array([0.5, 1.0, 2.0]), np.ones(3))}
+    moments = statistics.all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})
+    lifted = (given["y"].mean + random.standard_normal((100_000, 3)) - 5 * 0.2 > 0).mean(axis=0)
+    np.testing.assert_allclose(noise.felt_below(graph, moments, "x"), lifted, atol=0.01)
+    assert np.all(noise.felt_below(graph, moments, "y") == 0.05)
+    assert noise.felt_below(graph, moments, graph.outputs[0].name) == 1.0
