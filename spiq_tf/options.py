@@ -60,7 +60,7 @@ def checked_options(
     """Raises InvalidArgumentError naming the argument that is wrong."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InvalidArgumentError(f"batch_size: expected a positive whole number, found {batch_size!r}")
-    if method not in METHODS:
+    if not isinstance(method, str) or method not in METHODS:
         raise InvalidArgumentError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
     return Options(
         _type_name("inference_input_type", inference_input_type),

@@ -104,6 +104,12 @@ def test_wrong_batch_size(size):
         spiq_tf.convert(residual(), input_range=RANGE, batch_size=size)
 
 
+@pytest.mark.parametrize("method", ["SPIQ", None, ["noise"]])
+def test_unknown_method(method):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="method: expected one of noise, spiq, found"):
+        spiq_tf.convert(residual(), input_range=RANGE, method=method)
+
+
 def test_channels_first():
     image = keras.Input((3, 8, 8), name="image")
     model = keras.Model(image, layers.GlobalAveragePooling2D(data_format="channels_first", name="pool")(image))

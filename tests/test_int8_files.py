@@ -75,6 +75,19 @@ def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
     assert absorbed > measured() + 6
 
 
+def test_published_method_reaches_six_deviations_with_each_channel(random):
+    """SPIQ: behind a BatchNorm a channel's scale is in proportion to |beta| + 6 |gamma|, and none is lost to ties."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(12, 3)(image))
+    model = settle(keras.Model(image, layers.Conv2D(4, 3)(x)))
+    result = spiq_tf.quantize(model, input_range=RANGE, method="spiq")
+    (scales,) = (t.channel_scales for t in result.tensors if t.layer == "norm")
+    norm = model.get_layer("norm")
+    gamma, beta, variance = (np.asarray(v) for v in (norm.gamma, norm.beta, norm.moving_variance))
+    reach = np.abs(beta) + 6 * np.abs(gamma) * np.sqrt(variance / (variance + norm.epsilon))
+    np.testing.assert_allclose(np.array(scales) / max(scales), reach / reach.max(), rtol=1e-4)
+
+
 def test_outputs_keep_the_models_order_and_names():
     model = NETWORKS["two_outputs"]()
     content = spiq_tf.convert(model, input_range=RANGE)

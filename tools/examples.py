@@ -39,12 +39,17 @@ def load(path: str, examples: str, preprocess: str | None, input_range: Sequence
         preprocess: a numpy formula of x, or None: that of the .json, or x as it is.
         input_range: LOW, HIGH, or None: that of the .json.
         limit: how many examples to take, drawn with a fixed seed.
+
+    Raises:
+        ValueError: the input range stands nowhere.
     """
     beside = os.path.splitext(path)[0] + ".json"
     stated: dict[str, Any] = {}
     if os.path.exists(beside):
         with open(beside) as file:
             stated = json.load(file)
+    if not input_range and "input_range" not in stated:
+        raise ValueError(f"no input range: expected it in {beside} or as --input_range=LOW,HIGH")
     low, high = input_range or stated["input_range"]
     with np.load(examples) as data:
         picked = np.random.default_rng(0).permutation(len(data["y"]))[:limit]
