@@ -13,8 +13,8 @@ from spiq_tf.family import Family, HeldTensor, Noise, Reader
 from spiq_tf.graph import LayerGraph, Node, Tensor
 from spiq_tf.noise import Gains, active_share, felt_below, output_gains
 from spiq_tf.primitives.linear import Linear
-from spiq_tf.primitives.spread import Spread
-from spiq_tf.primitives.values import Array, Moments, Range, Source
+from spiq_tf.primitives.spread import Side, Spread
+from spiq_tf.primitives.values import Array, Moments, Range
 from spiq_tf.ties import ScaleClasses
 
 _UNHELD_DEVIATIONS = 8.0  # of tensors that no file holds
@@ -47,7 +47,7 @@ def minimise_noise(
 ) -> Choice:
     """Scales and ranges for which the least noise reaches the model's outputs, one family at a time.
 
-    Families do not disturb each other: a convolution's weights are rounded a output channel at a time, so the scale
+    Families do not disturb each other: a convolution's weights are rounded an output channel at a time, so the scale
     of its output cancels.
     """
     problem = _Problem(graph, classes, moments, spreads, output_gains(graph, moments), per_channel_dense)
@@ -129,10 +129,9 @@ class _Problem:
             held.append(self._held(tensor, label, index))
             readers += [self._reader(n, label) for n in self.graph.consumers[tensor.name] if _rounds_for_input(n)]
             ceiling[index] = min(ceiling[index], self._ceiling(tensor))
-            spread = self.spreads[tensor.name]
-            if spread.source in (Source.FIXED, Source.GIVEN, Source.TOLD):
-                floor_high[index] = max(floor_high[index], spread.above.bound.max())
-                floor_low[index] = max(floor_low[index], spread.below.bound.max())
+            spread, unscaled = self.spreads[tensor.name], label == len(free)
+            floor_high[index] = max(floor_high[index], _filled(spread.above, unscaled))
+            floor_low[index] = max(floor_low[index], _filled(spread.below, unscaled))
         return Family(held, readers, self.classes.saturates[free], ceiling, floor_low, floor_high)
 
     def _held(self, tensor: Tensor, label: npt.NDArray[np.intp], interval: int) -> HeldTensor:
@@ -163,6 +162,11 @@ class _Problem:
     @cached_property
     def _saturations(self) -> set[float]:
         return {n.rule.saturation for n in self.graph.nodes if n.rule.saturation is not None}
+
+
+def _filled(side: Side, chosen: npt.NDArray[np.bool_]) -> float:
+    """How far the chosen channels reach that fill their bounds, such as the model's input or a sigmoid's output."""
+    return float(side.bound[chosen & (side.deviation == 0) & np.isfinite(side.bound)].max(initial=0.0))
 
 
 def _rounds_for_input(node: Node) -> bool:

@@ -75,6 +75,20 @@ def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
     assert absorbed > measured() + 6
 
 
+def test_an_image_beside_features_keeps_its_whole_range():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(6, 3, padding="same")(image)))
+    joined = layers.Concatenate(name="joined")([image, x])
+    model = settle(keras.Model(image, layers.Conv2D(4, 3)(joined)))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    (found,) = (t for t in result.tensors if t.layer == "joined")
+    assert found.low <= -1
+    assert np.isfinite(found.high)
+    assert found.high >= 1
+    (values,), (expected,) = run(result.content, model, images(model, 32))
+    assert sqnr(expected, values) > 25
+
+
 def test_published_method_reaches_six_deviations_with_each_channel(random):
     """SPIQ: behind a BatchNorm a channel's scale is in proportion to |beta| + 6 |gamma|, and none is lost to ties."""
     image = keras.Input((8, 8, 3), name="image")

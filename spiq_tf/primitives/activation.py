@@ -170,8 +170,7 @@ class Elementwise(Primitive):
         """With the mean square of the slope over the input's Gaussian."""
         (x,) = inputs
         step = np.maximum(_SLOPE_STEP * x.deviation, _TINY)
-        _, variance = gaussian.quadrature(x.mean, x.deviation, lambda v: self._slope(v, step))
-        mean, _ = gaussian.quadrature(x.mean, x.deviation, lambda v: self._slope(v, step))
+        mean, variance = gaussian.quadrature(x.mean, x.deviation, lambda v: self._slope(v, step))
         return (output * (variance + mean**2),)
 
     def _slope(self, x: Array, step: Array) -> Array:
