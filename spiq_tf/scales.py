@@ -86,13 +86,14 @@ class _Problem:
         for tensor in held:
             for label in self.free_classes([tensor]).tolist():
                 shared.merge(first.setdefault(label, tensor.name), tensor.name)
-        for one, other in self._same_interval():
+        for one, other in self._same_interval:
             shared.merge(one, other)
         members: dict[str, list[Tensor]] = {}
         for tensor in held:
             members.setdefault(shared[tensor.name], []).append(tensor)
         return list(members.values())
 
+    @cached_property
     def _same_interval(self) -> list[tuple[str, str]]:
         """Pairs of tensors that have one scale and zero point in the file."""
         fused = self.graph.fused
@@ -111,7 +112,7 @@ class _Problem:
     def intervals(self, tensors: list[Tensor]) -> dict[str, int]:
         """The index of each tensor's interval among those of its family."""
         shared: DisjointSet = DisjointSet(t.name for t in tensors)
-        for one, other in self._same_interval():
+        for one, other in self._same_interval:
             if one in shared and other in shared:
                 shared.merge(one, other)
         roots: dict[str, int] = {}

@@ -24,9 +24,6 @@ from spiq_tf.tflite.interpreter import Interpreter
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("eval", None, "An .npz of x and y.", required=True)
-flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
-flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
 flags.DEFINE_integer("limit", 400, "Examples to score.", lower_bound=1)
 
 _WHOLE = METHODS["noise"]
@@ -46,20 +43,18 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one model")
     logging.set_verbosity(logging.WARNING)
-    examples = load(argv[1], FLAGS.eval, FLAGS.preprocess, FLAGS.input_range, FLAGS.limit)
+    examples = load(argv[1], FLAGS.limit)
     reference = examples.model.predict(examples.inputs, verbose=0, batch_size=32)
     options = checked_options("int8", "int8", 1, False)
     print(f"| {os.path.basename(argv[1])}, {len(examples.labels)} examples | metric | agreement | dB | seconds |")
     print("|---|---|---|---|---|")
     print(f"| float | {np.mean(reference.argmax(axis=-1) == examples.labels):.4f} | 1.0000 | | |")
-    for name, parts in ROWS.items():
-        found, seconds = converted(examples, dataclasses.replace(options, parts=parts), reference)
+    ways = {name: dataclasses.replace(options, parts=parts) for name, parts in ROWS.items()}
+    ways["per_channel_dense"] = dataclasses.replace(options, per_channel_dense=True)
+    for name, way in ways.items():
+        found, seconds = converted(examples, way, reference)
         line = f"{found.metric:.4f} | {found.agreement:.4f} | {found.sqnr:.2f} | {seconds:.1f}"
         print(f"| {name} | {line} |", flush=True)
-    dense = dataclasses.replace(options, per_channel_dense=True)
-    found, seconds = converted(examples, dense, reference)
-    line = f"{found.metric:.4f} | {found.agreement:.4f} | {found.sqnr:.2f} | {seconds:.1f}"
-    print(f"| per_channel_dense | {line} |", flush=True)
 
 
 def converted(examples: Examples, options: Options, reference: Array) -> tuple[Score, float]:

@@ -2,15 +2,21 @@
 
 import json
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+from absl import flags
 
 Array = npt.NDArray[Any]
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_string("eval", None, "An .npz of x and y.", required=True)
+flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
+flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,11 @@ class Examples:
     input_range: tuple[float, float]
 
 
-def load(path: str, examples: str, preprocess: str | None, input_range: Sequence[str] | None, limit: int) -> Examples:
-    """Reads a model and its examples.
+def load(path: str, limit: int) -> Examples:
+    """Reads a model, and its examples as the flags say.
 
     Args:
         path: of the .keras file. A .json of the same name may state "preprocess" and "input_range".
-        examples: an .npz of x (or JPEG bytes "jpeg" with their "ends") and y.
-        preprocess: a numpy formula of x, or None: that of the .json, or x as it is.
-        input_range: LOW, HIGH, or None: that of the .json.
         limit: how many examples to take, drawn with a fixed seed.
 
     Raises:
@@ -48,13 +51,13 @@ def load(path: str, examples: str, preprocess: str | None, input_range: Sequence
     if os.path.exists(beside):
         with open(beside) as file:
             stated = json.load(file)
-    if not input_range and "input_range" not in stated:
+    if not FLAGS.input_range and "input_range" not in stated:
         raise ValueError(f"no input range: expected it in {beside} or as --input_range=LOW,HIGH")
-    low, high = input_range or stated["input_range"]
-    with np.load(examples) as data:
+    low, high = FLAGS.input_range or stated["input_range"]
+    with np.load(FLAGS.eval) as data:
         picked = np.random.default_rng(0).permutation(len(data["y"]))[:limit]
         raw, labels = _raw(data, picked), data["y"][picked]
-    formula = preprocess or stated.get("preprocess", "x")
+    formula = FLAGS.preprocess or stated.get("preprocess", "x")
     inputs = eval(formula, {"np": np}, {"x": raw.astype(np.float32)})  # the user's own formula
     return Examples(_without_softmax(path), np.asarray(inputs, np.float32), labels, (float(low), float(high)))
 

@@ -26,9 +26,6 @@ from spiq_tf.pipeline import Plan
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("eval", None, "An .npz of x and y.", required=True)
-flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
-flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
 flags.DEFINE_integer("limit", 50, "Examples to measure on.", lower_bound=1)
 flags.DEFINE_string("plot", None, "A .png for the scatter plot.")
 
@@ -40,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one model")
     logging.set_verbosity(logging.WARNING)
-    examples = load(argv[1], FLAGS.eval, FLAGS.preprocess, FLAGS.input_range, FLAGS.limit)
+    examples = load(argv[1], FLAGS.limit)
     plan = pipeline.plan(examples.model, examples.input_range, checked_options("int8", "int8", 1, False))
     held = [t.name for t in plan.rewritten.graph.tensors if t.name not in plan.rewritten.graph.fused]
     inputs = {t.name for t in plan.rewritten.graph.inputs}
