@@ -36,7 +36,8 @@ def convert(
         per_channel_dense: gives Dense weights a scale for each output. More accurate, but runtimes before 2024
             refuse such files or compute wrong numbers.
         method: "noise", the best, chooses the scales and ranges that add the least noise, as predicted, and
-            corrects what rounding the weights breaks; "spiq" is SPIQ as published (WACV 2023), for comparison.
+            corrects what rounding the weights breaks. For comparison: "spiq" is SPIQ as published (WACV 2023), "dfq"
+            Data-Free Quantization as published (ICCV 2019), but for its replacement of ReLU6 by ReLU.
 
     Returns:
         The content of the .tflite file.
@@ -77,7 +78,8 @@ def rewrite(
     """The float Keras model of the same architecture whose weights have absorbed the per-channel scales.
 
     It computes the same function wherever nothing saturates: a channel that a ReLU with a maximum cut at that
-    maximum is cut at scale * maximum. Arguments and errors are those of `convert`.
+    maximum is cut at scale * maximum. With method="dfq" the ReLUs whose biases are absorbed let pass what they cut
+    more than 3 deviations below the mean. Arguments and errors are those of `convert`.
 
     Raises:
         NotCloneableError: a layer cannot be made again from its configuration (a custom layer without

@@ -1,13 +1,13 @@
 """LayerGraph: the model as primitive nodes and named tensors. Immutable; what later stages learn stands in
 mappings keyed by tensor name (Moments, Range, Scale), never in attributes added here."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from spiq_tf.primitives.base import Primitive
-from spiq_tf.primitives.values import Weights
+from spiq_tf.primitives.values import Array, Weights
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,22 @@ class Node:
     call: Call
 
 
+class _Replaced(Mapping[int, Array]):
+    """Weights, some of them with other values; the rest is still read when asked for."""
+
+    def __init__(self, original: Weights, changed: Weights) -> None:
+        self._original, self._changed = original, changed
+
+    def __getitem__(self, key: int) -> Array:
+        return self._changed[key] if key in self._changed else self._original[key]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._original)
+
+    def __len__(self) -> int:
+        return len(self._original)
+
+
 @dataclass(frozen=True)
 class LayerGraph:
     """A whole model.
@@ -69,7 +85,7 @@ class LayerGraph:
         input_names, output_names: the names of both in the serving signature.
         calls: layer calls in order of execution.
         nodes: primitives in order of execution; each tensor but the inputs is made by exactly one.
-        weights: values of the model's variables by key, in float64.
+        weights: values of the model's variables by key, in float64: what all stages compute with.
         variables: the Keras variables themselves, by the same keys.
     """
 
@@ -81,6 +97,10 @@ class LayerGraph:
     nodes: tuple[Node, ...]
     weights: Weights
     variables: Mapping[int, Any]
+
+    def with_weights(self, changed: Weights) -> "LayerGraph":
+        """The same structure, some of its variables with other values; the variables themselves are left alone."""
+        return replace(self, weights=_Replaced(self.weights, changed))
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:

@@ -16,19 +16,23 @@ class Parts:
 
     Attributes:
         scales: how scales and ranges are chosen: "noise" minimises the predicted noise, "spiq" gives every channel
-            all steps of its own range, "none" leaves the weights as they are and minimises the noise over ranges.
+            all steps of its own range, "dfq" equalises the ranges of consecutive layers' weights, "none" leaves the
+            weights as they are and minimises the noise over ranges.
         kept_sums: whether weights are rounded so that the sum of each spatial kernel is kept.
         corrected_biases: whether the shift of the mean that rounded weights cause is taken off the biases.
+        absorbed_biases: whether a mean that lies far above 0 is moved through its ReLU into the next layer.
     """
 
     scales: str = "noise"
     kept_sums: bool = True
     corrected_biases: bool = True
+    absorbed_biases: bool = False
 
 
 METHODS = {
     "noise": Parts(),
     "spiq": Parts("spiq", kept_sums=False, corrected_biases=False),
+    "dfq": Parts("dfq", kept_sums=False, absorbed_biases=True),
 }
 
 

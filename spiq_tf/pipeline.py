@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spiq_tf import published, scales, statistics, ties
+from spiq_tf import dfq, high_bias, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.input_range import InputRange, input_channels
@@ -61,12 +61,16 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     """Captures the model, computes statistics and scales, and absorbs the scales into its weights."""
     graph = capture(model, options.batch_size)
     check_weights(graph)
+    if options.parts.absorbed_biases:
+        graph = high_bias.absorbed(graph)
     inputs = input_channels(graph, input_range)
     moments = statistics.all_moments(graph, inputs)
     spreads = statistics.all_spreads(graph, moments, inputs)
     classes = ties.scale_classes(graph)
     if options.parts.scales == "spiq":
         choice = published.spiq(graph, classes, spreads)
+    elif options.parts.scales == "dfq":
+        choice = dfq.equalised(graph, classes, spreads)
     else:
         free = classes if options.parts.scales == "noise" else classes.without_scales()
         choice = scales.minimise_noise(graph, free, moments, spreads, options.per_channel_dense)

@@ -36,7 +36,7 @@ def absorb_scales(
 
     A channel that ReLU(max) cut at max is now cut at scale * max in the original's units, scale <= 1.
     """
-    weights = {key: v.numpy() for key, v in graph.variables.items()}
+    weights = {key: graph.weights[key].astype(v.numpy().dtype) for key, v in graph.variables.items()}
     for node in graph.nodes:
         inputs = [scales[t.name] for t in node.inputs]
         if all(np.all(s == 1.0) for s in [*inputs, scales[node.output.name]]):

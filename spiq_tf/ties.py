@@ -74,7 +74,7 @@ def _node_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Label
     return pairs
 
 
-def _readers_of_weights(graph: LayerGraph) -> dict[int, list[Node]]:
+def readers_of_weights(graph: LayerGraph) -> dict[int, list[Node]]:
     """The primitives that read each variable, by its key."""
     readers: dict[int, list[Node]] = {}
     for node in graph.nodes:
@@ -92,7 +92,7 @@ def _alike(nodes: list[Node]) -> bool:
 def _shared_weight_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tuple[Labels, Labels]]:
     """Calls of one shared layer read and write in the same units, since the weights are the same."""
     pairs = []
-    for first, *others in filter(_alike, _readers_of_weights(graph).values()):
+    for first, *others in filter(_alike, readers_of_weights(graph).values()):
         for node in others:
             for mine, twin in zip((*node.inputs, node.output), (*first.inputs, first.output), strict=True):
                 every = np.arange(mine.channels)
@@ -106,7 +106,7 @@ def _unscaled_tensors(graph: LayerGraph) -> list[Tensor]:
     for node in graph.nodes:
         ports = node.rule.unscaled()
         found += [*node.inputs, node.output] if ports is None else [_tensor(node, port) for port in ports]
-    for readers in _readers_of_weights(graph).values():
+    for readers in readers_of_weights(graph).values():
         if not _alike(readers):  # one variable in several roles can be absorbed into in none of them
             found += [tensor for node in readers for tensor in (*node.inputs, node.output)]
     return found

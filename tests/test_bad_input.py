@@ -106,7 +106,7 @@ def test_wrong_batch_size(size):
 
 @pytest.mark.parametrize("method", ["SPIQ", None, ["noise"]])
 def test_unknown_method(method):
-    with pytest.raises(spiq_tf.InvalidArgumentError, match="method: expected one of noise, spiq, found"):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="method: expected one of noise, spiq, dfq, found"):
         spiq_tf.convert(residual(), input_range=RANGE, method=method)
 
 

@@ -35,6 +35,7 @@ ROWS = {
     "no kernel sums kept": dataclasses.replace(_WHOLE, kept_sums=False),
     "neither of the two": dataclasses.replace(_WHOLE, corrected_biases=False, kept_sums=False),
     "SPIQ as published": METHODS["spiq"],
+    "DFQ as published": METHODS["dfq"],
 }
 
 

@@ -45,8 +45,12 @@ class BatchNorm(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
     ) -> Sequence[Array]:
+        return (output * self.factor(weights) ** 2,)
+
+    def factor(self, weights: Weights) -> Array:
+        """What the layer multiplies each channel with: gamma / sqrt(moving_variance + epsilon)."""
         gamma = 1.0 if self.gamma is None else weights[self.gamma]
-        return (output * gamma**2 / (weights[self.variance] + self.epsilon),)
+        return gamma / np.sqrt(weights[self.variance] + self.epsilon)
 
     def input_moments(self, weights: Weights) -> Moments:
         return Moments(weights[self.mean], weights[self.variance])
