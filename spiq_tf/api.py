@@ -78,8 +78,8 @@ def rewrite(
     """The float Keras model of the same architecture whose weights have absorbed the per-channel scales.
 
     It computes the same function wherever nothing saturates: a channel that a ReLU with a maximum cut at that
-    maximum is cut at scale * maximum. With method="dfq" the ReLUs whose biases are absorbed let pass what they cut
-    more than 3 deviations below the mean. Arguments and errors are those of `convert`.
+    maximum is cut at scale * maximum. With method="dfq" a ReLU whose high bias is absorbed also cuts what lies more
+    than 3 deviations below the mean. Arguments and errors are those of `convert`.
 
     Raises:
         NotCloneableError: a layer cannot be made again from its configuration (a custom layer without

@@ -45,9 +45,9 @@ def equalised(graph: LayerGraph, classes: ScaleClasses, spreads: Mapping[str, Sp
 def _limits(graph: LayerGraph, classes: ScaleClasses, spreads: Mapping[str, Spread]) -> tuple[Array, Array]:
     """The least and the largest scale of each class, shape (classes,).
 
-    The paper replaces ReLU6 by ReLU, through which every scale passes, and finds that this hardly harms MobileNetV2.
-    Here the function is kept. A ReLU with a maximum m cuts a scaled channel at s m. So s is at most 1, and at least
-    what keeps s m above the channel's mean + 6 deviations: beyond these the published ranges may cut it anyway.
+    The paper replaces ReLU6 by ReLU, through which every scale passes. Here the function is kept, which a replacement
+    can change a lot (docs/accuracy.md). A ReLU with a maximum m cuts a scaled channel at s m. So s is at most 1, and at
+    least what keeps s m above the channel's mean + 6 deviations: beyond these the published ranges may cut it anyway.
     """
     largest = np.where(classes.saturates, 1.0, _LARGEST)
     smallest = np.full(classes.count, 1 / _LARGEST)

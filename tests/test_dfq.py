@@ -111,6 +111,16 @@ def test_what_reaches_an_addition_or_two_layers_is_unscaled():
     assert np.all(channel_scales(model, "inner") != 1)
 
 
+def test_what_reads_or_makes_a_shared_layers_weights_is_unscaled():
+    image = keras.Input((8, 8, 3), name="image")
+    again = layers.Conv2D(6, 3, name="again")
+    x, y = (conv_bn(image, 6, activation=layers.ReLU(name=name)) for name in ("left", "right"))
+    pools = [layers.GlobalAveragePooling2D()(conv_bn(again(v), 4)) for v in (x, y)]
+    model = settle(keras.Model(image, layers.Dense(3)(layers.Concatenate()(pools))))
+    for name in ("left", "right", "again"):
+        assert np.all(channel_scales(model, name) == 1), name
+
+
 @pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("depthwise", "saturating_addition")])
 def test_networks_compute_the_same(name):
     model = NETWORKS[name]()
@@ -149,6 +159,7 @@ ABLE = {
     "depthwise": lambda x: layers.DepthwiseConv2D(3)(x),
     "grouped": lambda x: layers.Conv2D(4, 3, groups=2)(x),
     "dense": lambda x: layers.Dense(5)(x),
+    "two_readers": lambda x: layers.Concatenate()([layers.Conv2D(5, 1)(x), with_norm(kernel_size=1)(x)]),
 }
 
 
@@ -230,10 +241,12 @@ def test_relu6_is_never_replaced():
     model = settle(keras.Model(image, last(middle)))
     norm = model.get_layer("norm")
     norm.gamma.assign(np.geomspace(0.01, 3.0, 16))
+    norm.beta.assign(np.linspace(3.0, 0.0, 16))
     measured(model)
     scales, changed = channel_scales(model, "cut"), spiq_tf.rewrite(model, input_range=RANGE, method="dfq")
     reach = np.minimum(np.asarray(norm.beta) + 6 * np.asarray(norm.gamma), 6.0)
-    assert np.any(scales < 0.5)
+    assert np.any(scales < 0.8), "nothing is scaled: the test shows nothing"
+    assert np.any(6 * scales < reach * (1 + 1e-3)), "nothing is held: the test shows nothing"
     assert np.all(scales <= 1)
     assert np.all(6 * scales >= reach * (1 - 1e-3))
     same_function(model, changed)
