@@ -39,8 +39,14 @@ class Gains:
     lasting: Array
 
 
-def output_gains(graph: LayerGraph, moments: Mapping[str, Moments]) -> dict[str, Gains]:
-    """The gains of every tensor, by one pass from the outputs back."""
+def output_gains(graph: LayerGraph, moments: Mapping[str, Moments], measured: Mapping[str, Gains]) -> dict[str, Gains]:
+    """The gains of every tensor, by one pass from the outputs back.
+
+    Args:
+        graph: the model.
+        moments: of its tensors.
+        measured: gains that are known already; closed forms pass them on to what lies inside a layer.
+    """
     rounding = {t.name: np.zeros(t.channels) for t in graph.tensors}
     lasting = {t.name: np.zeros(t.channels) for t in graph.tensors}
     for tensor in graph.outputs:
@@ -49,13 +55,15 @@ def output_gains(graph: LayerGraph, moments: Mapping[str, Moments]) -> dict[str,
         lasting[tensor.name] += 1 / max(power, _TINY)
     for node in reversed(graph.nodes):
         name, inputs = node.output.name, [moments[t.name] for t in node.inputs]
+        if name in measured:
+            rounding[name], lasting[name] = measured[name].rounding, measured[name].lasting
         mixed = lasting[name]
         own = mixed if node.rule.mixes_positions else rounding[name]
         for total, gain, alike in ((rounding, own, 0.0), (lasting, mixed, ALIKE)):
             passed = node.rule.gains(gain, inputs, moments[name], graph.weights, alike)
             for tensor, part in zip(node.inputs, passed, strict=True):
                 total[tensor.name] += part
-    return {t.name: Gains(rounding[t.name], lasting[t.name]) for t in graph.tensors}
+    return {t.name: measured.get(t.name, Gains(rounding[t.name], lasting[t.name])) for t in graph.tensors}
 
 
 def active_share(spread: Spread) -> Array:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spiq_tf import dfq, high_bias, published, scales, statistics, ties
+from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.input_range import InputRange, input_channels
@@ -13,6 +13,7 @@ from spiq_tf.primitives.values import InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
 from spiq_tf.scales import Choice
+from spiq_tf.sensitivity import measured_gains
 from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -73,7 +74,9 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         choice = dfq.equalised(graph, classes, spreads)
     else:
         free = classes if options.parts.scales == "noise" else classes.without_scales()
-        choice = scales.minimise_noise(graph, free, moments, spreads, options.per_channel_dense)
+        measured = measured_gains(graph, inputs) if options.parts.measured_gains else {}
+        gains = noise.output_gains(graph, moments, measured)
+        choice = scales.minimise_noise(graph, free, moments, spreads, gains, options.per_channel_dense)
     return Plan(inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
 
 

@@ -11,7 +11,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from spiq_tf import kernels
 from spiq_tf.family import Family, HeldTensor, Noise, Reader
 from spiq_tf.graph import LayerGraph, Node, Tensor
-from spiq_tf.noise import Gains, active_share, felt_below, output_gains
+from spiq_tf.noise import Gains, active_share, felt_below
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.spread import Side, Spread
 from spiq_tf.primitives.values import Array, Moments, Range
@@ -43,6 +43,7 @@ def minimise_noise(
     classes: ScaleClasses,
     moments: Mapping[str, Moments],
     spreads: Mapping[str, Spread],
+    gains: Mapping[str, Gains],
     per_channel_dense: bool,
 ) -> Choice:
     """Scales and ranges for which the least noise reaches the model's outputs, one family at a time.
@@ -50,7 +51,7 @@ def minimise_noise(
     Families do not disturb each other: a convolution's weights are rounded an output channel at a time, so the scale
     of its output cancels.
     """
-    problem = _Problem(graph, classes, moments, spreads, output_gains(graph, moments), per_channel_dense)
+    problem = _Problem(graph, classes, moments, spreads, gains, per_channel_dense)
     scale = np.ones(classes.count)
     ranges = {t.name: spreads[t.name].range(_UNHELD_DEVIATIONS) for t in graph.tensors}
     noise: dict[str, Noise] = {}

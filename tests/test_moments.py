@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 from spiq_tf.capture import capture
+from spiq_tf.primitives.merge import Add
+from spiq_tf.primitives.spread import Channels, gaussian_spread
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
-from spiq_tf.statistics import all_moments
+from spiq_tf.statistics import all_moments, all_spreads
 from tests.layer_table import TABLE
 from tests.networks import settle
 
@@ -89,3 +91,42 @@ def test_an_average_keeps_some_of_the_variance_and_less_over_more_positions():
     small, whole = (moments[t.name].variance for t in graph.outputs)
     assert np.all((small > 1 / 4) & (small < 1))
     assert np.all((whole > 1 / 64) & (whole < small))
+
+
+def test_scores_reach_farther_above_than_below(random):
+    """Collapsed features, on which the winner of 20 classes stands out: both ends hold, and the lower is the nearer."""
+    features = np.eye(20)[random.integers(0, 20, 4000)] + 0.15 * random.standard_normal((4000, 20))
+    mixing = np.linalg.qr(random.standard_normal((64, 20)))[0]
+    values = features @ mixing.T
+    x = keras.Input((64,), name="x")
+    model = keras.Model(x, keras.layers.Dense(20, use_bias=False, name="scores")(x))
+    model.get_layer("scores").set_weights([mixing])
+    scores = values @ mixing
+    graph = capture(model, 1)
+    given = Moments(values.mean(axis=0), values.var(axis=0))
+    wide = Range(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN)
+    inputs = {"x": InputChannels(given, wide)}
+    moments = all_moments(graph, inputs)
+    reach = all_spreads(graph, moments, inputs)["scores"].range(4.0)
+    mean = moments["scores"].mean
+    assert np.all(reach.high - mean > 1.4 * (mean - reach.low))
+    assert np.mean(scores > reach.high) < 1e-3
+    assert np.mean(scores < reach.low) < 1e-3
+
+
+def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
+    """Two Gaussians times one contrast: the sum's excess kurtosis is theirs. Tolerance: of fourth moments, 400,000."""
+    contrast = np.exp(0.3 * random.standard_normal((400_000, 1)))
+    first, second = (contrast * random.standard_normal((400_000, 2)) * size for size in ([1.0, 2.0], [1.5, 0.5]))
+
+    def excess(values):
+        return np.mean(values**4, axis=0) / np.mean(values**2, axis=0) ** 2 - 3
+
+    parts = []
+    for values in (first, second):
+        own = Moments(np.zeros(2), values.var(axis=0))
+        parts.append(Channels(own, gaussian_spread(own, excess(values), Source.BATCH_NORM)))
+    rule = Add((1, 1))
+    total = rule.moments([p.moments for p in parts], {})
+    found = rule.spread(parts, total, {}).excess
+    np.testing.assert_allclose(found, excess(first + second), rtol=0.15)

@@ -69,7 +69,7 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
     wide = Range(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
     graph = capture(model, 1)
     moments = statistics.all_moments(graph, {t.name: InputChannels(drawn[t.name], wide) for t in graph.inputs})
-    gain = noise.output_gains(graph, moments)["x"].rounding
+    gain = noise.output_gains(graph, moments, {})["x"].rounding
 
     values = {k: m.mean + m.deviation * random.standard_normal((SAMPLES, 8, 8, 6)) for k, m in drawn.items()}
     added = SHIFT * drawn["x"].deviation * random.standard_normal((SAMPLES, 8, 8, 6))
@@ -87,7 +87,7 @@ def test_gradient_of_the_noise_equals_finite_differences(name, random):
     inputs = pipeline.input_channels(graph, RANGE)
     moments = statistics.all_moments(graph, inputs)
     spreads, classes = statistics.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
-    problem = scales._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments), False)
+    problem = scales._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
     checked = 0
     for tensors in problem.families():
         free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
@@ -108,7 +108,7 @@ def test_the_choice_is_a_minimum(random):
     inputs = pipeline.input_channels(graph, RANGE)
     moments = statistics.all_moments(graph, inputs)
     spreads, classes = statistics.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
-    problem = scales._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments), False)
+    problem = scales._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
     for tensors in problem.families():
         free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
         family = problem.family(tensors, free, intervals)

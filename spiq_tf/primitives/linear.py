@@ -7,7 +7,7 @@ import numpy as np
 
 from spiq_tf import kernels
 from spiq_tf.primitives.base import Primitive
-from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, gaussian_spread
+from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Side, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Weights, derived
 
 
@@ -73,11 +73,8 @@ class Linear(Primitive):
         share = _variance_shares(kernel, x.moments.variance)
         passed = np.einsum("gio,gi->go", share**2, x.spread.excess.reshape(share.shape[:2])).ravel()
         excess = COMMON_EXCESS + passed
-        alignment = _alignment(kernel, x.moments.variance)
-        if alignment == 1:
-            return gaussian_spread(moments, excess, source)
-        aligned = Moments(moments.mean, moments.variance * alignment**2)
-        return replace(gaussian_spread(aligned, _ALIGNED_EXCESS, source), excess=excess)
+        spread, alignment = gaussian_spread(moments, excess, source), _alignment(kernel, x.moments.variance)
+        return spread if alignment is None else alignment.stretched(spread)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
@@ -113,14 +110,31 @@ _ALIGNED_EXCESS = 0.1
 """Of an aligned output: the alignment is a generous guess, which needs no heavy tail besides."""
 
 
-def _alignment(kernel: Array, variance: Array) -> float:
-    """How many times farther a layer of fewer outputs than inputs reaches than independent inputs would make it.
+@dataclass(frozen=True)
+class _Alignment:
+    """How many times farther the outputs reach on either side than independent inputs would make them."""
+
+    below: float
+    above: float
+
+    def stretched(self, spread: Spread) -> Spread:
+        """The spread of independent inputs, each side as far as it reaches."""
+        return replace(spread, below=_stretched(spread.below, self.below), above=_stretched(spread.above, self.above))
+
+
+def _stretched(side: Side, factor: float) -> Side:
+    return replace(side, deviation=factor * side.deviation, excess=np.full_like(side.excess, _ALIGNED_EXCESS))
+
+
+def _alignment(kernel: Array, variance: Array) -> _Alignment | None:
+    """Of a layer of fewer outputs than inputs; None for any other.
 
     Trained features vary in about outputs - 1 directions, those of the weights (neural collapse, Papyan et al.,
     PNAS 2020): so the deviation of an output is sqrt(inputs / (outputs - 1)) that of independent inputs, and on
     the images of its own class it reaches sqrt(outputs - 1) times as far again. The geometric mean of the two: the
     largest score of MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5 to 3 of these deviations out.
-    Features beyond 32 an output, more than any of them has, are taken to add nothing.
+    Features beyond 32 an output, more than any of them has, are taken to add nothing. It is the winner that reaches so
+    far: below, scores reach by the geometric mean of this and the deviation of all classes.
 
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
     with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
@@ -129,10 +143,11 @@ def _alignment(kernel: Array, variance: Array) -> float:
     features = min(ins, _FEATURES_AN_OUTPUT * outs)
     rank = max(1, min(features, outs - 1))
     if rank == features:
-        return 1.0
+        return None
     strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
     agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
-    return float((np.sqrt(features) / rank**0.25) ** (1 + min(agreement, 0.0)))
+    exponent = 1 + min(agreement, 0.0)
+    return _Alignment(float((features**0.5 / rank**0.375) ** exponent), float((features**0.5 / rank**0.25) ** exponent))
 
 
 def _correlation(x: Array, y: Array) -> float:

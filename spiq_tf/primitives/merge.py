@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spiq_tf.primitives.base import OUTPUT, Primitive, Tie
-from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, combined_spread, gaussian_spread, widest
+from spiq_tf.primitives.spread import Channels, Spread, combined_spread, gaussian_spread, widest
 from spiq_tf.primitives.values import Array, Moments, Weights, derived, mixture
 
 _TINY = 1e-30
@@ -30,13 +30,16 @@ class Add(Primitive):
         return Moments(np.asarray(mean), np.asarray(sum(x.variance for x in inputs)) + 0.0 * mean)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        """Of a variable with the sum's moments, never more than the sum of the inputs' bounds."""
+        """Of a variable with the sum's moments, never more than the sum of the inputs' bounds.
+
+        Its excess kurtosis is the inputs', weighted with their shares in the variance: they grow and shrink together.
+        """
         parts = [x.spread if sign > 0 else x.spread.flipped for sign, x in zip(self.signs, inputs, strict=True)]
         low, high = -sum(p.below.bound for p in parts), sum(p.above.bound for p in parts)
         total = np.maximum(moments.variance, _TINY)
-        passed = sum((x.moments.variance / total) ** 2 * x.spread.excess for x in inputs)
+        excess = sum(x.moments.variance / total * x.spread.excess for x in inputs)
         source = derived([p.source for p in parts])
-        return gaussian_spread(moments, COMMON_EXCESS + passed, source, low, high)
+        return gaussian_spread(moments, excess, source, low, high)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -26,3 +27,18 @@ class Interval:
         """The interval stretched about 0 until its scale is at least the given one."""
         factor = max(scale / self.scale, 1.0)
         return Interval(self.low * factor, self.high * factor)
+
+    def off_half_steps(self) -> "Interval":
+        """The interval, a little wider if 8-bit pixels spread over it would fall between steps.
+
+        The int8 grid passes through 0. Pixels in [-1, 1] lie half-way between its steps, so that each is rounded by
+        half a step, three times the noise of errors that are spread evenly over a step.
+        """
+        pixels = np.linspace(self.low, self.high, 256)
+        return min((self.widened_to(self.scale * f) for f in _WIDENINGS), key=lambda i: i._rounding_noise(pixels))
+
+    def _rounding_noise(self, values: npt.NDArray[np.float64]) -> float:
+        return float(np.mean((np.rint(values / self.scale) * self.scale - values) ** 2))
+
+
+_WIDENINGS = (1.0, 1 + 1 / 255, 1 + 2 / 255)

@@ -43,11 +43,13 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
             for other in rest:
                 groups.merge(first, other)
     result: dict[int, Interval] = {}
+    entering = set(map(int, flat.subgraph.inputs))
     for group in groups.subsets():
         low = min(0.0, *(float(ranges[i].low.min()) for i in group))
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
         high = max(high, low + _SMALLEST_WIDTH) if high > low else 1.0  # where all is 0, any scale will do
-        result |= dict.fromkeys(group, Interval(low, high))
+        interval = Interval(low, high)
+        result |= dict.fromkeys(group, interval if entering.isdisjoint(group) else interval.off_half_steps())
     return widened(flat, result, groups)
 
 

@@ -1,0 +1,125 @@
+"""Gains measured by differentiation against noise put on by hand."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from spiq_tf import pipeline, sensitivity
+from spiq_tf.capture import capture, replay
+from tests.networks import NETWORKS, RANGE, conv_bn, settle
+
+SHIFT = 1e-3  # of a tensor's deviation: so small that the slopes hardly change
+
+
+def outputs(graph, fields, put_on=None, noise=None):
+    values = {graph.inputs[0].name: fields}
+    for call in graph.calls:
+        for tensor, value in zip(call.outputs, replay(call, values), strict=True):
+            values[tensor.name] = value + noise if tensor.name == put_on else value
+    return values
+
+
+def image_model(*layers_):
+    image = keras.Input((12, 12, 3), name="image")
+    x = image
+    for layer in layers_:
+        x = layer(x)
+    return settle(keras.Model(image, x))
+
+
+@pytest.mark.parametrize("kind", ["conv", "silu", "upsampling", "unknown"])
+def test_gains_equal_noise_put_on_by_hand(kind, random):
+    """Independent noise on what a convolution returns; no BatchNorm follows, so that both see the same function.
+
+    Tolerance: 4 draws of signs for the outputs of 4 fields.
+    """
+    behind = {
+        "conv": lambda x: layers.ReLU()(layers.Conv2D(6, 3, strides=2, padding="same")(x)),
+        "silu": lambda x: layers.Conv2D(4, 3)(layers.Activation("silu")(x)),
+        "upsampling": lambda x: layers.UpSampling2D(2)(x),
+        "unknown": lambda x: layers.GroupNormalization(2)(x),
+    }[kind]
+    graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    found = sensitivity.measured_gains(graph, inputs)["first"].rounding
+    own = np.random.default_rng(0)
+    fields = np.concatenate([sensitivity.random_fields(graph.inputs[0], inputs["image"], own) for _ in range(4)])
+    clean = outputs(graph, fields)
+    first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
+    size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
+    power = 0.0
+    for _ in range(30):
+        noise = (size * random.standard_normal(first.shape)).astype(np.float32)
+        noisy = np.asarray(outputs(graph, fields, "first", noise)[graph.outputs[0].name])
+        power += np.sum((noisy - last) ** 2) / np.sum(last**2) / 30
+    np.testing.assert_allclose(found @ size**2, power, rtol=0.1)
+
+
+def test_lasting_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
+    """A mean over 3 x 3 sums to 1, a difference of neighbours to 0; independent noise passes both alike."""
+    smooth, edge = np.full((3, 3), 1 / 9), np.zeros((3, 3))
+    edge[1, 0], edge[1, 2] = 1 / np.sqrt(18), -1 / np.sqrt(18)
+    kernel = np.stack([smooth, edge], axis=-1)[..., None]
+    model = image_model(layers.Conv2D(2, 1, name="first"), layers.DepthwiseConv2D(3, padding="same", name="taps"))
+    model.get_layer("taps").set_weights([kernel, np.zeros(2)])
+    graph = capture(model, 1)
+    gains = sensitivity.measured_gains(graph, pipeline.input_channels(graph, RANGE))["first"]
+    np.testing.assert_allclose(gains.rounding[0], gains.rounding[1], rtol=0.1)
+    assert gains.lasting[0] > 2 * gains.rounding[0]
+    assert gains.lasting[1] < gains.rounding[1]
+
+
+def test_gains_do_not_depend_on_the_size_of_the_fields():
+    """What leaves a BatchNorm is as it states, and passes gradients as on real images, whatever is fed."""
+    model = NETWORKS["residual"]()
+    graph = capture(model, 1)
+    gains = [sensitivity.measured_gains(graph, pipeline.input_channels(graph, (-a, a))) for a in (0.2, 5.0)]
+    for name in {t.name for t in graph.tensors} & set(gains[0]) - {"image"}:
+        np.testing.assert_allclose(gains[0][name].rounding, gains[1][name].rounding, rtol=1e-3, err_msg=name)
+
+
+def test_what_no_gradient_reaches_is_left_to_closed_forms():
+    class Sign(layers.Layer):
+        def call(self, x):
+            return keras.ops.sign(x)
+
+    image = keras.Input((8, 8, 3), name="image")
+    x = conv_bn(image, 4, activation=layers.ReLU())
+    model = settle(keras.Model(image, layers.Conv2D(2, 1, name="last")(Sign(name="sign")(x))))
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    found = sensitivity.measured_gains(graph, inputs)
+    assert {"sign", "last"} <= set(found)
+    assert not {t.name for t in graph.inputs} & set(found)
+
+
+def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
+    class Hue(layers.Layer):
+        def call(self, x):
+            return tf.raw_ops.AdjustHue(images=x, delta=0.1)
+
+    model = image_model(layers.Conv2D(3, 1), Hue(name="hue"), layers.Conv2D(2, 1))
+    graph = capture(model, 1)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert sensitivity.measured_gains(graph, pipeline.input_channels(graph, RANGE)) == {}
+    assert "AdjustHue" in caplog.text
+
+
+@pytest.mark.parametrize("shape", [(1, 64, 4), (1, 32, 48, 3), (2, 7), (1, 6, 6, 6, 2)])
+def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
+    model = keras.Sequential([keras.Input(shape[1:], name="x", batch_size=shape[0]), layers.Flatten()])
+    graph = capture(model, shape[0])
+    inputs = pipeline.input_channels(graph, (-1.0, 3.0))
+    random = np.random.default_rng(0)
+    fields = np.concatenate([sensitivity.random_fields(graph.inputs[0], inputs["x"], random) for _ in range(64)])
+    assert fields.shape == (64 * shape[0], *shape[1:])
+    assert fields.min() >= -1
+    assert fields.max() <= 3
+    assert abs(fields.mean() - 1.0) < 0.25
+    np.testing.assert_allclose(fields.std(), inputs["x"].moments.deviation[0], rtol=0.15)
+    if len(shape) == 4:
+        power = np.mean(np.abs(np.fft.fft(fields[..., 0], axis=2)) ** 2, axis=(0, 1))
+        # summed over the other axis the power of a plane of 1 / f^2 falls about as 1 / f
+        np.testing.assert_allclose(power[2] / power[8], 4.0, rtol=0.4)
