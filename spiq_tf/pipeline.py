@@ -74,7 +74,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         choice = dfq.equalised(graph, classes, spreads)
     else:
         free = classes if options.parts.scales == "noise" else classes.without_scales()
-        measured = measured_gains(graph, inputs) if options.parts.measured_gains else {}
+        measured = measured_gains(graph, inputs, moments) if options.parts.measured_gains else {}
         gains = noise.output_gains(graph, moments, measured)
         choice = scales.minimise_noise(graph, free, moments, spreads, gains, options.per_channel_dense)
     return Plan(inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))

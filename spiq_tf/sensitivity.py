@@ -20,7 +20,7 @@ from spiq_tf.capture import replay
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.noise import ALIKE, Gains
 from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.values import Array, InputChannels, Weights
+from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
 
 _MOST_BATCHES = 4
 _POSITIONS = 2 * 224 * 224  # of all batches together: bounds the time
@@ -30,51 +30,48 @@ _ENOUGH = 32  # positions, for statistics worth the name
 _TINY = 1e-30
 
 
-def measured_gains(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> dict[str, Gains]:
+def measured_gains(
+    graph: LayerGraph, inputs: Mapping[str, InputChannels], moments: Mapping[str, Moments]
+) -> dict[str, Gains]:
     """Gains of the tensors that layer calls return, by tensor name; a tensor that no gradient reaches is absent.
 
     With v a vector of random signs and J the derivative of the outputs, E[(v J)_i^2] = sum over outputs o of J_oi^2:
-    one backward pass gives the gains of all tensors (Hutchinson, 1990), each output counted relative to its own power.
+    one backward pass gives the gains of all tensors (Hutchinson, 1990).
 
     Args:
         graph: the model.
         inputs: what is assumed of its inputs, by tensor name.
+        moments: of its tensors; noise counts relative to the power that they state for each output.
     """
-    fields, signs = np.random.default_rng(0), np.random.default_rng(1)
+    random = np.random.default_rng(0)
     largest = max(math.prod(t.shape[:-1]) for t in graph.inputs)
-    total: dict[str, tuple[Any, Any]] = {}
-    power = 0.0
-    for _ in range(int(np.clip(_POSITIONS // largest, 1, _MOST_BATCHES))):
-        batch = {t.name: random_fields(t, inputs[t.name], fields) for t in graph.inputs}
-        try:
-            gains, own = _batch_gains(graph, batch, signs)
-        except LookupError as error:  # TensorFlow's own, where an operation has no gradient
-            logging.warning("gains are taken from closed forms alone, the model cannot be differentiated: %s", error)
-            return {}
-        power += own
-        for name, (rounding, lasting) in gains.items():
-            before = total.get(name, (0.0, 0.0))
-            total[name] = before[0] + own * rounding, before[1] + own * lasting
-    found = {name: Gains(*(np.asarray(v) / max(power, _TINY) for v in sums)) for name, sums in total.items()}
-    return {name: g for name, g in found.items() if np.all(np.isfinite(g.rounding + g.lasting)) and g.rounding.any()}
+    batches = int(np.clip(_POSITIONS // largest, 1, _MOST_BATCHES))
+    try:
+        found = [_batch_gains(graph, inputs, moments, random) for _ in range(batches)]
+    except LookupError as error:  # TensorFlow's own, where an operation has no gradient
+        logging.warning("gains are taken from closed forms alone, the model cannot be differentiated: %s", error)
+        return {}
+    means = {name: Gains(*np.mean([gains[name] for gains in found], axis=0)) for name in found[0]}
+    return {name: g for name, g in means.items() if np.all(np.isfinite(g.rounding + g.lasting)) and g.rounding.any()}
 
 
 def _batch_gains(
-    graph: LayerGraph, batch: Mapping[str, npt.NDArray[np.float32]], random: np.random.Generator
-) -> tuple[dict[str, tuple[Array, Array]], float]:
-    """Both gains of every tensor that a gradient reaches, on one batch of inputs, and the power of its outputs."""
-    values: dict[str, Any] = {name: tf.constant(value) for name, value in batch.items()}
+    graph: LayerGraph,
+    inputs: Mapping[str, InputChannels],
+    moments: Mapping[str, Moments],
+    random: np.random.Generator,
+) -> dict[str, tuple[Array, Array]]:
+    """Both gains of every tensor that a gradient reaches, on one batch of random fields."""
+    values: dict[str, Any] = {t.name: tf.constant(random_fields(t, inputs[t.name], random)) for t in graph.inputs}
     with keras.StatelessScope(), tf.GradientTape() as tape:  # a layer with state must not notice
-        for value in values.values():
-            tape.watch(value)
+        for field in values.values():
+            tape.watch(field)
         for call in graph.calls:
             values |= {t.name: y for t, y in zip(call.outputs, _run(graph, call, values), strict=True)}
-        outputs = [tf.cast(values[t.name], tf.float32) for t in graph.outputs]
-        target = tf.add_n([_signed_sum(y, random) for y in outputs])
+        target = tf.add_n([_signed_sum(values[t.name], moments[t.name], random) for t in graph.outputs])
     names = [name for name, value in values.items() if value.dtype == tf.float32]
     slopes = zip(names, tape.gradient(target, [values[name] for name in names]), strict=True)
-    found = {name: _gains(tf.convert_to_tensor(slope)) for name, slope in slopes if slope is not None}
-    return found, float(sum(tf.reduce_sum(y**2) for y in outputs))
+    return {name: _gains(tf.convert_to_tensor(slope)) for name, slope in slopes if slope is not None}
 
 
 def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -123,11 +120,11 @@ def _normalised(x: tf.Tensor, norm: BatchNorm, weights: Weights) -> tf.Tensor:
     return passed + tf.stop_gradient(usual - passed)
 
 
-def _signed_sum(output: tf.Tensor, random: np.random.Generator) -> tf.Tensor:
+def _signed_sum(output: tf.Tensor, moments: Moments, random: np.random.Generator) -> tf.Tensor:
     """v y / |y|, v of random signs."""
-    size = tf.stop_gradient(tf.sqrt(tf.reduce_sum(output**2)))
+    power = float(np.sum(moments.variance + moments.mean**2)) * math.prod(output.shape[:-1])
     signs = random.choice(np.array([-1.0, 1.0], np.float32), size=output.shape)
-    return tf.reduce_sum(output * signs) / tf.maximum(size, _TINY)
+    return tf.reduce_sum(tf.cast(output, tf.float32) * signs) / max(np.sqrt(power), _TINY)
 
 
 def _gains(slope: tf.Tensor) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from spiq_tf import pipeline, sensitivity
+from spiq_tf import pipeline, sensitivity, statistics
 from spiq_tf.capture import capture, replay
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
@@ -21,8 +21,12 @@ def outputs(graph, fields, put_on=None, noise=None):
     return values
 
 
-def image_model(*layers_):
-    image = keras.Input((12, 12, 3), name="image")
+def measured(graph, inputs):
+    return sensitivity.measured_gains(graph, inputs, statistics.all_moments(graph, inputs))
+
+
+def image_model(*layers_, size=12):
+    image = keras.Input((size, size, 3), name="image")
     x = image
     for layer in layers_:
         x = layer(x)
@@ -33,7 +37,7 @@ def image_model(*layers_):
 def test_gains_equal_noise_put_on_by_hand(kind, random):
     """Independent noise on what a convolution returns; no BatchNorm follows, so that both see the same function.
 
-    Tolerance: 4 draws of signs for the outputs of 4 fields.
+    Tolerance: 4 draws of signs, and fields of its own on either side.
     """
     behind = {
         "conv": lambda x: layers.ReLU()(layers.Conv2D(6, 3, strides=2, padding="same")(x)),
@@ -43,17 +47,17 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     }[kind]
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    found = sensitivity.measured_gains(graph, inputs)["first"].rounding
-    own = np.random.default_rng(0)
-    fields = np.concatenate([sensitivity.random_fields(graph.inputs[0], inputs["image"], own) for _ in range(4)])
+    found = measured(graph, inputs)["first"].rounding
+    fields = np.concatenate([sensitivity.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(16)])
     clean = outputs(graph, fields)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
-    power = 0.0
+    moments = statistics.all_moments(graph, inputs)[graph.outputs[0].name]
+    stated, power = np.mean(moments.variance + moments.mean**2), 0.0
     for _ in range(30):
         noise = (size * random.standard_normal(first.shape)).astype(np.float32)
         noisy = np.asarray(outputs(graph, fields, "first", noise)[graph.outputs[0].name])
-        power += np.sum((noisy - last) ** 2) / np.sum(last**2) / 30
+        power += np.mean((noisy - last) ** 2) / stated / 30
     np.testing.assert_allclose(found @ size**2, power, rtol=0.1)
 
 
@@ -62,10 +66,11 @@ def test_lasting_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     smooth, edge = np.full((3, 3), 1 / 9), np.zeros((3, 3))
     edge[1, 0], edge[1, 2] = 1 / np.sqrt(18), -1 / np.sqrt(18)
     kernel = np.stack([smooth, edge], axis=-1)[..., None]
-    model = image_model(layers.Conv2D(2, 1, name="first"), layers.DepthwiseConv2D(3, padding="same", name="taps"))
-    model.get_layer("taps").set_weights([kernel, np.zeros(2)])
+    taps = layers.DepthwiseConv2D(3, padding="same", name="taps")
+    model = image_model(layers.Conv2D(2, 1, name="first"), taps, size=48)
+    taps.set_weights([kernel, np.zeros(2)])
     graph = capture(model, 1)
-    gains = sensitivity.measured_gains(graph, pipeline.input_channels(graph, RANGE))["first"]
+    gains = measured(graph, pipeline.input_channels(graph, RANGE))["first"]
     np.testing.assert_allclose(gains.rounding[0], gains.rounding[1], rtol=0.1)
     assert gains.lasting[0] > 2 * gains.rounding[0]
     assert gains.lasting[1] < gains.rounding[1]
@@ -75,7 +80,7 @@ def test_gains_do_not_depend_on_the_size_of_the_fields():
     """What leaves a BatchNorm is as it states, and passes gradients as on real images, whatever is fed."""
     model = NETWORKS["residual"]()
     graph = capture(model, 1)
-    gains = [sensitivity.measured_gains(graph, pipeline.input_channels(graph, (-a, a))) for a in (0.2, 5.0)]
+    gains = [measured(graph, pipeline.input_channels(graph, (-a, a))) for a in (0.2, 5.0)]
     for name in {t.name for t in graph.tensors} & set(gains[0]) - {"image"}:
         np.testing.assert_allclose(gains[0][name].rounding, gains[1][name].rounding, rtol=1e-3, err_msg=name)
 
@@ -90,7 +95,7 @@ def test_what_no_gradient_reaches_is_left_to_closed_forms():
     model = settle(keras.Model(image, layers.Conv2D(2, 1, name="last")(Sign(name="sign")(x))))
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    found = sensitivity.measured_gains(graph, inputs)
+    found = measured(graph, inputs)
     assert {"sign", "last"} <= set(found)
     assert not {t.name for t in graph.inputs} & set(found)
 
@@ -103,7 +108,7 @@ def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
     model = image_model(layers.Conv2D(3, 1), Hue(name="hue"), layers.Conv2D(2, 1))
     graph = capture(model, 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert sensitivity.measured_gains(graph, pipeline.input_channels(graph, RANGE)) == {}
+        assert measured(graph, pipeline.input_channels(graph, RANGE)) == {}
     assert "AdjustHue" in caplog.text
 
 
