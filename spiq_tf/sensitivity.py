@@ -22,7 +22,7 @@ from spiq_tf.noise import ALIKE, Gains
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
 
-_MOST_BATCHES = 4
+_MOST_BATCHES = 8
 _POSITIONS = 2 * 224 * 224  # of all batches together: bounds the time
 _COMMON = 0.9  # correlation of an image's channels
 _BLOCK = 3  # positions in each direction

@@ -37,7 +37,7 @@ def image_model(*layers_, size=12):
 def test_gains_equal_noise_put_on_by_hand(kind, random):
     """Independent noise on what a convolution returns; no BatchNorm follows, so that both see the same function.
 
-    Tolerance: 4 draws of signs, and fields of its own on either side.
+    Tolerance: 8 draws of signs, and fields of its own on either side.
     """
     behind = {
         "conv": lambda x: layers.ReLU()(layers.Conv2D(6, 3, strides=2, padding="same")(x)),
