@@ -33,7 +33,7 @@ _TINY = 1e-30
 def measured_gains(
     graph: LayerGraph, inputs: Mapping[str, InputChannels], moments: Mapping[str, Moments]
 ) -> dict[str, Gains]:
-    """Gains of the tensors that layer calls return, by tensor name; a tensor that no gradient reaches is absent.
+    """Gains of the tensors that layer calls return, by tensor name; a tensor without a finite gradient is absent.
 
     With v a vector of random signs and J the derivative of the outputs, E[(v J)_i^2] = sum over outputs o of J_oi^2:
     one backward pass gives the gains of all tensors (Hutchinson, 1990).
@@ -48,10 +48,11 @@ def measured_gains(
     batches = int(np.clip(_POSITIONS // largest, 1, _MOST_BATCHES))
     try:
         found = [_batch_gains(graph, inputs, moments, random) for _ in range(batches)]
-    except LookupError as error:  # TensorFlow's own, where an operation has no gradient
+    except (LookupError, tf.errors.OpError) as error:  # TensorFlow's own, where an operation has no gradient
         logging.warning("gains are taken from closed forms alone, the model cannot be differentiated: %s", error)
         return {}
-    means = {name: Gains(*np.mean([gains[name] for gains in found], axis=0)) for name in found[0]}
+    everywhere = set.intersection(*(set(gains) for gains in found))
+    means = {name: Gains(*np.mean([gains[name] for gains in found], axis=0)) for name in sorted(everywhere)}
     return {name: g for name, g in means.items() if np.all(np.isfinite(g.rounding + g.lasting)) and g.rounding.any()}
 
 
@@ -122,15 +123,17 @@ def _normalised(x: tf.Tensor, norm: BatchNorm, weights: Weights) -> tf.Tensor:
 
 def _signed_sum(output: tf.Tensor, moments: Moments, random: np.random.Generator) -> tf.Tensor:
     """v y / |y|, v of random signs."""
-    power = float(np.sum(moments.variance + moments.mean**2)) * math.prod(output.shape[:-1])
+    positions = tuple(output.shape)[:-1] or tuple(output.shape)  # a tensor of nothing but a batch has one channel
+    power = float(np.sum(moments.variance + moments.mean**2)) * math.prod(positions)
     signs = random.choice(np.array([-1.0, 1.0], np.float32), size=output.shape)
     return tf.reduce_sum(tf.cast(output, tf.float32) * signs) / max(np.sqrt(power), _TINY)
 
 
 def _gains(slope: tf.Tensor) -> tuple[Array, Array]:
     """Sums of squares over positions; for lasting noise, mixed with those over blocks that share their noise."""
+    slope = slope if len(slope.shape) > 1 else slope[:, None]
     axes = list(range(len(slope.shape) - 1))
-    alone = np.atleast_1d(tf.reduce_sum(slope**2, axes).numpy()).astype(np.float64)
+    alone = tf.reduce_sum(slope**2, axes).numpy().astype(np.float64)
     spatial = len(slope.shape) - 2
     if not 1 <= spatial <= 3:  # what tf.nn.pool takes
         return alone, alone

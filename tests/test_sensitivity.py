@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from spiq_tf import pipeline, sensitivity, statistics
+from spiq_tf import noise, pipeline, sensitivity, statistics
 from spiq_tf.capture import capture, replay
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
@@ -98,6 +98,21 @@ def test_what_no_gradient_reaches_is_left_to_closed_forms():
     found = measured(graph, inputs)
     assert {"sign", "last"} <= set(found)
     assert not {t.name for t in graph.inputs} & set(found)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_output_of_nothing_but_a_batch(batch):
+    """y = mean of W x + b: the derivative is the mean over W's outputs, for any batch."""
+    x = keras.Input((5,), name="x")
+    model = settle(keras.Model(x, keras.ops.mean(layers.Dense(3, name="dense")(x), axis=-1)))
+    graph = capture(model, batch)
+    inputs = pipeline.input_channels(graph, RANGE)
+    moments = statistics.all_moments(graph, inputs)
+    total = moments[graph.outputs[0].name]
+    slope = np.asarray(model.get_layer("dense").kernel).mean(axis=1)
+    expected = slope**2 / (total.variance + total.mean**2)
+    np.testing.assert_allclose(measured(graph, inputs)["x"].rounding, expected, rtol=1e-4)
+    assert noise.output_gains(graph, moments, measured(graph, inputs))["x"].rounding.shape == (5,)
 
 
 def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
