@@ -111,7 +111,9 @@ def test_an_output_of_nothing_but_a_batch(batch):
     total = moments[graph.outputs[0].name]
     slope = np.asarray(model.get_layer("dense").kernel).mean(axis=1)
     expected = slope**2 / (total.variance + total.mean**2)
-    np.testing.assert_allclose(measured(graph, inputs)["x"].rounding, expected, rtol=1e-4)
+    # three float32 weights may cancel: the tolerance counts in the largest gain
+    found = measured(graph, inputs)["x"].rounding
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * expected.max())
     assert noise.output_gains(graph, moments, measured(graph, inputs))["x"].rounding.shape == (5,)
 
 
