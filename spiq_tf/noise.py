@@ -53,17 +53,21 @@ def output_gains(graph: LayerGraph, moments: Mapping[str, Moments], measured: Ma
         power = float(np.sum(moments[tensor.name].variance + moments[tensor.name].mean ** 2))
         rounding[tensor.name] += 1 / max(power, _TINY)
         lasting[tensor.name] += 1 / max(power, _TINY)
+    rounding |= {name: gains.rounding for name, gains in measured.items()}
+    lasting |= {name: gains.lasting for name, gains in measured.items()}
     for node in reversed(graph.nodes):
         name, inputs = node.output.name, [moments[t.name] for t in node.inputs]
-        if name in measured:
-            rounding[name], lasting[name] = measured[name].rounding, measured[name].lasting
+        wanted = [t.name not in measured for t in node.inputs]
+        if not any(wanted):
+            continue
         mixed = lasting[name]
         own = mixed if node.rule.mixes_positions else rounding[name]
         for total, gain, alike in ((rounding, own, 0.0), (lasting, mixed, ALIKE)):
             passed = node.rule.gains(gain, inputs, moments[name], graph.weights, alike)
-            for tensor, part in zip(node.inputs, passed, strict=True):
-                total[tensor.name] += part
-    return {t.name: measured.get(t.name, Gains(rounding[t.name], lasting[t.name])) for t in graph.tensors}
+            for tensor, part, adds in zip(node.inputs, passed, wanted, strict=True):
+                if adds:
+                    total[tensor.name] += part
+    return {t.name: Gains(rounding[t.name], lasting[t.name]) for t in graph.tensors}
 
 
 def active_share(spread: Spread) -> Array:

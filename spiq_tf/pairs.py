@@ -72,16 +72,18 @@ def consecutive(graph: LayerGraph, classes: ScaleClasses) -> list[Pair]:
     Free are the channels that the tensors between the two hold and no other tensor does: what reaches an addition, a
     concatenation or a second layer, or belongs to a layer that is called twice, stays unscaled.
     """
-    layers = {node.output.name: _layer(graph, classes, node) for node in graph.nodes if isinstance(node.rule, Linear)}
     everywhere = _holders(classes, graph.tensors)
-    pairs = []
+    found = []
     for node in graph.nodes:
         between, back = _path(graph, node.output)
         if isinstance(node.rule, Linear) and back is not None:
             within = _holders(classes, between)
             free = (within > 0) & (within == everywhere) & ~classes.unscaled
-            pairs.append(Pair(layers[node.output.name], layers[back.output.name], free))
-    return pairs
+            if np.any(free):
+                found.append((node, back, free))
+    used = {node.output.name: node for front, back, _ in found for node in (front, back)}
+    layers = {name: _layer(graph, classes, node) for name, node in used.items()}
+    return [Pair(layers[front.output.name], layers[back.output.name], free) for front, back, free in found]
 
 
 def _layer(graph: LayerGraph, classes: ScaleClasses, node: Node) -> _Layer:
