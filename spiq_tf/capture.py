@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 from keras.src.models.functional import Functional
 
-from spiq_tf import layers
 from spiq_tf.errors import InvalidModelError, ModelTypeError
 from spiq_tf.graph import Call, LayerGraph, Node, Tensor
-from spiq_tf.primitives.base import Primitive
+from spiq_tf.layers.site import Site, Step
+from spiq_tf.layers.table import expand
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.values import Array
+from spiq_tf.primitives.values import Array, Shape
 
 
 def capture(model: Any, batch_size: int) -> LayerGraph:
@@ -140,20 +141,27 @@ class _Capture:
             return self._run(layer, _in_order(layer, args, symbols), f"{prefix}{layer.name}/")
         inputs = tuple(self._tensors[id(s)] for s in symbols)
         produced = self._shapes(prefix, layer, args, kwargs)
-        site = layers.Site(tuple(t.shape for t in inputs), produced[0].shape)
-        steps = layers.expand(layer, site)
-        if steps is not None and not steps:
-            return symbols[:1]
-        name = self._name(f"{prefix}{layer.name}")
-        outputs = self._outputs(name, produced)
         args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), a), (args, dict(kwargs)))
-        call = Call(len(self._calls), layer, name, args, kwargs, outputs)
+        call = Call(len(self._calls), layer, f"{prefix}{layer.name}", args, kwargs, ())
+        chains = [self._chain(call, inputs, index, symbol.shape) for index, symbol in enumerate(produced)]
+        if chains == [()]:
+            return symbols[:1]
+        name = self._name(call.name)
+        call = replace(call, name=name, outputs=self._outputs(name, produced))
         self._calls.append(call)
-        if steps is None:
-            self._append_opaque(call, inputs)
-        else:
-            self._append_chain(call, inputs, steps)
+        for index, chain in enumerate(chains):
+            self._append_chain(call, inputs, index, chain)
         return produced
+
+    def _chain(self, call: Call, inputs: tuple[Tensor, ...], index: int, shape: Shape) -> Sequence[Step]:
+        """The steps that make one output of a call."""
+        shapes, run = tuple(t.shape for t in inputs), partial(_replayed_output, call, inputs, index)
+        arguments = tuple(None if isinstance(a, Tensor) else a for a in call.args)
+        steps = expand(call.layer, Site(shapes, tuple(shape), run, arguments))
+        if steps is not None:
+            return tuple(steps)
+        keys = tuple(id(v) for v in getattr(call.layer, "variables", ()))
+        return (Step(Opaque(run, shapes, keys), tuple(shape)),)
 
     def _shapes(self, prefix: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:
         """Symbolic outputs of one layer call, all of static shape."""
@@ -182,22 +190,12 @@ class _Capture:
             self._remember(symbol, Tensor(label, tuple(symbol.shape)))
         return tuple(self._tensors[id(s)] for s in symbols)
 
-    def _append_chain(self, call: Call, inputs: tuple[Tensor, ...], steps: Sequence[layers.Step]) -> None:
-        for index, step in enumerate(steps):
-            last = index == len(steps) - 1
-            output = call.outputs[0] if last else Tensor(f"{call.name}/{index}", step.shape)
-            self._append(step.rule, inputs, output, call)
+    def _append_chain(self, call: Call, inputs: tuple[Tensor, ...], index: int, steps: Sequence[Step]) -> None:
+        for place, step in enumerate(steps):
+            last = place == len(steps) - 1
+            output = call.outputs[index] if last else Tensor(f"{call.outputs[index].name}/{place}", step.shape)
+            self._nodes.append(Node(step.rule, inputs, output, call))
             inputs = (output,)
-
-    def _append_opaque(self, call: Call, inputs: tuple[Tensor, ...]) -> None:
-        for index, output in enumerate(call.outputs):
-            shapes = tuple(t.shape for t in inputs)
-            keys = tuple(id(v) for v in getattr(call.layer, "variables", ()))
-            rule = Opaque(partial(_replayed_output, call, inputs, index), shapes, keys)
-            self._append(rule, inputs, output, call)
-
-    def _append(self, rule: Primitive, inputs: tuple[Tensor, ...], output: Tensor, call: Call) -> None:
-        self._nodes.append(Node(rule, inputs, output, call))
 
     def _name(self, name: str) -> str:
         count = self._names.get(name, 0)

@@ -65,7 +65,7 @@ class _Reader:
 
     def compensated(self, weights: Weights, lacking: Array) -> Array:
         """b + W c, or moving_mean - W c; lacking is c, shape (inputs,)."""
-        kernel = kernels.canonical(weights[self.rule.kernel], self.rule.groups, self.rule.depthwise)
+        kernel = self.rule.canonical(weights)
         return weights[self.key] + self.sign * kernels.mean_response(kernel, self.rule.coverage, lacking)
 
 

@@ -1,4 +1,4 @@
-"""The noise that quantization is expected to add to the model's outputs, in closed form and without data.
+"""The noise that quantization is expected to add to the model's outputs, without data.
 
 Noise is counted as a variance, relative to the power of the output that it reaches. It comes from rounding
 activations, from cutting their tails, and from rounding weights; to first order it adds up.

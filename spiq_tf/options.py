@@ -20,22 +20,22 @@ class Parts:
             weights as they are and minimises the noise over ranges.
         kept_sums: whether weights are rounded so that the sum of each spatial kernel is kept.
         corrected_biases: whether the shift of the mean that rounded weights cause is taken off the biases.
-        measured_gains: whether it is measured on random fields how much noise reaches the outputs, or told by closed
-            forms alone; of the scales "noise" and "none".
+        fields: whether the model is run on random fields, to see how much sums of alike terms vary and how much noise
+            reaches the outputs, or closed forms alone tell it.
         absorbed_biases: whether a mean that lies far above 0 is moved through its ReLU into the next layer.
     """
 
     scales: str = "noise"
     kept_sums: bool = True
     corrected_biases: bool = True
-    measured_gains: bool = True
+    fields: bool = True
     absorbed_biases: bool = False
 
 
 METHODS = {
     "noise": Parts(),
-    "spiq": Parts("spiq", kept_sums=False, corrected_biases=False),
-    "dfq": Parts("dfq", kept_sums=False, absorbed_biases=True),
+    "spiq": Parts("spiq", kept_sums=False, corrected_biases=False, fields=False),
+    "dfq": Parts("dfq", kept_sums=False, fields=False, absorbed_biases=True),
 }
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf import kernels
 from spiq_tf.graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Linear
@@ -89,7 +88,7 @@ def consecutive(graph: LayerGraph, classes: ScaleClasses) -> list[Pair]:
 def _layer(graph: LayerGraph, classes: ScaleClasses, node: Node) -> _Layer:
     rule, written = node.rule, node.output
     assert isinstance(rule, Linear)
-    kernel = kernels.canonical(graph.weights[rule.kernel], rule.groups, rule.depthwise)
+    kernel = rule.canonical(graph.weights)
     _, groups, ins, outs = kernel.shape
     largest = np.abs(kernel).max(axis=0)
     behind = graph.consumers[written.name]

@@ -7,6 +7,7 @@ from typing import Any
 from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
+from spiq_tf.fields import run_fields, variances_of_sums
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.options import Options
 from spiq_tf.primitives.values import InputChannels, Range
@@ -65,7 +66,8 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     if options.parts.absorbed_biases:
         graph = high_bias.absorbed(graph)
     inputs = input_channels(graph, input_range)
-    moments = statistics.all_moments(graph, inputs)
+    batches = run_fields(graph, inputs) if options.parts.fields else ()
+    moments = statistics.all_moments(graph, inputs, variances_of_sums(graph, batches))
     spreads = statistics.all_spreads(graph, moments, inputs)
     classes = ties.scale_classes(graph)
     if options.parts.scales == "spiq":
@@ -74,8 +76,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         choice = dfq.equalised(graph, classes, spreads)
     else:
         free = classes if options.parts.scales == "noise" else classes.without_scales()
-        measured = measured_gains(graph, inputs, moments) if options.parts.measured_gains else {}
-        gains = noise.output_gains(graph, moments, measured)
+        gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
         choice = scales.minimise_noise(graph, free, moments, spreads, gains, options.per_channel_dense)
     return Plan(inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
 

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 
-from spiq_tf import kernels
 from spiq_tf.family import Family, HeldTensor, Noise, Reader
 from spiq_tf.graph import LayerGraph, Node, Tensor
 from spiq_tf.noise import Gains, active_share, felt_below
@@ -145,7 +144,7 @@ class _Problem:
     def _reader(self, node: Node, label: npt.NDArray[np.intp]) -> Reader:
         rule = node.rule
         assert isinstance(rule, Linear)
-        kernel = kernels.canonical(self.graph.weights[rule.kernel], rule.groups, rule.depthwise)
+        kernel = rule.canonical(self.graph.weights)
         taps, groups, ins, outs = kernel.shape
         energy = self.moments[node.inputs[0].name].variance.reshape(groups, ins) * taps
         largest, lasting = np.abs(kernel).max(axis=0), self.gains[node.output.name].lasting.reshape(groups, outs)

@@ -7,7 +7,7 @@ import numpy as np
 from spiq_tf.errors import InvalidModelError
 from spiq_tf.graph import LayerGraph, Node
 from spiq_tf.primitives.affine import FixedAffine
-from spiq_tf.primitives.linear import Linear
+from spiq_tf.primitives.linear import Layout, Linear
 from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
 from spiq_tf.primitives.values import Array, InputChannels, Moments
@@ -17,7 +17,9 @@ _TRUST = 0.1
 _TINY = 1e-12
 
 
-def all_moments(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> dict[str, Moments]:
+def all_moments(
+    graph: LayerGraph, inputs: Mapping[str, InputChannels], seen: Mapping[str, Array] | None = None
+) -> dict[str, Moments]:
     """Mean and variance of every tensor's channels, without data (SPIQ, section 3.2).
 
     What a BatchNorm's running statistics say of the tensor it reads counts more than what was propagated.
@@ -25,17 +27,37 @@ def all_moments(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> dict[
     Args:
         graph: the model.
         inputs: what is assumed of the model's inputs, by tensor name.
+        seen: variances of sums on random fields, by tensor name: theirs where no BatchNorm states one, and where they
+            are larger than those of independent terms.
     """
+    seen = seen or {}
     known = {name: _seen_by_first_norm(graph, name, x.moments) for name, x in inputs.items()}
+    stated = _all_stated(graph)
     for node in graph.nodes:
-        own = stated_moments(graph, node.output.name) or node.rule.moments(
-            [known[t.name] for t in node.inputs], graph.weights
-        )
+        name = node.output.name
+        own = stated.get(name) or node.rule.moments([known[t.name] for t in node.inputs], graph.weights)
+        if name in seen and name not in stated:
+            own = Moments(own.mean, np.maximum(own.variance, seen[name]))
         if isinstance(node.rule, FixedAffine):
-            own = _seen_by_first_norm(graph, node.output.name, own)
+            own = _seen_by_first_norm(graph, name, own)
         _check_finite(node, own.mean, own.variance)
-        known[node.output.name] = own
+        known[name] = own
     return known
+
+
+def _all_stated(graph: LayerGraph) -> dict[str, Moments]:
+    """What BatchNorms state of the tensors that they read, and of those that a concatenation in front joins."""
+    found: dict[str, Moments] = {}
+    for node in reversed(graph.nodes):
+        name = node.output.name
+        own = stated_moments(graph, name) or found.get(name)
+        if own is None:
+            continue
+        found[name] = own
+        back = node.rule.handed_back(own, [t.channels for t in node.inputs])
+        for tensor, moments in zip(node.inputs, back or (), strict=False):
+            found.setdefault(tensor.name, moments)
+    return found
 
 
 def _check_finite(node: Node, *values: Array) -> None:
@@ -84,7 +106,7 @@ def first_norms(graph: LayerGraph, name: str) -> list[tuple[Array, Array, Moment
     found = []
     for linear, stated in _normed_readers(graph, name):
         kernel = graph.weights[linear.kernel]
-        if kernel.ndim == 4 and linear.groups == 1 and not linear.depthwise:
+        if kernel.ndim == 4 and linear.layout == Layout():
             bias = np.zeros(kernel.shape[-1]) if linear.bias is None else graph.weights[linear.bias]
             found.append((kernel, bias, stated))
     return found

@@ -30,8 +30,8 @@ _WHOLE = METHODS["noise"]
 ROWS = {
     "all parts": _WHOLE,
     "no scales absorbed": dataclasses.replace(_WHOLE, scales="none"),
-    "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq"),
-    "gains in closed form": dataclasses.replace(_WHOLE, measured_gains=False),
+    "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq", fields=False),
+    "closed forms, no random fields": dataclasses.replace(_WHOLE, fields=False),
     "no bias correction": dataclasses.replace(_WHOLE, corrected_biases=False),
     "no kernel sums kept": dataclasses.replace(_WHOLE, kept_sums=False),
     "neither of the two": dataclasses.replace(_WHOLE, corrected_biases=False, kept_sums=False),

@@ -52,7 +52,7 @@ class Rectifier(Primitive):
         x, core = inputs[0].spread, inputs[0].moments
         excess = x.excess + gaussian.rectified_excess((core.mean - self.threshold) / np.maximum(core.deviation, _TINY))
         if self.negative_slope != 0 or self.threshold != 0:
-            return replace(mapped_spread(x, self._ends, x.source), excess=excess)
+            return replace(mapped_spread(self._ends, x.source, x), excess=excess)
         maximum = np.inf if self.maximum is None else self.maximum
         above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
         zero = np.zeros_like(excess)
@@ -114,7 +114,7 @@ class ParametricRelu(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         x = inputs[0].spread
         slopes = self._slopes(weights, len(x.excess))
-        return mapped_spread(x, partial(self._ends, slopes), x.source)
+        return mapped_spread(partial(self._ends, slopes), x.source, x)
 
     def _ends(self, slopes: Array, x: Range) -> tuple[Array, Array]:
         below = slopes * np.minimum(x.low, 0.0)
@@ -157,7 +157,7 @@ class Elementwise(Primitive):
             ones = np.ones_like(moments.mean)
             return bounded_spread(self.bounds[0] * ones, self.bounds[1] * ones, Source.FIXED)
         excess = x.excess + gaussian.rectified_excess(core.mean / np.maximum(core.deviation, _TINY))
-        return replace(mapped_spread(x, self._ends, x.source), excess=excess)
+        return replace(mapped_spread(self._ends, x.source, x), excess=excess)
 
     def _ends(self, x: Range) -> tuple[Array, Array]:
         grid = np.linspace(0.0, 1.0, _GRID)[:, None]

@@ -90,7 +90,7 @@ class FixedAffine(Primitive):
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         x = inputs[0].spread
-        return mapped_spread(x, self._ends, x.source)
+        return mapped_spread(self._ends, x.source, x)
 
     def _ends(self, x: Range) -> tuple[Array, Array]:
         ends = np.stack([self.factor * x.low, self.factor * x.high]) + self.offset

@@ -31,6 +31,8 @@ class Primitive(ABC):
     """
 
     is_linear = False
+    is_sum = False
+    """Whether the output sums up terms whose correlation the moments do not know."""
     folds_into_linear = False
     fuses_into_producer = False
     takes_fused_activation = False
@@ -75,6 +77,15 @@ class Primitive(ABC):
 
     def input_moments(self, weights: Weights) -> Moments | None:
         """Moments that the primitive's own weights state for its input (a BatchNorm's running statistics)."""
+        return None
+
+    def handed_back(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
+        """Moments of the inputs that follow from those of the output alone, where the primitive only moves values.
+
+        Args:
+            output: what is known of the output.
+            channels: the number of each input's.
+        """
         return None
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:

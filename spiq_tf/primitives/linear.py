@@ -11,6 +11,33 @@ from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Side, Spread, gau
 from spiq_tf.primitives.values import Array, Moments, Weights, derived
 
 
+@dataclass(frozen=True)
+class Layout:
+    """How Keras lays a kernel out.
+
+    Attributes:
+        groups: of a convolution.
+        depthwise: whether it is (*spatial, channels, multiplier).
+        transposed: whether it is (*spatial, outputs, inputs).
+    """
+
+    groups: int = 1
+    depthwise: bool = False
+    transposed: bool = False
+
+    def canonical(self, kernel: Array) -> Array:
+        """As (taps, groups, inputs a group, outputs a group)."""
+        if self.transposed:
+            kernel = np.swapaxes(kernel, -1, -2)
+        return kernels.canonical(kernel, self.groups, self.depthwise)
+
+    def restored(self, kernel: Array, shape: Sequence[int]) -> Array:
+        """The inverse, for a Keras kernel of the given shape."""
+        if not self.transposed:
+            return kernels.restored(kernel, shape, self.depthwise)
+        return np.swapaxes(kernels.restored(kernel, (*shape[:-2], shape[-1], shape[-2]), False), -1, -2)
+
+
 @dataclass(frozen=True, eq=False)
 class Linear(Primitive):
     """y_o = sum over c of W_co x_c, plus b_o: a convolution, a depthwise convolution or a Dense.
@@ -19,24 +46,32 @@ class Linear(Primitive):
         kernel: key of the kernel, in Keras's layout.
         bias: key of the bias, or None.
         coverage: share of positions at which each tap lies inside the input, shape (taps,).
-        groups: of a convolution.
-        depthwise: whether the kernel is (*spatial, channels, multiplier).
+        layout: of the kernel.
         dense: whether it is a fully connected operator in the file, whose weights may share one scale.
     """
 
     kernel: int
     bias: int | None
     coverage: Array
-    groups: int = 1
-    depthwise: bool = False
+    layout: Layout = Layout()
     dense: bool = False
 
     is_linear = True
+    is_sum = True
     takes_fused_activation = True
 
     @property
     def mixes_positions(self) -> bool:  # type: ignore[override]
         return len(self.coverage) > 1
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether every output reads one channel."""
+        return self.layout.depthwise
+
+    def canonical(self, weights: Weights) -> Array:
+        """The kernel, (taps, groups, inputs a group, outputs a group)."""
+        return self.layout.canonical(weights[self.kernel])
 
     def variables(self) -> tuple[int, ...]:
         return (self.kernel,) if self.bias is None else (self.kernel, self.bias)
@@ -44,7 +79,7 @@ class Linear(Primitive):
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Independent inputs: means add with the weights, variances with their squares."""
         (x,) = inputs
-        kernel = kernels.canonical(weights[self.kernel], self.groups, self.depthwise)
+        kernel = self.canonical(weights)
         mean = kernels.mean_response(kernel, self.coverage, x.mean)
         if self.bias is not None:
             mean = mean + weights[self.bias]
@@ -52,7 +87,7 @@ class Linear(Primitive):
 
     def mean_map(self, weights: Weights) -> tuple[Array, Array]:
         """The mean of the output as a linear map of the input's: (outputs, inputs) and an offset (outputs,)."""
-        kernel = kernels.canonical(weights[self.kernel], self.groups, self.depthwise)
+        kernel = self.canonical(weights)
         _, groups, ins, outs = kernel.shape
         summed = np.einsum("tgio,t->goi", kernel, self.coverage)
         response = np.zeros((groups, outs, groups, ins))
@@ -68,19 +103,22 @@ class Linear(Primitive):
         of their share in the variance, above what all layers of trained networks have.
         """
         (x,) = inputs
-        kernel = kernels.canonical(weights[self.kernel], self.groups, self.depthwise)
+        kernel = self.canonical(weights)
         source = derived([x.spread.source])
         share = _variance_shares(kernel, x.moments.variance)
         passed = np.einsum("gio,gi->go", share**2, x.spread.excess.reshape(share.shape[:2])).ravel()
         excess = COMMON_EXCESS + passed
         spread, alignment = gaussian_spread(moments, excess, source), _alignment(kernel, x.moments.variance)
-        return spread if alignment is None else alignment.stretched(spread)
+        independent = self.moments([x.moments], weights)
+        if alignment is None or not np.allclose(independent.variance, moments.variance):
+            return spread  # what a BatchNorm states knows how the inputs are aligned
+        return alignment.stretched(spread)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
     ) -> Sequence[Array]:
         """sum over taps of W^2 where the noise of neighbours is independent, (sum of W)^2 where it is the same."""
-        kernel = kernels.canonical(weights[self.kernel], self.groups, self.depthwise)
+        kernel = self.canonical(weights)
         _, groups, _, outs = kernel.shape
         alone = np.einsum("tgio,t->gio", kernel**2, self.coverage)
         together = np.einsum("tgio,t->gio", kernel, self.coverage) ** 2
@@ -89,11 +127,10 @@ class Linear(Primitive):
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
         """W'_co = W_co s_c / s_o and b'_o = b_o / s_o (SPIQ, section 3.3)."""
-        original = weights[self.kernel]
-        kernel = kernels.canonical(original, self.groups, self.depthwise)
+        kernel = self.canonical(weights)
         _, groups, ins, outs = kernel.shape
         scaled = kernel * inputs[0].reshape(groups, ins, 1) / output.reshape(groups, 1, outs)
-        result = {self.kernel: kernels.restored(scaled, original.shape, self.depthwise)}
+        result = {self.kernel: self.layout.restored(scaled, weights[self.kernel].shape)}
         if self.bias is not None:
             result[self.bias] = weights[self.bias] / output
         return result

@@ -8,50 +8,73 @@ import numpy.typing as npt
 
 from spiq_tf.primitives.base import OUTPUT, Primitive, Tie, pass_through
 from spiq_tf.primitives.spread import Channels, Spread, combined_spread
-from spiq_tf.primitives.values import Array, Moments, Shape, Weights, mixture
+from spiq_tf.primitives.values import Array, Moments, Weights
 
 
 @dataclass(frozen=True, eq=False)
-class Reshape(Primitive):
-    """Any reshape, Flatten among them.
+class Rearrange(Primitive):
+    """Values that change their places: reshapes, transposes, crops, repetitions, and interpolation between neighbours.
 
     Attributes:
-        before, after: shapes without the batch axis.
+        channels: number of the input's channels.
+        source, target: pairs of an input channel and an output channel that holds values of it.
+        share: of the output channel's positions that do; adds up to 1 for each output channel.
     """
 
-    before: Shape
-    after: Shape
+    channels: int
+    source: npt.NDArray[np.intp]
+    target: npt.NDArray[np.intp]
+    share: Array
 
     keeps_quantization = True
 
-    def _origin(self) -> npt.NDArray[np.intp]:
-        """(positions, output channels): the input channel that each output value came from."""
-        channel = np.broadcast_to(np.arange(self.before[-1]), self.before)
-        return channel.reshape(-1, self.after[-1])
+    @property
+    def _outputs(self) -> int:
+        return int(self.target.max()) + 1
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        (x,), origin = inputs, self._origin()
-        return mixture(x.mean[origin], x.variance[origin], np.full(len(origin), 1.0 / len(origin)))
+        """Of the mixture of the channels that go to one."""
+        (x,) = inputs
+        mean = _summed(self.target, self.share * x.mean[self.source], self._outputs)
+        spread = x.variance[self.source] + (x.mean[self.source] - mean[self.target]) ** 2
+        return Moments(mean, _summed(self.target, self.share * spread, self._outputs))
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        origin = self._origin()
-        return combined_spread([inputs[0].spread], lambda parts: parts[0][origin].max(axis=0))
+        return combined_spread([inputs[0].spread], lambda parts: self._widest(parts[0]))
+
+    def _widest(self, values: Array) -> Array:
+        result = np.full(self._outputs, -np.inf)
+        np.maximum.at(result, self.target, values[self.source])
+        return result
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
     ) -> Sequence[Array]:
         """A channel's noise counts once for each output channel that it goes to."""
-        origin = self._origin()
-        share = np.broadcast_to(output / len(origin), origin.shape)
-        total = np.bincount(origin.ravel(), share.ravel(), minlength=len(inputs[0].mean))
-        return (total.astype(np.float64),)
+        return (_summed(self.source, self.share * output[self.target], self.channels),)
 
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         """A Flatten repeats the scales; where channels are mixed, all that meet share one."""
-        if channels[0] == output_channels:
-            return pass_through(output_channels)
-        pairs = np.unique(self._origin() * output_channels + np.arange(output_channels))
-        return (Tie(0, pairs // output_channels, OUTPUT, pairs % output_channels),)
+        return (Tie(0, self.source, OUTPUT, self.target),)
+
+
+def _summed(places: npt.NDArray[np.intp], values: Array, count: int) -> Array:
+    return np.bincount(places, values, count).astype(np.float64)
+
+
+def rearranged(numbers: Array, channels: int) -> Rearrange:
+    """The primitive of an operation that has been run on the numbers of the channels.
+
+    Args:
+        numbers: what it returned, (batch, ..., output channels).
+        channels: of its input.
+    """
+    origin = np.rint(numbers).astype(np.intp).reshape(-1, numbers.shape[-1])
+    outputs = np.arange(origin.shape[1])
+    if np.all(origin == origin[0]):  # every position alike, as nearly always
+        return Rearrange(channels, origin[0], outputs, np.ones(len(outputs)))
+    pairs, counts = np.unique(origin * len(outputs) + outputs, return_counts=True)
+    return Rearrange(channels, pairs // len(outputs), pairs % len(outputs), counts / len(origin))
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """How far the values of a tensor's channels reach: a core, a tail, and ends that nothing passes."""
 
+import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -92,11 +93,13 @@ def bounded_spread(low: Array, high: Array, source: Source) -> Spread:
     return Spread(Side(-low, zero, -low, zero), Side(high, zero, high, zero), zero, source)
 
 
-def mapped_spread(x: Spread, extremes: Callable[[Range], tuple[Array, Array]], source: Source) -> Spread:
-    """Of a function of x, told from its extremes over two ranges of x."""
-    (near_low, near_high), (far_low, far_high) = extremes(x.range(_NEAR)), extremes(x.range(_FAR))
-    below, above = _line(-near_low, -far_low, x.below.excess), _line(near_high, far_high, x.above.excess)
-    return Spread(below, above, x.excess, source)
+def mapped_spread(extremes: Callable[..., tuple[Array, Array]], source: Source, *inputs: Spread) -> Spread:
+    """Of a function of the inputs, told from its extremes over two ranges of each; its tail is their heaviest."""
+    near_low, near_high = extremes(*(x.range(_NEAR) for x in inputs))
+    far_low, far_high = extremes(*(x.range(_FAR) for x in inputs))
+    excess = functools.reduce(np.maximum, (x.excess for x in inputs)) + 0.0 * near_low
+    tail = functools.reduce(np.maximum, (np.maximum(x.below.excess, x.above.excess) for x in inputs)) + 0.0 * near_low
+    return Spread(_line(-near_low, -far_low, tail), _line(near_high, far_high, tail), excess, source)
 
 
 def _line(near: Array, far: Array, excess: Array) -> Side:
@@ -108,13 +111,13 @@ def _line(near: Array, far: Array, excess: Array) -> Side:
 
 def combined_spread(parts: Sequence[Spread], join: Callable[[Sequence[Array]], Array]) -> Spread:
     """Of a tensor whose channels come from several: every field is larger where values reach farther."""
-
-    def side(sides: Sequence[Side]) -> Side:
-        fields = ("centre", "deviation", "bound", "excess")
-        return Side(*(join([getattr(s, field) for s in sides]) for field in fields))
-
-    below, above = side([p.below for p in parts]), side([p.above for p in parts])
+    below, above = combined_side([p.below for p in parts], join), combined_side([p.above for p in parts], join)
     return Spread(below, above, join([p.excess for p in parts]), max(p.source for p in parts))
+
+
+def combined_side(sides: Sequence[Side], join: Callable[[Sequence[Array]], Array]) -> Side:
+    """The same of one side."""
+    return Side(*(join([getattr(s, f.name) for s in sides]) for f in fields(Side)))
 
 
 def widest(parts: Sequence[Array]) -> Array:

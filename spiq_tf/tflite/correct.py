@@ -1,5 +1,6 @@
 """Puts the weights of a float flatbuffer on their integer grids and corrects what that does to the biases."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -40,8 +41,8 @@ def correct(
         layout = _LAYOUTS.get(flat.kind(operator))
         if layout is None or not flat.is_constant(int(operator.inputs[1])):
             continue
-        x, weights = int(operator.inputs[0]), int(operator.inputs[1])
-        bias_index = _own_bias(flat, operator, readers)
+        x, weights = (int(operator.inputs[place]) for place in (layout.value, 1))
+        bias_index = _own_bias(flat, operator, layout.bias, readers)
         bias = flat.value(bias_index).astype(np.float64)
         if weights not in rounded:
             kernel = layout.read(flat.value(weights).astype(np.float64), flat.shape(x))
@@ -54,34 +55,41 @@ def correct(
         if x in moments and options.parts.corrected_biases:
             shift = kernels.mean_response(grid - kernel, layout.coverage(flat, operator), moments[x].mean)
             flat.set_value(bias_index, bias - shift)
-        else:
+        elif not np.array_equal(grid, kernel):
             uncorrected.append(flat.name(int(operator.outputs[0])))
     return uncorrected
 
 
-def _own_bias(flat: FlatModel, operator: Any, readers: Counter[int]) -> int:
+def _own_bias(flat: FlatModel, operator: Any, place: int, readers: Counter[int]) -> int:
     """The operator's bias, made its own; convolutions without one share a constant of zeros.
 
     Args:
         flat: the file.
         operator: gets a copy if others read its bias too.
+        place: of the bias among its inputs.
         readers: how many operators still read each tensor; the last one keeps the tensor itself.
     """
     inputs = [int(i) for i in operator.inputs]
-    if len(inputs) > 2 and inputs[2] >= 0:
-        if readers[inputs[2]] == 1:
-            return inputs[2]
-        readers[inputs[2]] -= 1
-        value = flat.value(inputs[2]).copy()
+    if len(inputs) > place and inputs[place] >= 0:
+        if readers[inputs[place]] == 1:
+            return inputs[place]
+        readers[inputs[place]] -= 1
+        value = flat.value(inputs[place]).copy()
     else:
         value = np.zeros(flat.shape(int(operator.outputs[0]))[-1], np.float32)
     index = flat.add_constant(f"{flat.name(int(operator.outputs[0]))}/bias", value)
-    operator.inputs = np.array([*inputs[:2], index], np.int32)
+    operator.inputs = np.array([*inputs[:place], index], np.int32)
     return index
 
 
 class _Convolution:
-    """TFLite's CONV_2D: weights (outputs, height, width, inputs a group)."""
+    """TFLite's CONV_2D: weights (outputs, height, width, inputs a group).
+
+    Attributes:
+        value, bias: places of both among the operator's inputs; the weights' is 1.
+    """
+
+    value, bias = 0, 2
 
     def read(self, weights: Array, input_shape: tuple[int, ...]) -> Array:
         groups = input_shape[-1] // weights.shape[-1]
@@ -105,6 +113,16 @@ class _Depthwise(_Convolution):
         return kernel.reshape(shape)
 
 
+class _Transposed(_Convolution):
+    """TFLite's TRANSPOSE_CONV: an output position reads but a share of the taps, all equally often."""
+
+    value, bias = 2, 3
+
+    def coverage(self, flat: FlatModel, operator: Any) -> Array:
+        x, y = (math.prod(flat.shape(int(i))[1:3]) for i in (operator.inputs[self.value], operator.outputs[0]))
+        return np.full(math.prod(flat.shape(int(operator.inputs[1]))[1:3]), x / y)
+
+
 class _Dense(_Convolution):
     """TFLite's FULLY_CONNECTED: weights (outputs, inputs)."""
 
@@ -117,6 +135,7 @@ _LAYOUTS: Mapping[str, _Convolution] = {
     "CONV_2D": _Convolution(),
     "DEPTHWISE_CONV_2D": _Depthwise(),
     "FULLY_CONNECTED": _DENSE,
+    "TRANSPOSE_CONV": _Transposed(),
 }
 
 

@@ -17,12 +17,14 @@ from spiq_tf.capture import replay
 from spiq_tf.errors import LoweringError
 from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.rewriting import Rewritten
+from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
 _SCOPE = re.compile(r"(?:^|;)call(\d+)/")
-_KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+_KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,11 @@ def lower(rewritten: Rewritten) -> Lowered:
     held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
     content = _convert(_trace(rewritten.graph, held))
     flat = FlatModel(content)
+    tensors = _match(flat, rewritten.graph)
     average_whole_maps(flat)
-    return Lowered(content, flat, _match(flat, rewritten.graph))
+    multiply_channelwise(flat)
+    add_rectified(flat)
+    return Lowered(content, flat, tensors)
 
 
 def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:

@@ -42,7 +42,7 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]
 
 
 def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> Range | None:
-    rule = _RULES.get(flat.kind(operator))
+    rule = _channelwise if _has_one_tap(flat, operator) else _RULES.get(flat.kind(operator))
     if rule is None:
         return None
     indices = [int(i) for i in operator.inputs if i >= 0]  # type: ignore[attr-defined]
@@ -50,6 +50,15 @@ def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> R
     low, high = rule(inputs)
     low, high = _activated(low, high, getattr(getattr(operator, "builtinOptions", None), "fusedActivationFunction", 0))
     return Range(low, high, derived(found[i].source for i in indices if i in found))
+
+
+def _has_one_tap(flat: FlatModel, operator: object) -> bool:
+    """Whether the operator is factor x + offset a channel, as a depthwise convolution of one tap is."""
+    if flat.kind(operator) != "DEPTHWISE_CONV_2D":
+        return False
+    value, weights, bias = (int(i) for i in operator.inputs)  # type: ignore[attr-defined]
+    same_channels = flat.shape(value)[-1:] == flat.shape(weights)[-1:]
+    return bias >= 0 and flat.is_constant(weights) and flat.shape(weights)[1:3] == (1, 1) and same_channels
 
 
 def _constant(value: npt.NDArray[np.float32]) -> Range:
@@ -79,6 +88,11 @@ def _sub(x: Sequence[Range]) -> tuple[Array, Array]:
 def _mul(x: Sequence[Range]) -> tuple[Array, Array]:
     ends = np.stack(np.broadcast_arrays(*(a * b for a in (x[0].low, x[0].high) for b in (x[1].low, x[1].high))))
     return ends.min(axis=0), ends.max(axis=0)
+
+
+def _channelwise(x: Sequence[Range]) -> tuple[Array, Array]:
+    low, high = _mul(x[:2])
+    return low + x[2].low, high + x[2].high
 
 
 def _same(x: Sequence[Range]) -> tuple[Array, Array]:

@@ -1,0 +1,1 @@
+"""Keras layers and operations as chains of primitives; one file a family, one table."""

@@ -1,0 +1,111 @@
+"""Activations: as layers, as operations, and as what another layer ends with."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import keras
+from keras.src.activations import activations
+from keras.src.ops import nn
+from keras.src.ops import numpy as operations
+
+from spiq_tf.layers.site import Expander, Site, Step, applied
+from spiq_tf.primitives.activation import Elementwise, ParametricRelu, Rectifier, Softmax
+from spiq_tf.primitives.base import Primitive
+from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.values import Shape
+
+_A, _L = keras.activations, keras.layers
+_BOUNDS = {
+    **dict.fromkeys(("sigmoid", "Sigmoid", "hard_sigmoid", "HardSigmoid"), (0.0, 1.0)),
+    **dict.fromkeys(("tanh", "Tanh", "softsign", "Softsign", "hard_tanh", "HardTanh"), (-1.0, 1.0)),
+}
+_SMOOTH = (
+    "sigmoid tanh hard_sigmoid silu hard_silu gelu elu selu softplus softsign mish exponential celu log_sigmoid"
+    " squareplus hard_tanh tanh_shrink"
+)
+_SMOOTH_NN = (
+    "Sigmoid HardSigmoid Silu HardSilu Gelu Elu Selu Celu Softplus Softsign LogSigmoid HardTanh Squareplus TanhShrink"
+)
+_SMOOTH_OPERATIONS = "Tanh Exp Expm1 Square Sqrt Log Log1p Abs Absolute Sin Cos Clip"
+
+
+def _elementwise(function: Any, name: str = "") -> Elementwise:
+    return Elementwise(partial(applied, function), _BOUNDS.get(name))
+
+
+ACTIVATIONS: dict[Any, Primitive] = {
+    _A.relu: Rectifier(),
+    _A.relu6: Rectifier(maximum=6.0),
+    _A.leaky_relu: Rectifier(negative_slope=0.2),
+    _A.softmax: Softmax(),
+    **{getattr(_A, name): _elementwise(getattr(_A, name), name) for name in _SMOOTH.split()},
+}
+"""What a layer may name as its activation."""
+
+
+def ending(function: Any, shape: Shape) -> Sequence[Step]:
+    """Steps of the function that a layer ends with."""
+    if function is None or function is _A.linear:
+        return ()
+    run = partial(applied, function)
+    if isinstance(function, _L.Layer) and type(function) in ACTIVATION_LAYERS:
+        site = Site((shape,), shape, lambda values: run(values[0]))
+        if (steps := ACTIVATION_LAYERS[type(function)](function, site)) is not None:
+            return steps
+    rule = ACTIVATIONS.get(function) if callable(function) else None
+    return (Step(rule or Opaque(lambda values: run(values[0]), (shape,)), shape),)
+
+
+def _relu(layer: Any, site: Site) -> Sequence[Step]:
+    maximum = None if layer.max_value is None else float(layer.max_value)
+    return (Step(Rectifier(float(layer.negative_slope), maximum, float(layer.threshold)), site.output),)
+
+
+def _leaky_relu(layer: Any, site: Site) -> Sequence[Step]:
+    return (Step(Rectifier(float(layer.negative_slope)), site.output),)
+
+
+def _prelu(layer: Any, site: Site) -> Sequence[Step]:
+    return (Step(ParametricRelu(id(layer.alpha)), site.output),)
+
+
+def _softmax(layer: Any, site: Site) -> Sequence[Step] | None:
+    if layer.axis not in (-1, len(site.output) - 1):
+        return None
+    return (Step(Softmax(), site.output),)
+
+
+def _activation_layer(layer: Any, site: Site) -> Sequence[Step]:
+    return ending(layer.activation, site.output)
+
+
+def _smooth(layer: Any, site: Site) -> Sequence[Step]:
+    return (Step(_elementwise(layer, type(layer).__name__), site.output),)
+
+
+def _plain_relu(layer: Any, site: Site) -> Sequence[Step]:
+    return (Step(Rectifier(), site.output),)
+
+
+def _relu6(layer: Any, site: Site) -> Sequence[Step]:
+    return (Step(Rectifier(maximum=6.0), site.output),)
+
+
+ACTIVATION_LAYERS: dict[Any, Expander] = {
+    _L.ReLU: _relu,
+    _L.LeakyReLU: _leaky_relu,
+    _L.PReLU: _prelu,
+    _L.ELU: _smooth,
+    _L.Softmax: _softmax,
+    _L.Activation: _activation_layer,
+    # operations that keras.ops and keras.activations leave in a functional model
+    activations.ReLU: _relu,
+    activations.Mish: _smooth,
+    nn.Relu: _plain_relu,
+    nn.Relu6: _relu6,
+    nn.LeakyRelu: _leaky_relu,
+    nn.Softmax: _softmax,
+    **{getattr(nn, name): _smooth for name in _SMOOTH_NN.split()},
+    **{getattr(operations, name): _smooth for name in _SMOOTH_OPERATIONS.split()},
+}

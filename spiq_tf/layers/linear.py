@@ -1,0 +1,88 @@
+"""Convolutions, dense layers, and the channel-wise layers that follow them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
+
+from spiq_tf import kernels
+from spiq_tf.layers.activation import ending
+from spiq_tf.layers.site import Site, Step
+from spiq_tf.primitives.affine import BatchNorm, FixedAffine
+from spiq_tf.primitives.linear import Layout, Linear, full_coverage
+from spiq_tf.primitives.values import Array
+
+
+def convolution(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D."""
+    depthwise = isinstance(layer, BaseDepthwiseConv)
+    if not isinstance(layer.kernel, keras.Variable) or layer.padding == "causal":
+        return None  # quantized or LoRA: what is multiplied is no variable
+    layout = Layout(1 if depthwise else layer.groups, depthwise=depthwise)
+    linear = Linear(id(layer.kernel), _key(layer.bias), _coverage(layer, site.spatial), layout)
+    return (Step(linear, site.output), *ending(layer.activation, site.output))
+
+
+def transposed(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Conv1DTranspose, Conv2DTranspose: an output position reads one tap in `stride`, on either axis."""
+    if not isinstance(layer.kernel, keras.Variable):
+        return None
+    share = np.prod(site.spatial) / np.prod(site.output[1:-1])
+    coverage = np.full(int(np.prod(layer.kernel_size)), share)
+    linear = Linear(id(layer.kernel), _key(layer.bias), coverage, Layout(transposed=True))
+    return (Step(linear, site.output), *ending(layer.activation, site.output))
+
+
+def separable(layer: Any, site: Site) -> Sequence[Step]:
+    """SeparableConv1D, SeparableConv2D."""
+    depth_shape = (*site.output[:-1], site.inputs[0][-1] * layer.depth_multiplier)
+    coverage = _coverage(layer, site.spatial)
+    depth = Linear(id(layer.depthwise_kernel), None, coverage, Layout(depthwise=True))
+    point = Linear(id(layer.pointwise_kernel), _key(layer.bias), full_coverage())
+    return (Step(depth, depth_shape), Step(point, site.output), *ending(layer.activation, site.output))
+
+
+def _coverage(layer: Any, sizes: Sequence[int]) -> Array:
+    return kernels.coverage(sizes, layer.kernel_size, layer.strides, layer.dilation_rate, layer.padding == "same")
+
+
+def dense(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Dense."""
+    if not isinstance(layer.kernel, keras.Variable):
+        return None
+    linear = Linear(id(layer.kernel), _key(layer.bias), full_coverage(), dense=True)
+    return (Step(linear, site.output), *ending(layer.activation, site.output))
+
+
+def batch_norm(layer: Any, site: Site) -> Sequence[Step] | None:
+    """BatchNormalization."""
+    (axis,) = np.atleast_1d(layer.axis)
+    if axis % len(site.output) != len(site.output) - 1:
+        return None
+    mean, variance = id(layer.moving_mean), id(layer.moving_variance)
+    norm = BatchNorm(mean, variance, _key(layer.gamma), _key(layer.beta), float(layer.epsilon))
+    return (Step(norm, site.output),)
+
+
+def _key(variable: Any) -> int | None:
+    return None if variable is None else id(variable)
+
+
+def rescaling(layer: Any, site: Site) -> Sequence[Step]:
+    """Rescaling."""
+    ones = np.ones(site.channels)
+    factor, offset = (np.asarray(v, np.float64).reshape(-1) * ones for v in (layer.scale, layer.offset))
+    return (Step(FixedAffine(factor, offset), site.output),)
+
+
+def normalization(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Normalization."""
+    mean, variance = (np.asarray(v, np.float64).reshape(-1) for v in (layer.mean, layer.variance))
+    if mean.size not in (1, site.channels):
+        return None
+    deviation = np.maximum(np.sqrt(variance), keras.config.epsilon()) * np.ones(site.channels)
+    if layer.invert:
+        return (Step(FixedAffine(deviation, mean * np.ones_like(deviation)), site.output),)
+    return (Step(FixedAffine(1.0 / deviation, -mean / deviation), site.output),)

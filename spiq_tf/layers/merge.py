@@ -1,0 +1,114 @@
+"""Layers and operations that join tensors, or a tensor and constants, elementwise or side by side."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.layers.site import Expander, Site, Step
+from spiq_tf.primitives.activation import Rectifier
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.merge import Add, Concatenate, Extremum, Multiply
+from spiq_tf.primitives.values import Array
+
+
+def add(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Add, x + y, x + constant."""
+    if (constant := _constant(site)) is not None:
+        return _affine(1.0, constant, site)
+    return _sum((1.0,) * len(site.inputs), site)
+
+
+def subtract(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Subtract, x - y, x - constant, constant - x."""
+    if (constant := _constant(site)) is not None:
+        return _affine(1.0, -constant, site) if site.arguments[0] is None else _affine(-1.0, constant, site)
+    return _sum((1.0, -1.0), site)
+
+
+def average(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Average."""
+    return _sum((1.0 / len(site.inputs),) * len(site.inputs), site)
+
+
+def _sum(factors: tuple[float, ...], site: Site) -> Sequence[Step] | None:
+    return (Step(Add(factors), site.output),) if _alike(site) and len(factors) == len(site.inputs) else None
+
+
+def multiply(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Multiply, x * y, x * constant. The input that is not broadcast hands its scale on."""
+    if (constant := _constant(site)) is not None:
+        return _affine(constant, 0.0, site)
+    if len(site.inputs) < 2 or not _alike(site):
+        return None
+    sizes = [(shape[-1], np.prod(shape)) for shape in site.inputs]
+    return (Step(Multiply(sizes.index(max(sizes)), len(sizes)), site.output),)
+
+
+def divide(layer: Any, site: Site) -> Sequence[Step] | None:
+    """x / constant."""
+    constant = _constant(site)
+    if constant is None or site.arguments[0] is not None or not np.all(constant):
+        return None
+    return _affine(1.0 / constant, 0.0, site)
+
+
+def negative(layer: Any, site: Site) -> Sequence[Step] | None:
+    """-x."""
+    return _affine(-1.0, 0.0, site)
+
+
+def maximum(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Maximum, max(x, y), max(x, 0)."""
+    if (constant := _constant(site)) is not None:
+        return None if np.any(constant) else (Step(Rectifier(), site.output),)
+    return _extremum(1, site)
+
+
+def minimum(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Minimum, min(x, y)."""
+    return _extremum(-1, site)
+
+
+def _extremum(sign: int, site: Site) -> Sequence[Step] | None:
+    return (Step(Extremum(sign), site.output),) if len(site.inputs) == 2 and _alike(site) else None
+
+
+def concatenate(layer: Any, site: Site) -> Sequence[Step]:
+    """Concatenate."""
+    axis = layer.axis % len(site.output)
+    shares = tuple(shape[axis] / site.output[axis] for shape in site.inputs)
+    return (Step(Concatenate(axis == len(site.output) - 1, shares), site.output),)
+
+
+def _alike(site: Site) -> bool:
+    """Whether the inputs have the output's axes, with one channel or all of them."""
+    return all(shape[-1] in (1, site.channels) and len(shape) == len(site.output) for shape in site.inputs)
+
+
+def _affine(factor: Array | float, offset: Array | float, site: Site) -> Sequence[Step]:
+    ones = np.ones(site.channels)
+    return (Step(FixedAffine(factor * ones, offset * ones), site.output),)
+
+
+def _constant(site: Site) -> Array | None:
+    """The other operand of a binary operation where it is a number, or one a channel; shape () or (channels,)."""
+    given = [a for a in site.arguments if a is not None]
+    if len(site.inputs) != 1 or len(site.arguments) != 2 or len(given) != 1 or site.inputs[0] != site.output:
+        return None
+    value = np.asarray(given[0], np.float64)
+    if value.size not in (1, site.channels) or (value.size > 1 and value.shape[-1] != value.size):
+        return None
+    return value.reshape(-1)
+
+
+MERGES: dict[str, Expander] = {
+    "Add": add,
+    "Subtract": subtract,
+    "Average": average,
+    "Multiply": multiply,
+    "Maximum": maximum,
+    "Minimum": minimum,
+    "Concatenate": concatenate,
+}
+"""By the name that a layer and an operation share."""

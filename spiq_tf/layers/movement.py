@@ -1,0 +1,87 @@
+"""Layers and operations that pool values or move them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.layers.site import Site, Step
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.pool import AveragePool, MaxPool
+from spiq_tf.primitives.shape import Rearrange, ZeroPad, rearranged
+
+
+def average_pool(layer: Any, site: Site) -> Sequence[Step]:
+    """AveragePooling."""
+    return (Step(AveragePool(int(np.prod(layer.pool_size)), layer.pool_size == site.spatial), site.output),)
+
+
+def max_pool(layer: Any, site: Site) -> Sequence[Step]:
+    """MaxPooling."""
+    return (Step(MaxPool(int(np.prod(layer.pool_size))), site.output),)
+
+
+def global_average(layer: Any, site: Site) -> Sequence[Step]:
+    """GlobalAveragePooling."""
+    return (Step(AveragePool(int(np.prod(site.spatial)), whole=True), site.output),)
+
+
+def global_max(layer: Any, site: Site) -> Sequence[Step]:
+    """GlobalMaxPooling."""
+    return (Step(MaxPool(int(np.prod(site.spatial))), site.output),)
+
+
+def mean(layer: Any, site: Site) -> Sequence[Step] | None:
+    """keras.ops.mean over all positions."""
+    return global_average(layer, site) if _over_positions(layer, site) else None
+
+
+def largest(layer: Any, site: Site) -> Sequence[Step] | None:
+    """keras.ops.max over all positions."""
+    return global_max(layer, site) if _over_positions(layer, site) else None
+
+
+def total(layer: Any, site: Site) -> Sequence[Step] | None:
+    """keras.ops.sum over all positions: the average times their number."""
+    if not _over_positions(layer, site):
+        return None
+    count = float(np.prod(site.spatial))
+    times = FixedAffine(np.full(site.channels, count), np.zeros(site.channels))
+    return (*global_average(layer, site), Step(times, site.output))
+
+
+def _over_positions(layer: Any, site: Site) -> bool:
+    rank = len(site.inputs[0])
+    axes = () if layer.axis is None else np.atleast_1d(layer.axis)
+    return rank > 2 and sorted(int(a) % rank for a in axes) == list(range(1, rank - 1))
+
+
+def moved(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Anything that moves, repeats or leaves out values, or blends those of one channel: told by running it on the
+    numbers of the channels."""
+    (shape,) = site.inputs
+    if len(shape) < 2 or len(site.output) < 2:
+        return None
+    numbers = np.broadcast_to(np.arange(float(shape[-1])), shape)
+    return (Step(rearranged(site.run([numbers]), shape[-1]), site.output),)
+
+
+def flattened(layer: Any, site: Site) -> Sequence[Step]:
+    """Flatten, which repeats the channels."""
+    channels, positions = site.inputs[0][-1], int(np.prod(site.spatial))
+    if len(site.inputs[0]) == 1:
+        return ()
+    source = np.tile(np.arange(channels), positions)
+    return (Step(Rearrange(channels, source, np.arange(len(source)), np.ones(len(source))), site.output),)
+
+
+def zero_pad(layer: Any, site: Site) -> Sequence[Step]:
+    """ZeroPadding."""
+    return (Step(ZeroPad(np.prod(site.inputs[0][1:]) / np.prod(site.output[1:])), site.output),)
+
+
+def padded(layer: Any, site: Site) -> Sequence[Step] | None:
+    """keras.ops.pad with zeros, of positions."""
+    widths = np.asarray(layer.pad_width)
+    whole = widths.shape == (len(site.output), 2) and not np.any(widths[-1])
+    return zero_pad(layer, site) if whole and layer.mode == "constant" and len(site.arguments) == 1 else None

@@ -1,0 +1,79 @@
+"""The table of layers and operations: one entry a kind."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras.src.ops import numpy as operations
+
+from spiq_tf.layers import linear, movement
+from spiq_tf.layers.activation import ACTIVATION_LAYERS
+from spiq_tf.layers.merge import MERGES, divide, negative
+from spiq_tf.layers.site import Expander, Site, Step
+
+
+def expand(layer: Any, site: Site) -> Sequence[Step] | None:
+    """The steps of a layer, or None if its kind is unknown or it overrides what its kind computes."""
+    for kind in type(layer).__mro__:
+        if kind in LAYERS:
+            return LAYERS[kind](layer, site)
+        if set(vars(kind)) - _HARMLESS:
+            return None  # a subclass with code of its own: what it computes cannot be told
+    return None
+
+
+_HARMLESS = {"__init__", "get_config", "from_config", *vars(type("Empty", (), {}))}
+"""What a subclass may define and still compute what its parent does."""
+
+
+def _nothing(layer: Any, site: Site) -> Sequence[Step]:
+    return ()
+
+
+def _kinds(module: Any, names: Mapping[Expander, str]) -> dict[Any, Expander]:
+    return {getattr(module, name): expander for expander, listed in names.items() for name in listed.split()}
+
+
+LAYERS: dict[Any, Expander] = {
+    **ACTIVATION_LAYERS,
+    **_kinds(keras.layers, {expander: name for name, expander in MERGES.items()}),
+    **_kinds(
+        keras.layers,
+        {
+            linear.convolution: "Conv1D Conv2D DepthwiseConv1D DepthwiseConv2D",
+            linear.transposed: "Conv1DTranspose Conv2DTranspose",
+            linear.separable: "SeparableConv1D SeparableConv2D",
+            linear.dense: "Dense",
+            linear.batch_norm: "BatchNormalization",
+            linear.rescaling: "Rescaling",
+            linear.normalization: "Normalization",
+            movement.average_pool: "AveragePooling1D AveragePooling2D",
+            movement.max_pool: "MaxPooling1D MaxPooling2D",
+            movement.global_average: "GlobalAveragePooling1D GlobalAveragePooling2D",
+            movement.global_max: "GlobalMaxPooling1D GlobalMaxPooling2D",
+            movement.flattened: "Flatten",
+            movement.zero_pad: "ZeroPadding1D ZeroPadding2D",
+            movement.moved: "Reshape Permute RepeatVector Cropping1D Cropping2D CenterCrop Resizing UpSampling1D"
+            " UpSampling2D",
+            # at inference
+            _nothing: "InputLayer Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"
+            " GaussianDropout GaussianNoise ActivityRegularization RandomBrightness RandomContrast RandomFlip"
+            " RandomRotation RandomTranslation RandomZoom",
+        },
+    ),
+    # what keras.ops leaves in a functional model
+    **_kinds(operations, {expander: name for name, expander in MERGES.items() if name != "Average"}),
+    **_kinds(
+        operations,
+        {
+            divide: "TrueDivide Divide",
+            negative: "Negative",
+            movement.mean: "Mean",
+            movement.largest: "Max Amax",
+            movement.total: "Sum",
+            movement.padded: "Pad",
+            movement.moved: "Reshape Ravel Transpose Moveaxis Swapaxes ExpandDims Squeeze GetItem Split Repeat Tile"
+            " Flip Roll Take",
+        },
+    ),
+}
