@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 from keras import layers
 
 
@@ -29,6 +30,43 @@ class Row:
     takes_scales: bool = True
 
 
+class Unknown(layers.Layer):
+    """A layer that no rule describes."""
+
+    def call(self, x):
+        return 2.0 * keras.ops.relu(x)
+
+
+@keras.saving.register_keras_serializable("layer_table")
+class Slopes(keras.initializers.Initializer):
+    """Stated slopes of a PReLU, one a channel."""
+
+    def __init__(self, slopes):
+        self.slopes = slopes
+
+    def __call__(self, shape, dtype=None):
+        return keras.ops.broadcast_to(keras.ops.array(self.slopes, dtype), shape)
+
+    def get_config(self):
+        return {"slopes": self.slopes}
+
+
+def prelu(slopes: list[float]) -> Any:
+    """A PReLU with a slope for each channel."""
+    return layers.PReLU(Slopes(slopes), shared_axes=[1, 2])
+
+
+def gate(x: Any) -> Any:
+    """Squeeze and excite."""
+    return layers.Conv2D(6, 1, activation="sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+
+
+def depth_to_space(x: Any) -> Any:
+    """(8, 8, 6) as (16, 8, 3)."""
+    x = keras.ops.transpose(keras.ops.reshape(x, (-1, 8, 8, 2, 3)), (0, 1, 3, 2, 4))
+    return keras.ops.reshape(x, (-1, 16, 8, 3))
+
+
 TABLE = [
     Row("conv", lambda x, y: layers.Conv2D(5, 3)(x)),
     Row("conv_same", lambda x, y: layers.Conv2D(5, 3, padding="same")(x)),
@@ -49,9 +87,12 @@ TABLE = [
     Row("relu", lambda x, y: layers.ReLU()(x)),
     Row("relu6", lambda x, y: layers.ReLU(6.0)(x)),
     Row("relu_maximum", lambda x, y: layers.ReLU(1.0)(x), float_operators=("MINIMUM", "RELU", "RELU_0_TO_1")),
+    Row("relu_of_operations", lambda x, y: keras.ops.relu(x)),
     Row("relu_slope", lambda x, y: layers.ReLU(negative_slope=0.3)(x), float_operators=("LEAKY_RELU",)),
     Row("leaky_relu", lambda x, y: layers.LeakyReLU(0.2)(x), float_operators=("LEAKY_RELU",)),
-    Row("prelu", lambda x, y: layers.PReLU("random_normal", shared_axes=[1, 2])(x), float_operators=("PRELU",)),
+    Row("prelu", lambda x, y: layers.PReLU("random_normal", shared_axes=[1, 2])(x), steps=2.0),
+    Row("prelu_steep", lambda x, y: prelu([-0.5, 0.3, 1.0, 1.4, 2.0, 0.0])(x), steps=2.0),
+    Row("prelu_all_steep", lambda x, y: prelu([1.1, 1.3, 1.0, 1.4, 2.0, 1.6])(x), steps=2.0),
     Row("prelu_positions", lambda x, y: layers.PReLU("random_normal")(x), float_operators=("PRELU",)),
     Row("activation_relu", lambda x, y: layers.Activation("relu")(x)),
     Row("sigmoid", lambda x, y: layers.Activation("sigmoid")(x), steps=2.5, takes_scales=False),
@@ -59,6 +100,15 @@ TABLE = [
     Row("silu", lambda x, y: layers.Activation("silu")(x), steps=2.0, takes_scales=False),
     Row("softmax", lambda x, y: layers.Softmax()(x), moments=None, takes_scales=False),
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
+    Row("conv_transpose", lambda x, y: layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x), moments=None),
+    Row("conv_transpose_dense", lambda x, y: layers.Conv2DTranspose(5, 2, strides=2)(x), moments=None),
+    Row("multiply", lambda x, y: layers.Multiply()([x, y]), moments=None, steps=2.0, takes_scales=True),
+    Row("gate", lambda x, y: layers.Multiply()([x, gate(y)]), moments=None, steps=2.0),
+    Row("gate_first", lambda x, y: gate(y) * x, moments=None, steps=2.0),
+    Row("attention", lambda x, y: x * layers.Conv2D(1, 1, activation="sigmoid")(y), moments=None, steps=2.0),
+    Row("maximum", lambda x, y: layers.Maximum()([x, y]), float_operators=("MAXIMUM",)),
+    Row("minimum", lambda x, y: keras.ops.minimum(x, y), float_operators=("MINIMUM",)),
+    Row("average", lambda x, y: layers.Average()([x, y]), steps=2.0),
     Row("add", lambda x, y: layers.Add()([x, y])),
     Row("subtract", lambda x, y: layers.Subtract()([x, y])),
     Row("concatenate", lambda x, y: layers.Concatenate()([x, y])),
@@ -67,6 +117,16 @@ TABLE = [
     Row("max_pool", lambda x, y: layers.MaxPooling2D(4)(x), moments="rows"),
     Row("global_average", lambda x, y: layers.GlobalAveragePooling2D()(x), moments=None, steps=2.5),
     Row("global_max", lambda x, y: layers.GlobalMaxPooling2D()(x), "rows", float_operators=("REDUCE_MAX",)),
+    Row("mean_of_operations", lambda x, y: keras.ops.mean(x, axis=(1, 2)), moments=None, steps=2.5),
+    Row("permute", lambda x, y: layers.Permute((2, 1, 3))(x)),
+    Row("permute_channels", lambda x, y: layers.Permute((3, 1, 2))(x)),
+    Row("cropping", lambda x, y: layers.Cropping2D(((1, 2), (0, 1)))(x)),
+    Row("slice", lambda x, y: x[:, ::2, 1:, 2:5]),
+    Row("split", lambda x, y: keras.ops.split(x, 2, axis=-1)[1]),
+    Row("depth_to_space", lambda x, y: depth_to_space(x)),
+    Row("upsampling", lambda x, y: layers.UpSampling2D(2)(x), float_operators=("TILE",)),
+    Row("upsampling_bilinear", lambda x, y: layers.UpSampling2D(2, interpolation="bilinear")(x), moments=None),
+    Row("scaled", lambda x, y: 1.0 - x * 0.5, takes_scales=False),
     Row("flatten", lambda x, y: layers.Flatten()(x)),
     Row("reshape", lambda x, y: layers.Reshape((4, 16, 6))(x)),
     Row("reshape_mixing", lambda x, y: layers.Reshape((8, 16, 3))(x)),
@@ -75,5 +135,5 @@ TABLE = [
     Row("flip", lambda x, y: layers.RandomFlip()(layers.ReLU()(x))),
     Row("rescaling", lambda x, y: layers.Rescaling(0.5, offset=-0.2)(x), takes_scales=False),
     Row("normalization", lambda x, y: layers.Normalization(mean=[0.1] * 6, variance=[2.0] * 6)(x), takes_scales=False),
-    Row("unknown", lambda x, y: layers.UpSampling2D(2)(x), moments=None, float_operators=("TILE",), takes_scales=False),
+    Row("unknown", lambda x, y: Unknown()(x), moments=None, takes_scales=False),
 ]

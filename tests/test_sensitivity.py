@@ -6,8 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from spiq_tf import noise, pipeline, sensitivity, statistics
+from spiq_tf import fields, noise, pipeline, statistics
 from spiq_tf.capture import capture, replay
+from spiq_tf.sensitivity import measured_gains
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
 SHIFT = 1e-3  # of a tensor's deviation: so small that the slopes hardly change
@@ -22,7 +23,7 @@ def outputs(graph, fields, put_on=None, noise=None):
 
 
 def measured(graph, inputs):
-    return sensitivity.measured_gains(graph, inputs, statistics.all_moments(graph, inputs))
+    return measured_gains(graph, fields.run_fields(graph, inputs), statistics.all_moments(graph, inputs))
 
 
 def image_model(*layers_, size=12):
@@ -48,15 +49,15 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
     inputs = pipeline.input_channels(graph, RANGE)
     found = measured(graph, inputs)["first"].rounding
-    fields = np.concatenate([sensitivity.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(16)])
-    clean = outputs(graph, fields)
+    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(16)])
+    clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
     moments = statistics.all_moments(graph, inputs)[graph.outputs[0].name]
     stated, power = np.mean(moments.variance + moments.mean**2), 0.0
     for _ in range(30):
         noise = (size * random.standard_normal(first.shape)).astype(np.float32)
-        noisy = np.asarray(outputs(graph, fields, "first", noise)[graph.outputs[0].name])
+        noisy = np.asarray(outputs(graph, drawn, "first", noise)[graph.outputs[0].name])
         power += np.mean((noisy - last) ** 2) / stated / 30
     np.testing.assert_allclose(found @ size**2, power, rtol=0.1)
 
@@ -135,13 +136,39 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     graph = capture(model, shape[0])
     inputs = pipeline.input_channels(graph, (-1.0, 3.0))
     random = np.random.default_rng(0)
-    fields = np.concatenate([sensitivity.random_fields(graph.inputs[0], inputs["x"], random) for _ in range(64)])
-    assert fields.shape == (64 * shape[0], *shape[1:])
-    assert fields.min() >= -1
-    assert fields.max() <= 3
-    assert abs(fields.mean() - 1.0) < 0.25
-    np.testing.assert_allclose(fields.std(), inputs["x"].moments.deviation[0], rtol=0.15)
+    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["x"], random) for _ in range(64)])
+    assert drawn.shape == (64, *shape[1:])
+    assert drawn.min() >= -1
+    assert drawn.max() <= 3
+    assert abs(drawn.mean() - 1.0) < 0.25
+    np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
     if len(shape) == 4:
-        power = np.mean(np.abs(np.fft.fft(fields[..., 0], axis=2)) ** 2, axis=(0, 1))
+        power = np.mean(np.abs(np.fft.fft(drawn[..., 0], axis=2)) ** 2, axis=(0, 1))
         # summed over the other axis the power of a plane of 1 / f^2 falls about as 1 / f
         np.testing.assert_allclose(power[2] / power[8], 4.0, rtol=0.4)
+
+
+def test_a_model_too_large_for_fields_is_left_to_closed_forms(monkeypatch, caplog):
+    monkeypatch.setattr(fields, "_MOST_VALUES", 100)
+    graph = capture(NETWORKS["residual"](), 1)
+    with caplog.at_level("WARNING", logger="absl"):
+        assert fields.run_fields(graph, pipeline.input_channels(graph, RANGE)) == ()
+    assert "more than 1e+02" in caplog.text
+
+
+def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
+    """Two smoothing kernels in a row, no BatchNorm: independent terms say a third of what smooth images give."""
+    kernel = np.full((3, 3, 3, 4), 1 / 27) * random.uniform(0.5, 1.5, (1, 1, 1, 4))
+    smooth = layers.Conv2D(4, 3, use_bias=False, name="smooth", activation="relu")
+    model = image_model(smooth, size=32)
+    smooth.set_weights([kernel])
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    seen = fields.variances_of_sums(graph, fields.run_fields(graph, inputs))["smooth/0"]
+    closed = statistics.all_moments(graph, inputs)["smooth/0"].variance
+    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(200)])
+    real = np.asarray(keras.ops.conv(drawn, kernel.astype(np.float32))).reshape(-1, 4).var(axis=0)
+    assert np.all(closed < 0.3 * real)
+    np.testing.assert_allclose(seen, real, rtol=0.5)  # 8 fields, whose level varies
+    found = statistics.all_moments(graph, inputs, {"smooth/0": seen})["smooth/0"].variance
+    np.testing.assert_array_equal(found, seen)

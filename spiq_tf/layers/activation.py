@@ -27,7 +27,7 @@ _SMOOTH = (
 _SMOOTH_NN = (
     "Sigmoid HardSigmoid Silu HardSilu Gelu Elu Selu Celu Softplus Softsign LogSigmoid HardTanh Squareplus TanhShrink"
 )
-_SMOOTH_OPERATIONS = "Tanh Exp Expm1 Square Sqrt Log Log1p Abs Absolute Sin Cos Clip"
+_SMOOTH_OPERATIONS = "Tanh Exp Expm1 Square Abs Absolute Sin Cos Clip"
 
 
 def _elementwise(function: Any, name: str = "") -> Elementwise:

@@ -52,7 +52,8 @@ class Rectifier(Primitive):
         x, core = inputs[0].spread, inputs[0].moments
         excess = x.excess + gaussian.rectified_excess((core.mean - self.threshold) / np.maximum(core.deviation, _TINY))
         if self.negative_slope != 0 or self.threshold != 0:
-            return replace(mapped_spread(self._ends, x.source, x), excess=excess)
+            own = gaussian.excess_of(_no_rarer(core), core.deviation, self._apply)
+            return replace(mapped_spread(self._ends, x.source, x), excess=x.excess + np.maximum(own, 0.0))
         maximum = np.inf if self.maximum is None else self.maximum
         above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
         zero = np.zeros_like(excess)
@@ -87,6 +88,11 @@ class Rectifier(Primitive):
         return () if self.threshold == 0 else None
 
 
+def _no_rarer(x: Moments) -> Array:
+    """The mean, but for channels that are positive in less than one in 30,000: of those a Gaussian knows nothing."""
+    return np.maximum(x.mean, -4.0 * x.deviation)
+
+
 @dataclass(frozen=True, eq=False)
 class ParametricRelu(Primitive):
     """PReLU: alpha x below zero, x above, alpha trained a channel or a position.
@@ -113,8 +119,11 @@ class ParametricRelu(Primitive):
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         x = inputs[0].spread
-        slopes = self._slopes(weights, len(x.excess))
-        return mapped_spread(partial(self._ends, slopes), x.source, x)
+        slopes, core = self._slopes(weights, len(x.excess)), inputs[0].moments
+        typical = slopes.mean(axis=0)
+        own = gaussian.excess_of(_no_rarer(core), core.deviation, lambda v: np.where(v < 0, typical * v, v))
+        spread = mapped_spread(partial(self._ends, slopes), x.source, x)
+        return replace(spread, excess=x.excess + np.maximum(own, 0.0))
 
     def _ends(self, slopes: Array, x: Range) -> tuple[Array, Array]:
         below = slopes * np.minimum(x.low, 0.0)

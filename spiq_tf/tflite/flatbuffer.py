@@ -74,6 +74,13 @@ class FlatModel:
             return None
         return float(found.scale[0]), int(found.zeroPoint[0])
 
+    def make_int8(self, index: int, scale: float, zero_point: int) -> None:
+        """Gives an activation the type int8."""
+        tensor = self.tensor(index)
+        tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
+        tensor.quantization.scale = np.array([scale], np.float32)
+        tensor.quantization.zeroPoint = np.array([zero_point], np.int64)
+
     def is_constant(self, index: int) -> bool:
         """Whether the tensor's value is stored in the file."""
         data = self.model.buffers[self.tensor(index).buffer].data

@@ -12,24 +12,13 @@ from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.multipliers import widened
 from spiq_tf.tflite.silence import silence
 
-_SHARED_SCALE = (
-    "AVERAGE_POOL_2D",
-    "CONCATENATION",
-    "GATHER",
-    "MAXIMUM",
-    "MAX_POOL_2D",
-    "MINIMUM",
-    "PAD",
-    "RESHAPE",
-    "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR",
-    "SLICE",
-    "SPACE_TO_DEPTH",
-    "SQUEEZE",
-    "STRIDED_SLICE",
-    "TRANSPOSE",
+_SHARED_SCALE = frozenset(
+    "AVERAGE_POOL_2D BATCH_TO_SPACE_ND BROADCAST_TO CONCATENATION DEPTH_TO_SPACE EXPAND_DIMS GATHER GATHER_ND MAXIMUM"
+    " MAX_POOL_2D MINIMUM MIRROR_PAD PACK PAD PADV2 REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR"
+    " RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SLICE SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE"
+    " TRANSPOSE UNPACK".split()
 )
-"""Operators whose input and output have one scale and zero point (LiteRT 8-bit quantization specification)."""
+"""Operators whose inputs and outputs have one scale and zero point (LiteRT 8-bit quantization specification)."""
 
 _SMALLEST_WIDTH = 1e-6
 
@@ -72,4 +61,17 @@ def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_den
     }
     with silence():
         result = writer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
-    return FlatModel(result.quantized_model)
+    quantized = FlatModel(result.quantized_model)
+    _quantize_unread_outputs(quantized, intervals)
+    return quantized
+
+
+def _quantize_unread_outputs(flat: FlatModel, intervals: Mapping[int, Interval]) -> None:
+    """Outputs that nothing reads, of operators with others that are int8 (one half of a split): the quantizer leaves
+    them float, which no runtime takes."""
+    read = {int(i) for operator in flat.operators for i in operator.inputs} | {int(i) for i in flat.subgraph.outputs}
+    for operator in flat.operators:
+        types = {flat.dtype(int(i)) for i in operator.outputs}
+        for index in map(int, operator.outputs):
+            if index not in read and flat.dtype(index) == np.float32 and np.int8 in types:
+                flat.make_int8(index, *intervals[index].quantization)
