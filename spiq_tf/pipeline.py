@@ -8,6 +8,7 @@ from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.input_range import InputRange, input_channels
+from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
 from spiq_tf.primitives.values import InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
@@ -27,11 +28,13 @@ class Plan:
     """All that is decided before a flatbuffer exists.
 
     Attributes:
+        model: what is converted: the user's model as a float32 graph of layers.
         inputs: what is known of the model's inputs, by tensor name.
         choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
     """
 
+    model: Any
     inputs: Mapping[str, InputChannels]
     choice: Choice
     rewritten: Rewritten
@@ -59,7 +62,8 @@ class Converted:
 
 
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
-    """Captures the model, computes statistics and scales, and absorbs the scales into its weights."""
+    """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
+    model = accepted(model, options.batch_size)
     graph = capture(model, options.batch_size)
     check_weights(graph)
     if options.parts.absorbed_biases:
@@ -77,7 +81,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         measured = measured_gains(graph, inputs, moments) if options.parts.measured_gains else {}
         gains = noise.output_gains(graph, moments, measured)
         choice = scales.minimise_noise(graph, free, moments, spreads, gains, options.per_channel_dense)
-    return Plan(inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
+    return Plan(model, inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:
