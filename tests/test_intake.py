@@ -13,6 +13,7 @@ from keras import layers, ops
 
 import spiq_tf
 from spiq_tf.intake.keras2 import as_keras3
+from spiq_tf.intake.keras2_layers import _SAME
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE
 
@@ -547,6 +548,45 @@ def test_reduced_precision_of_keras2(policy):
     finally:
         tf_keras.mixed_precision.set_global_policy("float32")
     old_check(model, pictures(32, 12), steps=3.0)
+
+
+SHAPED = {
+    **{
+        key: {"rate": 0.1}
+        for key in ("AlphaDropout", "Dropout", "GaussianDropout", "SpatialDropout1D", "SpatialDropout2D")
+    },
+    **{key: {"factor": 0.1} for key in ("RandomBrightness", "RandomContrast", "RandomRotation")},
+    **{key: {"filters": 4, "kernel_size": 3} for key in ("Conv1D", "Conv2D", "SeparableConv1D", "SeparableConv2D")},
+    "Activation": {"activation": "gelu"},
+    "BatchNormalization": {"axis": 1},
+    "Conv2DTranspose": {"filters": 4, "kernel_size": 3, "strides": 2, "padding": "same"},
+    "Dense": {"units": 4, "activation": "elu"},
+    "DepthwiseConv2D": {"kernel_size": 3, "strides": 2, "padding": "same"},
+    "GaussianNoise": {"stddev": 0.1},
+    "Normalization": {"mean": [0.1] * 6, "variance": [2.0] * 6},
+    "Permute": {"dims": (2, 1, 3)},
+    "PReLU": {"shared_axes": [1, 2]},
+    "RandomTranslation": {"height_factor": 0.1, "width_factor": 0.1},
+    "RandomZoom": {"height_factor": 0.1},
+    "ReLU": {"max_value": 0.5, "negative_slope": 0.2, "threshold": 0.1},
+    "RepeatVector": {"n": 3},
+    "Rescaling": {"scale": 0.5, "offset": 0.1},
+    "Reshape": {"target_shape": (-1, 6)},
+    "UpSampling2D": {"interpolation": "bilinear"},
+}
+"""Arguments of the layers that need some, or whose default says little."""
+
+
+@pytest.mark.parametrize("name", sorted(_SAME))
+def test_each_layer_of_keras2_has_its_counterpart(name):
+    """`as_keras3` itself compares the two on random inputs; here it must also not run the old layer."""
+    shape = (6,) if name == "RepeatVector" else (8, 6) if name.endswith("1D") else (8, 8, 6)
+    x = tf_keras.Input(shape)
+    merges = issubclass(getattr(OLD, name), OLD.Add.__bases__[0])
+    model = tf_keras.Model(x, getattr(OLD, name)(**SHAPED.get(name, {}))([x, x] if merges else x))
+    random = np.random.default_rng(0)
+    model.set_weights([random.uniform(0.2, 1, w.shape).astype(w.dtype) for w in model.get_weights()])
+    assert type(as_keras3(model).layers[-1]).__module__.startswith("keras.")
 
 
 class OldGate(OLD.Layer):

@@ -48,8 +48,12 @@ _SAME = frozenset(
         "Normalization",
         "PReLU",
         "Permute",
+        "RandomBrightness",
+        "RandomContrast",
         "RandomFlip",
         "RandomRotation",
+        "RandomTranslation",
+        "RandomZoom",
         "ReLU",
         "RepeatVector",
         "Rescaling",
@@ -104,12 +108,12 @@ _SYMBOLS: dict[str, Callable[..., Any]] = {
 """Operations of TensorFlow in a tf_keras graph that take the same tensors in the same order in keras.ops."""
 
 _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
+_GROUPS = ("Conv2DTranspose", "DepthwiseConv2D", "SeparableConv1D", "SeparableConv2D")
+_RANDOM = ("RandomBrightness", "RandomContrast", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom")
 _DROPPED = {
-    "DepthwiseConv2D": ("groups",),
-    "SeparableConv1D": ("groups",),
-    "SeparableConv2D": ("groups",),
-    "RandomRotation": ("seed",),
-    "RandomFlip": ("seed",),
+    **dict.fromkeys(_GROUPS, ("groups",)),
+    **dict.fromkeys(_RANDOM, ("rng_type", "seed")),
+    **dict.fromkeys(("SpatialDropout1D", "SpatialDropout2D"), ("noise_shape",)),
 }
 """Arguments in a tf_keras configuration that mean nothing there."""
 
@@ -191,7 +195,7 @@ def in_keras3(layer: Any) -> Any:
 
 def _config(layer: Any, kind: str, name: str) -> dict[str, Any]:
     """The configuration as Keras 3 reads it; what only training needs is left out."""
-    unread = (*_DROPPED.get(kind, ()), "dtype", "batch_input_shape", "name")
+    unread = (*_DROPPED.get(kind, ()), "dtype", "batch_input_shape", "name", "trainable")
     config = {
         key: value
         for key, value in layer.get_config().items()
