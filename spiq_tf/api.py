@@ -12,7 +12,7 @@ from spiq_tf.rewriting import clone_with
 
 
 def convert(
-    model: keras.Model,
+    model: Any,
     *,
     input_range: InputRange | None = None,
     inference_input_type: Any = "int8",
@@ -26,7 +26,8 @@ def convert(
     The model is never changed.
 
     Args:
-        model: a built Functional or Sequential Keras 3 model, nested models and custom layers included.
+        model: a built Keras 3 model: Functional, Sequential or subclassed, in any float precision (it is converted as
+            float32), with nested models and custom layers; or a Functional or Sequential model of tf_keras.
         input_range: smallest and largest value that the model is fed after preprocessing: a pair of numbers, a
             pair of arrays with one number a channel, or a mapping from input names to such pairs. None: told by
             a leading Rescaling or Normalization layer, or by the first BatchNorm's statistics.
@@ -43,8 +44,9 @@ def convert(
         The content of the .tflite file.
 
     Raises:
-        ModelTypeError: the model is no Keras 3 model.
-        InvalidModelError: it is unbuilt, subclassed, of dynamic size, or its weights are no numbers.
+        ModelTypeError: the model is no Keras model.
+        InvalidModelError: it is unbuilt, recurrent, of dynamic size, its weights are no numbers, or its own call
+            cannot be read as a graph of layers.
         InputRangeError: the input range is malformed, or must be given.
         InvalidArgumentError: another argument is wrong.
         LoweringError: TensorFlow's converter has no operators for a part of the model.
@@ -54,7 +56,7 @@ def convert(
 
 
 def quantize(
-    model: keras.Model,
+    model: Any,
     *,
     input_range: InputRange | None = None,
     inference_input_type: Any = "int8",
@@ -69,21 +71,25 @@ def quantize(
     """
     options = checked_options(inference_input_type, inference_output_type, batch_size, per_channel_dense, method)
     plan = pipeline.plan(model, input_range, options)
-    return description.describe(model, plan, pipeline.convert_plan(plan, options))
+    return description.describe(plan.model, plan, pipeline.convert_plan(plan, options))
 
 
 def rewrite(
-    model: keras.Model, *, input_range: InputRange | None = None, batch_size: int = 1, method: str = "noise"
+    model: Any, *, input_range: InputRange | None = None, batch_size: int = 1, method: str = "noise"
 ) -> keras.Model:
     """The float Keras model of the same architecture whose weights have absorbed the per-channel scales.
 
     It computes the same function wherever nothing saturates: a channel that a ReLU with a maximum cut at that
     maximum is cut at scale * maximum. With method="dfq" a ReLU whose high bias is absorbed also cuts what lies more
-    than 3 deviations below the mean. Arguments and errors are those of `convert`.
+    than 3 deviations below the mean. Arguments and errors are those of `convert`. A subclassed model is rewritten as
+    the Functional model that its call runs, with the given batch size where the call needs to know it; a model in
+    another precision in float32.
 
     Raises:
-        NotCloneableError: a layer cannot be made again from its configuration (a custom layer without
-            get_config); `convert` works all the same.
+        NotCloneableError: a layer cannot be made again from its configuration (a custom layer without get_config, a
+            layer of tf_keras without a counterpart in Keras 3), or a call reads a weight that no layer owns;
+            `convert` works all the same.
     """
     options = checked_options("int8", "int8", batch_size, False, method)
-    return clone_with(model, pipeline.plan(model, input_range, options).rewritten)
+    plan = pipeline.plan(model, input_range, options)
+    return clone_with(plan.model, plan.rewritten)

@@ -9,10 +9,12 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.src.models.functional import Functional
 
-from spiq_tf.errors import InvalidModelError, ModelTypeError
+from spiq_tf.errors import InvalidModelError
 from spiq_tf.graph import Call, LayerGraph, Node, Tensor
+from spiq_tf.intake.refusals import check_layer
+from spiq_tf.intake.structure import graph_of, is_graph
+from spiq_tf.intake.subclassed import expanded
 from spiq_tf.layers.site import Site, Step
 from spiq_tf.layers.table import expand
 from spiq_tf.primitives.opaque import Opaque
@@ -23,47 +25,14 @@ def capture(model: Any, batch_size: int) -> LayerGraph:
     """Reads a Keras model's structure and weights; changes nothing.
 
     Args:
-        model: a built Functional or Sequential model; nested models are expanded, other layers stay whole.
+        model: a Functional or Sequential model in float32, as `intake.accept` makes it; nested models and layers
+            that own others are expanded where they can be, other layers stay whole.
         batch_size: the static batch of every shape.
 
     Raises:
-        ModelTypeError: not a Keras 3 model.
-        InvalidModelError: unbuilt, subclassed, of dynamic size, or with weights that are no numbers.
+        InvalidModelError: of dynamic size, or with a layer that a file cannot hold.
     """
-    check_model(model)
     return _Capture(model, batch_size).graph()
-
-
-def check_model(model: Any) -> None:
-    """Raises if the model is none, or has no graph of layers that could be read."""
-    if not isinstance(model, keras.Model):
-        kind = f"{type(model).__module__}.{type(model).__name__}"
-        raise ModelTypeError(
-            f"expected a keras.Model of Keras 3, found {kind}; load a file with keras.models.load_model, and a"
-            " tf_keras model by saving it as .keras or .h5 and loading it with Keras 3"
-        )
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise InvalidModelError(
-            f"model {model.name!r} is not built: expected known input shapes; call model.build(input_shape) or"
-            " start it with keras.Input(shape)"
-        )
-    if not _is_graph(model):
-        raise InvalidModelError(
-            f"model {model.name!r} is a subclassed model ({type(model).__name__}): expected a Functional or"
-            " Sequential one; wrap it: inputs = keras.Input(shape); keras.Model(inputs, model.call(inputs))"
-        )
-
-
-def _is_graph(model: Any) -> bool:
-    """Whether the call of the model does nothing but run a graph of layers."""
-    if isinstance(model, keras.Sequential):
-        return type(model).call is keras.Sequential.call and isinstance(model._functional, Functional)
-    return isinstance(model, Functional) and type(model).call is Functional.call
-
-
-def _functional(model: Any) -> Any:
-    """The graph of layers, which a Sequential model keeps inside."""
-    return model._functional if isinstance(model, keras.Sequential) else model
 
 
 class _Weights(Mapping[int, Array]):
@@ -97,7 +66,8 @@ class _Capture:
     def graph(self) -> LayerGraph:
         inputs = [self._input(x) for x in self._model.inputs]
         outputs = self._run(self._model, inputs, prefix="")
-        variables = {id(v): v for v in self._model.variables}
+        read = [v for call in self._calls for v in _read_variables(call)]
+        variables = {id(v): v for v in (*self._model.variables, *read)}
         return LayerGraph(
             inputs=tuple(self._tensors[id(x)] for x in inputs),
             outputs=tuple(self._tensors[id(x)] for x in outputs),
@@ -130,15 +100,18 @@ class _Capture:
         self._tensors[id(symbol)] = tensor
 
     def _run(self, model: Any, inputs: Sequence[Any], prefix: str) -> list[Any]:
-        outputs = _functional(model)._run_through_graph(
+        outputs = graph_of(model)._run_through_graph(
             list(inputs), call_fn=lambda layer, *args, **kwargs: self._call(prefix, layer, args, kwargs)
         )
         return keras.tree.flatten(outputs)
 
     def _call(self, prefix: str, layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
         symbols = [a for a in keras.tree.flatten((args, kwargs)) if isinstance(a, keras.KerasTensor)]
-        if isinstance(layer, keras.Model) and _is_graph(layer):
+        if isinstance(layer, keras.Model) and is_graph(layer):
             return self._run(layer, _in_order(layer, args, symbols), f"{prefix}{layer.name}/")
+        check_layer(f"{prefix}{layer.name}", layer)
+        if (inside := expanded(layer, args, kwargs)) is not None:
+            return self._run(inside.graph, inside.inputs, f"{prefix}{layer.name}/")
         inputs = tuple(self._tensors[id(s)] for s in symbols)
         produced = self._shapes(prefix, layer, args, kwargs)
         args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), a), (args, dict(kwargs)))
@@ -157,24 +130,15 @@ class _Capture:
         """The steps that make one output of a call."""
         shapes, run = tuple(t.shape for t in inputs), partial(_replayed_output, call, inputs, index)
         arguments = tuple(None if isinstance(a, Tensor) else a for a in call.args)
-        steps = expand(call.layer, Site(shapes, tuple(shape), run, arguments))
+        read = _read_variables(call)
+        steps = None if read else expand(call.layer, Site(shapes, tuple(shape), run, arguments))
         if steps is not None:
             return tuple(steps)
-        keys = tuple(id(v) for v in getattr(call.layer, "variables", ()))
+        keys = tuple(id(v) for v in (*getattr(call.layer, "variables", ()), *read))
         return (Step(Opaque(run, shapes, keys), tuple(shape)),)
 
     def _shapes(self, prefix: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:
         """Symbolic outputs of one layer call, all of static shape."""
-        if getattr(layer, "data_format", None) == "channels_first":
-            raise InvalidModelError(
-                f"layer {prefix}{layer.name!r} is channels_first: TFLite knows channels_last only; build the model"
-                " with data_format='channels_last' and transpose its kernels' inputs"
-            )
-        if (precision := getattr(layer, "compute_dtype", "float32")) != "float32":
-            raise InvalidModelError(
-                f"layer {prefix}{layer.name!r} computes in {precision}: expected float32; rebuild the model under"
-                " keras.config.set_dtype_policy('float32') and load its weights"
-            )
         outputs = keras.tree.flatten(layer.compute_output_spec(*args, **kwargs))
         for output in outputs:
             if None in output.shape:
@@ -203,9 +167,15 @@ class _Capture:
         return name if count == 0 else f"{name}:call{count + 1}"
 
 
+def _read_variables(call: Call) -> list[Any]:
+    """Weights that stand among the arguments of an operation."""
+    arguments = keras.tree.flatten((call.args, dict(call.kwargs)))
+    return [a for a in arguments if isinstance(a, keras.Variable)]
+
+
 def _in_order(model: Any, args: tuple[Any, ...], symbols: list[Any]) -> list[Any]:
     """The symbols in the order of a nested model's inputs, which a dict may be passed for by name."""
-    if args and isinstance(args[0], dict) and not isinstance(_functional(model)._inputs_struct, dict):
+    if args and isinstance(args[0], dict) and not isinstance(graph_of(model)._inputs_struct, dict):
         return [args[0][x.name] for x in model.inputs]
     return symbols
 
@@ -245,7 +215,7 @@ def replay(call: Call, values: dict[str, Any]) -> list[Any]:
 
 def _output_names(model: Any) -> list[str]:
     """The keys of a model that returns a dict, the names of the last layers of any other."""
-    graph = _functional(model)
+    graph = graph_of(model)
     struct = graph._outputs_struct
     if isinstance(struct, dict) and len(struct) == len(graph.outputs):
         return sorted(struct)

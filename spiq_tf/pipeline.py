@@ -9,6 +9,7 @@ from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.fields import run_fields, variances_of_sums
 from spiq_tf.input_range import InputRange, input_channels
+from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
 from spiq_tf.primitives.values import InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
@@ -28,11 +29,13 @@ class Plan:
     """All that is decided before a flatbuffer exists.
 
     Attributes:
+        model: what is converted: the user's model as a float32 graph of layers.
         inputs: what is known of the model's inputs, by tensor name.
         choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
     """
 
+    model: Any
     inputs: Mapping[str, InputChannels]
     choice: Choice
     rewritten: Rewritten
@@ -60,7 +63,8 @@ class Converted:
 
 
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
-    """Captures the model, computes statistics and scales, and absorbs the scales into its weights."""
+    """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
+    model = accepted(model, options.batch_size)
     graph = capture(model, options.batch_size)
     check_weights(graph)
     if options.parts.absorbed_biases:
@@ -78,7 +82,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         free = classes if options.parts.scales == "noise" else classes.without_scales()
         gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
         choice = scales.minimise_noise(graph, free, moments, spreads, gains, options.per_channel_dense)
-    return Plan(inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
+    return Plan(model, inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from spiq_tf.cloning import clone_of, fill, read_by_operations
 from spiq_tf.errors import NotCloneableError
 from spiq_tf.graph import LayerGraph
 from spiq_tf.primitives.values import Array, Moments, Range
@@ -57,15 +58,17 @@ def clone_with(model: keras.Model, rewritten: Rewritten) -> keras.Model:
     Raises:
         NotCloneableError: a layer of the model cannot be made again from its configuration.
     """
+    for variable in read_by_operations(model):
+        raise NotCloneableError(
+            f"model {model.name!r} cannot be cloned, so there is no rewritten Keras model (spiq_tf.convert works all"
+            f" the same): its call reads the weight {variable.path!r} itself; move that into a layer of its own"
+        )
     try:
-        clone = keras.models.clone_model(model)
+        clone = clone_of(model)
     except Exception as error:  # whatever a custom layer's own code raises
         raise NotCloneableError(
             f"model {model.name!r} cannot be cloned, so there is no rewritten Keras model (spiq_tf.convert works"
             f" all the same); give its custom layers a get_config: {error}"
         ) from error
-    clone.set_weights([rewritten.weights[id(v)] for v in model.weights])
-    for layer in clone._flatten_layers():
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes from constants that are made of its weights
+    fill(clone, [rewritten.weights[id(v)] for v in model.weights])
     return clone

@@ -1,4 +1,4 @@
-"""Converts Keras model files to int8 TFLite files without data.
+"""Converts Keras model files and SavedModel folders to int8 TFLite files without data.
 
 python tools/convert.py --output_dir OUT [--input_range -1,1] MODEL.keras 'MODELS/*.h5' ...
 
@@ -88,14 +88,19 @@ def input_range(values: list[str] | None) -> tuple[float, float] | None:
 
 
 def named_jobs(arguments: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
-    """Model files with the output of each: names and globs expanded, in order, each once."""
+    """Model files and folders with the output of each: names and globs expanded, in order, each once."""
     if not arguments:
-        raise spiq_tf.InvalidArgumentError("expected model files or globs as arguments, found none")
+        raise spiq_tf.InvalidArgumentError("expected model files, SavedModel folders or globs as arguments, found none")
     files: dict[str, None] = {}
     for argument in arguments:
         matches = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
         files.update(dict.fromkeys(matches or [argument]))  # a name that matches nothing fails as a file
-    return [(file, folder / f"{Path(file).stem}.tflite") for file in files]
+    return [(file, folder / f"{_model_name(Path(file))}.tflite") for file in files]
+
+
+def _model_name(path: Path) -> str:
+    """A folder's whole name, dots included; a file's without its suffix."""
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def outcomes_of(jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | None) -> Iterator[Outcome]:

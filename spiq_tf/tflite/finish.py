@@ -31,10 +31,11 @@ def finish(
     ends = _Ends(flat, intervals)
     flat.subgraph.inputs = [ends.entry(int(i), input_type) for i in flat.subgraph.inputs]
     flat.subgraph.outputs = [ends.exit(int(i), output_type) for i in flat.subgraph.outputs]
-    flat.model.signatureDefs = [_signature(flat, input_names, output_names)]
-    flat.model.metadata, flat.model.metadataBuffer = [], None
-    flat.model.description = b"spiq_tf"
-    return bytes(flat.content())
+    whole = flat.without_leftovers()
+    whole.model.signatureDefs = [_signature(whole, input_names, output_names)]
+    whole.model.metadata, whole.model.metadataBuffer = [], None
+    whole.model.description = b"spiq_tf"
+    return bytes(whole.content())
 
 
 class _Ends:

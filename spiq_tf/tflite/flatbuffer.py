@@ -1,5 +1,6 @@
 """Reading, changing and writing a TFLite flatbuffer of one subgraph."""
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,25 @@ class FlatModel:
     def content(self) -> bytearray:
         """The packed file."""
         return flatbuffer_utils.convert_object_to_bytearray(self.model)
+
+    def without_leftovers(self) -> "FlatModel":
+        """A copy without the tensors and buffers that nothing refers to; indices change."""
+        result = copy.copy(self)
+        result.model, result.subgraph = copy.copy(self.model), copy.copy(self.subgraph)
+        operators = [copy.copy(operator) for operator in self.operators]
+        result.subgraph.operators, result.model.subgraphs = operators, [result.subgraph]
+        used = {int(i) for o in operators for i in (*o.inputs, *o.outputs) if i >= 0}
+        used |= {int(i) for i in (*self.subgraph.inputs, *self.subgraph.outputs)}
+        place = {-1: -1, **{index: new for new, index in enumerate(sorted(used))}}
+        tensors = [copy.copy(self.tensor(index)) for index in sorted(used)]
+        buffers = sorted({0, *(tensor.buffer for tensor in tensors)})
+        for tensor in tensors:
+            tensor.buffer = buffers.index(tensor.buffer)
+        for holder in (*operators, result.subgraph):
+            holder.inputs = np.array([place[int(i)] for i in holder.inputs], np.int32)
+            holder.outputs = np.array([place[int(i)] for i in holder.outputs], np.int32)
+        result.subgraph.tensors, result.model.buffers = tensors, [self.model.buffers[b] for b in buffers]
+        return result
 
     @property
     def operators(self) -> list[Any]:

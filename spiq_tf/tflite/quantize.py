@@ -9,14 +9,42 @@ from scipy.cluster.hierarchy import DisjointSet
 from spiq_tf.primitives.values import Range
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.islands import quantize_islands
 from spiq_tf.tflite.multipliers import widened
 from spiq_tf.tflite.silence import silence
 
-_SHARED_SCALE = frozenset(
-    "AVERAGE_POOL_2D BATCH_TO_SPACE_ND BROADCAST_TO CONCATENATION DEPTH_TO_SPACE EXPAND_DIMS GATHER GATHER_ND MAXIMUM"
-    " MAX_POOL_2D MINIMUM MIRROR_PAD PACK PAD PADV2 REDUCE_MAX REDUCE_MIN RESHAPE RESIZE_BILINEAR"
-    " RESIZE_NEAREST_NEIGHBOR REVERSE_V2 SLICE SPACE_TO_BATCH_ND SPACE_TO_DEPTH SPLIT SPLIT_V SQUEEZE STRIDED_SLICE TILE"
-    " TRANSPOSE UNPACK".split()
+_SHARED_SCALE = (
+    "AVERAGE_POOL_2D",
+    "BATCH_TO_SPACE_ND",
+    "BROADCAST_TO",
+    "CONCATENATION",
+    "DEPTH_TO_SPACE",
+    "EXPAND_DIMS",
+    "GATHER",
+    "GATHER_ND",
+    "MAXIMUM",
+    "MAX_POOL_2D",
+    "MINIMUM",
+    "MIRROR_PAD",
+    "PACK",
+    "PAD",
+    "PADV2",
+    "REDUCE_MAX",
+    "REDUCE_MIN",
+    "RESHAPE",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "REVERSE_V2",
+    "SLICE",
+    "SPACE_TO_BATCH_ND",
+    "SPACE_TO_DEPTH",
+    "SPLIT",
+    "SPLIT_V",
+    "SQUEEZE",
+    "STRIDED_SLICE",
+    "TILE",
+    "TRANSPOSE",
+    "UNPACK",
 )
 """Operators whose inputs and outputs have one scale and zero point (LiteRT 8-bit quantization specification)."""
 
@@ -63,6 +91,7 @@ def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_den
         result = writer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     quantized = FlatModel(result.quantized_model)
     _quantize_unread_outputs(quantized, intervals)
+    quantize_islands(quantized, intervals)
     return quantized
 
 

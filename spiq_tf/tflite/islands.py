@@ -1,0 +1,94 @@
+"""Operators that the quantizer leaves float although the runtimes have int8 kernels for them -> int8."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interval import Interval
+
+_VERSIONS = {
+    "LEAKY_RELU": 2,
+    "MAXIMUM": 2,
+    "MINIMUM": 2,
+    "PRELU": 1,
+    "REDUCE_MAX": 2,
+    "REDUCE_MIN": 2,
+    "RELU": 2,
+    "RELU6": 2,
+    "RELU_0_TO_1": 1,
+    "TILE": 3,
+}
+"""The lowest versions of the operators that take int8 (op_version.cc of TensorFlow Lite)."""
+
+
+def quantize_islands(flat: FlatModel, intervals: Mapping[int, Interval]) -> None:
+    """Makes, in place, every operator of the table int8 that stands between int8 tensors, alone or with others of it.
+
+    Args:
+        flat: the file as the quantizer wrote it.
+        intervals: of the activations, by tensor index.
+    """
+    chosen = _between_integers(flat, intervals)
+    integer = {int(o.outputs[0]): int(o.inputs[0]) for o in flat.operators if flat.kind(o) == "DEQUANTIZE"}
+    replaced: dict[int, int] = {}
+    result: list[Any] = []
+    for operator in flat.operators:
+        operator.inputs = np.array([replaced.get(int(i), int(i)) for i in operator.inputs], np.int32)
+        output = int(operator.outputs[0])
+        if id(operator) in chosen:
+            _make_int8(flat, operator, integer, intervals[output])
+            integer[output] = output
+        elif flat.kind(operator) == "QUANTIZE" and integer.get(int(operator.inputs[0])) == int(operator.inputs[0]):
+            replaced[output] = int(operator.inputs[0])
+            continue
+        result.append(operator)
+    flat.subgraph.outputs = np.array([replaced.get(int(i), int(i)) for i in flat.subgraph.outputs], np.int32)
+    read = {int(i) for operator in result for i in operator.inputs} | set(map(int, flat.subgraph.outputs))
+    flat.subgraph.operators = [o for o in result if flat.kind(o) != "DEQUANTIZE" or int(o.outputs[0]) in read]
+
+
+def _between_integers(flat: FlatModel, intervals: Mapping[int, Interval]) -> set[int]:
+    """Identities of the operators of which all neighbours are int8, or of the table too."""
+    makers = {int(i): operator for operator in flat.operators for i in operator.outputs}
+    readers: dict[int, list[Any]] = {}
+    for operator in flat.operators:
+        for index in map(int, operator.inputs):
+            readers.setdefault(index, []).append(operator)
+    possible = [o for o in flat.operators if flat.kind(o) in _VERSIONS and int(o.outputs[0]) in intervals]
+    chosen = {id(o): o for o in possible if flat.dtype(int(o.outputs[0])) == np.float32}
+
+    def fits(operator: Any) -> bool:
+        fed = [makers.get(int(i)) for i in operator.inputs if not flat.is_constant(int(i))]
+        read = readers.get(int(operator.outputs[0]), [])
+        fed_by_integers = all(m is not None and (id(m) in chosen or flat.kind(m) == "DEQUANTIZE") for m in fed)
+        return fed_by_integers and all(id(r) in chosen or flat.kind(r) == "QUANTIZE" for r in read)
+
+    while misfits := [key for key, operator in chosen.items() if not fits(operator)]:
+        for key in misfits:
+            del chosen[key]
+    return set(chosen)
+
+
+def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], interval: Interval) -> None:
+    kind = flat.kind(operator)
+    inputs = [integer.get(int(i), int(i)) for i in operator.inputs]
+    scale, zero_point = flat.quantization(inputs[0]) or interval.quantization
+    for place, index in enumerate(inputs):
+        if flat.is_constant(index) and flat.dtype(index) == np.float32:
+            value = flat.value(index)
+            own = (float(np.abs(value).max()) / 127 or 1.0, 0) if kind == "PRELU" else (scale, zero_point)
+            inputs[place] = _quantized(flat, index, value, *own)
+    operator.inputs = np.array(inputs, np.int32)
+    operator.opcodeIndex = flat.operator_code(getattr(schema.BuiltinOperator, kind), _VERSIONS[kind])
+    flat.make_int8(int(operator.outputs[0]), *interval.quantization)
+
+
+def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], scale: float, zero_point: int) -> int:
+    steps = np.clip(np.rint(value / scale) + zero_point, -128, 127).astype(np.int8)
+    result = flat.add_constant(f"{flat.name(index)}/int8", steps)
+    flat.make_int8(result, scale, zero_point)
+    return result
