@@ -102,7 +102,7 @@ TABLE = [
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
     Row("conv_transpose", lambda x, y: layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x), moments=None),
     Row("conv_transpose_dense", lambda x, y: layers.Conv2DTranspose(5, 2, strides=2)(x), moments=None),
-    Row("multiply", lambda x, y: layers.Multiply()([x, y]), moments=None, steps=2.0, takes_scales=True),
+    Row("multiply", lambda x, y: layers.Multiply()([x, y]), steps=2.0),
     Row("gate", lambda x, y: layers.Multiply()([x, gate(y)]), moments=None, steps=2.0),
     Row("gate_first", lambda x, y: gate(y) * x, moments=None, steps=2.0),
     Row("attention", lambda x, y: x * layers.Conv2D(1, 1, activation="sigmoid")(y), moments=None, steps=2.0),

@@ -67,3 +67,13 @@ def test_largest_of_two_gaussians():
     mean, variance = gaussian.largest_of(2)
     assert mean == pytest.approx(1 / np.sqrt(np.pi), abs=1e-5)
     assert variance == pytest.approx(1 - 1 / np.pi, abs=1e-5)
+
+
+@pytest.mark.parametrize(("slope", "place"), [(0.0, -1.0), (0.25, 0.3), (-0.7, 0.0)])
+def test_excess_kurtosis_of_a_rectified_gaussian(slope, place, random):
+    """Against four million draws."""
+    x = place + 1.5 * random.standard_normal(4_000_000)
+    y = np.where(x < 0, slope * x, x)
+    expected = np.mean((y - y.mean()) ** 4) / y.var() ** 2 - 3
+    found = gaussian.excess_of(np.array([place]), np.array([1.5]), lambda v: np.where(v < 0, slope * v, v))
+    assert found[0] == pytest.approx(expected, rel=0.02, abs=0.02)

@@ -8,9 +8,11 @@ import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.capture import replay
 from spiq_tf.options import checked_options
+from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lower import lower
-from tests.networks import NETWORKS, RANGE, images
+from tests.layer_table import prelu
+from tests.networks import NETWORKS, RANGE, images, settle
 
 
 def check_every_tensor(model, input_range, inputs):
@@ -51,6 +53,42 @@ def test_tensor_between_the_halves_of_a_separable_convolution():
     result = spiq_tf.quantize(model, input_range=RANGE)
     assert result.uncorrected == ()
     assert {t.source for t in result.tensors} <= {"given", "batch_norm", "propagated"}
+
+
+def norm_behind(join, *behind):
+    """Two convolutions joined, a BatchNorm that neither can take, and what follows."""
+    image = keras.Input((10, 10, 3), name="image")
+    x = join([keras.layers.Conv2D(4, 3)(image), keras.layers.Conv2D(4, 3)(image)])
+    x = keras.layers.BatchNormalization(name="alone")(x)
+    for layer in behind:
+        x = layer(x)
+    return settle(keras.Model(image, keras.layers.Conv2D(3, 1)(x)))
+
+
+@pytest.mark.parametrize(
+    ("join", "behind", "kinds"),
+    [
+        (keras.layers.Add(), [keras.layers.ReLU()], {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D"}),
+        (keras.layers.Concatenate(), [], {"CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D"}),
+        (keras.layers.Add(), [prelu([-0.7, 0.0, 0.3, 1.0])], {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D"}),
+        (keras.layers.Add(), [prelu([-0.7, 1.7, 0.3, 1.0])], {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D"}),
+        (keras.layers.Add(), [prelu([1.0, 1.7, 1.2, 3.0])], {"ADD", "SUB", "CONV_2D", "DEPTHWISE_CONV_2D"}),
+    ],
+    ids=["relu", "plain", "prelu", "prelu of both signs", "steep prelu"],
+)
+def test_operators_of_channels_compute_the_same_as_those_they_replace(join, behind, kinds):
+    """The float file before and after; tolerance: float32 sums in another order."""
+    model = norm_behind(join, *behind)
+    plan = pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False))
+    lowered = lower(plan.rewritten)
+    assert {lowered.flat.kind(o) for o in lowered.flat.operators} == kinds
+    assert "MUL" in {FlatModel(lowered.content).kind(o) for o in FlatModel(lowered.content).operators}
+    x = images(model, 8)
+    (expected,), (found,) = (
+        zip(*(Interpreter(content).run([v[None]]) for v in x), strict=True)
+        for content in (lowered.content, lowered.flat.content())
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
 
 def test_tensors_of_mobilenet(real_networks):
