@@ -133,8 +133,8 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
 
 
 def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random):
-    """Gaussian values, gates in [0, 1], against a million draws: the reach of one in 100,000 values, and the kurtosis, for
-    which a gate counts as a Gaussian too."""
+    """Gaussian values and gates in [0, 1] against a million draws: the reach of one value in 100,000, and the kurtosis,
+    for which a gate counts as a Gaussian too."""
     x, gate = 2.0 * random.standard_normal(1_000_000), 1 / (1 + np.exp(-random.standard_normal(1_000_000) - 0.5))
     own = Moments(np.zeros(1), np.full(1, 4.0))
     shut = Moments(np.full(1, gate.mean()), np.full(1, gate.var()))
