@@ -114,6 +114,7 @@ TABLE = [
     Row("concatenate", lambda x, y: layers.Concatenate()([x, y])),
     Row("concatenate_positions", lambda x, y: layers.Concatenate(axis=1)([x, y])),
     Row("average_pool", lambda x, y: layers.AveragePooling2D(4)(x), moments=None),
+    Row("average_pool_padded", lambda x, y: layers.AveragePooling2D(8, 1, padding="same")(x), moments=None, steps=2.5),
     Row("max_pool", lambda x, y: layers.MaxPooling2D(4)(x), moments="rows"),
     Row("global_average", lambda x, y: layers.GlobalAveragePooling2D()(x), moments=None, steps=2.5),
     Row("global_max", lambda x, y: layers.GlobalMaxPooling2D()(x), "rows"),

@@ -13,7 +13,8 @@ from spiq_tf.primitives.shape import Rearrange, ZeroPad, rearranged
 
 def average_pool(layer: Any, site: Site) -> Sequence[Step]:
     """AveragePooling."""
-    return (Step(AveragePool(int(np.prod(layer.pool_size)), layer.pool_size == site.spatial), site.output),)
+    whole = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # padded, it has more positions
+    return (Step(AveragePool(int(np.prod(layer.pool_size)), whole), site.output),)
 
 
 def max_pool(layer: Any, site: Site) -> Sequence[Step]:

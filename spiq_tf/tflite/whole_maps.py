@@ -26,4 +26,5 @@ def _covers_its_input(flat: FlatModel, operator: object) -> bool:
     options = operator.builtinOptions  # type: ignore[attr-defined]
     window = (options.filterHeight, options.filterWidth)
     alone = options.fusedActivationFunction == schema.ActivationFunctionType.NONE
-    return alone and flat.shape(int(operator.inputs[0]))[1:3] == window  # type: ignore[attr-defined]
+    before, after = (flat.shape(int(i))[1:3] for i in (operator.inputs[0], operator.outputs[0]))  # type: ignore[attr-defined]
+    return alone and before == window and after == (1, 1)  # more outputs than one where the map is padded
