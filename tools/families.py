@@ -24,6 +24,7 @@ import numpy as np
 from absl import app, flags, logging
 from ai_edge_litert import interpreter as litert
 from family_networks import FAMILIES, Array, Family, network, smooth_images
+from rounded_model import rounded_outputs
 
 import spiq_tf
 from spiq_tf.tflite.interpreter import Interpreter
@@ -47,6 +48,7 @@ class Row:
         float_operators, left: kinds with their numbers, of the operators that stay float and of those that XNNPACK
             does not take.
         sqnr: for each part of the output, in dB over all of it and over what differs between images.
+        simulated: the same of the Keras model rounded layer by layer, with ranges of the very images.
         seconds: of the conversion.
         share: size of the file relative to 4 bytes a parameter.
     """
@@ -56,6 +58,7 @@ class Row:
     float_operators: str = ""
     left: str = ""
     sqnr: str = ""
+    simulated: str = ""
     seconds: float = 0.0
     share: float = 0.0
 
@@ -110,12 +113,15 @@ def measured(family: Family) -> Row:
     images = smooth_images(model, FLAGS.images, family.input_range, seed=3)
     interpreter = Interpreter(result.content)
     found = np.concatenate([interpreter.run([x[None]])[0] for x in images])
+    expected = np.asarray(model.predict(images, verbose=0))
+    (rounded,) = rounded_outputs(model, [images], family.input_range)
     return Row(
         size,
         None,
         counted(name.split()[0] for name in result.float_operators),
         counted(left_by_the_delegate(result.content)),
-        ratios(np.asarray(model.predict(images, verbose=0)), found, family.parts),
+        ratios(expected, found, family.parts),
+        ratios(expected, rounded, family.parts),
         seconds,
         len(result.content) / (4 * model.count_params()),
     )
@@ -172,10 +178,12 @@ file computes what the model does; it says nothing of accuracy on a task, for wh
   at float operators among them.
 - *dB*: signal-to-noise ratio against the float model at the output before the softmax, over {images} images; in
   brackets with the mean over the images taken off the signal, which random networks have much of.
+- *rounded*: the same of the Keras model with every kernel and layer output rounded to 8 bits, whose ranges are those of
+  the very images: what int8 keeps of a network that is as sensitive as random ones of this depth are.
 - *seconds*: of `spiq_tf.quantize` in a fresh process; *size*: of the file relative to 4 bytes a parameter.
 
 """
-_COLUMNS = ("family", "input", "float", "left", "dB", "seconds", "size")
+_COLUMNS = ("family", "input", "float", "left", "dB", "rounded", "seconds", "size")
 
 
 def document(rows: Mapping[str, Row]) -> str:
@@ -184,10 +192,10 @@ def document(rows: Mapping[str, Row]) -> str:
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for name, row in rows.items():
         if row.error is not None:
-            cells: list[str] = [name, row.size, f"not converted: {row.error.replace('|', '/')}", "", "", "", ""]
+            cells: list[str] = [name, row.size, f"not converted: {row.error.replace('|', '/')}", "", "", "", "", ""]
         else:
             numbers = f"{row.seconds:.1f}", f"{row.share:.2f}"
-            cells = [name, row.size, row.float_operators, row.left, row.sqnr, *numbers]
+            cells = [name, row.size, row.float_operators, row.left, row.sqnr, row.simulated, *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     return _HEAD.format(images=FLAGS.images, **versions) + "\n".join(lines) + "\n"
 

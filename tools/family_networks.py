@@ -79,19 +79,19 @@ def _measure(model: keras.Model, norms: list[Any], images: Array) -> None:
 
 
 def smooth_images(model: keras.Model, count: int, values: tuple[float, float], seed: int) -> Array:
-    """Random inputs of a model as smooth as photographs: half the amplitude at each doubling of the frequency.
+    """Random inputs of a model as smooth as photographs and sounds: the same power in each octave.
 
     Returns:
         An array of shape (count, ..., channels) whose entries are spread over the range of values.
     """
     random = np.random.default_rng(seed)
     (shape,) = (x.shape[1:] for x in model.inputs)
-    total, amplitude, cells = np.zeros((count, *shape)), 1.0, 2
+    total, cells = np.zeros((count, *shape)), 2
     while cells < 2 * max(shape[:-1]):
         coarse = [min(cells, size) for size in shape[:-1]]
         factors = (1, *(size / n for size, n in zip(shape[:-1], coarse, strict=True)), 1)
-        total += amplitude * zoom(random.normal(size=(count, *coarse, shape[-1])), factors, order=1)
-        amplitude, cells = amplitude / 2, cells * 2
+        total += zoom(random.normal(size=(count, *coarse, shape[-1])), factors, order=1)
+        cells *= 2
     low, high = values
     return (low + (high - low) * ndtr(total / total.std())).astype(np.float32)
 
