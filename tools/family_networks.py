@@ -1,0 +1,194 @@
+"""One network of each family that Keras users bring, at a small size, with random weights that pass a signal on.
+
+No weights are downloaded: kernels come from the families' own initialisers, gammas, betas and biases are random, and
+running statistics are those of a pass over smooth random images.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import layers
+from scipy.ndimage import zoom
+from scipy.special import ndtr
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A network and what it is fed.
+
+    Attributes:
+        build: makes it, up to its logits.
+        input_range: smallest and largest value after preprocessing.
+        parts: of the output, by name: slices of its last axis that are compared one by one.
+    """
+
+    build: Callable[[], keras.Model]
+    input_range: tuple[float, float]
+    parts: Mapping[str, slice] = field(default_factory=lambda: {"": slice(None)})
+
+
+def network(family: Family) -> keras.Model:
+    """The family's network with weights that are random but belong together."""
+    keras.utils.set_random_seed(1)
+    model = family.build()
+    random = np.random.default_rng(1)
+    every = model._flatten_layers(include_self=False)
+    norms = [x for x in every if isinstance(x, layers.BatchNormalization)]
+    if not norms:
+        _keep_power(every, random, 0.1 * max(map(abs, family.input_range)))
+    for layer in every:
+        if isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization)):
+            _randomise(layer.gamma, lambda shape: np.exp(random.normal(0, 0.3, shape)))
+            _randomise(layer.beta, lambda shape: random.normal(0, 0.5, shape))
+        elif type(layer).__name__ == "LayerScale":  # 1e-6 at first: a block would add nothing
+            _randomise(layer.gamma, lambda shape: random.uniform(0.1, 1.0, shape))
+        elif norms:
+            _randomise(getattr(layer, "bias", None), lambda shape: random.normal(0, 0.2, shape))
+    _measure(model, norms, smooth_images(model, 32, family.input_range, seed=2))
+    return model
+
+
+def _randomise(variable: Any, draw: Callable[[Any], Array]) -> None:
+    if variable is not None:
+        variable.assign(draw(variable.shape))
+
+
+def _keep_power(every: list[Any], random: np.random.Generator, bias: float) -> None:
+    """Glorot's kernels halve the power at each ReLU, which sixteen layers without a norm would not survive."""
+    for layer in every:
+        if getattr(layer, "activation", None) is keras.activations.relu:
+            layer.kernel.assign(layer.kernel * np.sqrt(2.0))
+        if getattr(layer, "bias", None) is not None:
+            layer.bias.assign(random.normal(0, bias, layer.bias.shape))
+
+
+def _measure(model: keras.Model, norms: list[Any], images: Array) -> None:
+    """Running statistics of one pass over the images."""
+    kept = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    model(images, training=True)
+    for norm, momentum in zip(norms, kept, strict=True):
+        norm.momentum = momentum
+
+
+def smooth_images(model: keras.Model, count: int, values: tuple[float, float], seed: int) -> Array:
+    """Random inputs of a model as smooth as photographs and sounds: the same power in each octave.
+
+    Returns:
+        An array of shape (count, ..., channels) whose entries are spread over the range of values.
+    """
+    random = np.random.default_rng(seed)
+    (shape,) = (x.shape[1:] for x in model.inputs)
+    total, cells = np.zeros((count, *shape)), 2
+    while cells < 2 * max(shape[:-1]):
+        coarse = [min(cells, size) for size in shape[:-1]]
+        factors = (1, *(size / n for size, n in zip(shape[:-1], coarse, strict=True)), 1)
+        total += zoom(random.normal(size=(count, *coarse, shape[-1])), factors, order=1)
+        cells *= 2
+    low, high = values
+    return (low + (high - low) * ndtr(total / total.std())).astype(np.float32)
+
+
+def _application(name: str, side: int) -> Callable[[], keras.Model]:
+    """A network of keras.applications without its softmax."""
+    return lambda: getattr(keras.applications, name)(
+        weights=None, input_shape=(side, side, 3), classifier_activation=None
+    )
+
+
+def _conv_bn(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
+    x = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False)(x)
+    return layers.ReLU()(layers.BatchNormalization()(x))
+
+
+def _unet() -> keras.Model:
+    """Three levels down and up again; what was seen on the way down is joined on the way up."""
+    image = keras.Input((96, 96, 3), name="image")
+    x, skipped = image, []
+    for filters in (16, 32, 64):
+        x = _conv_bn(_conv_bn(x, filters), filters)
+        skipped.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = _conv_bn(_conv_bn(x, 96), 96)
+    for filters, skip in zip((64, 32, 16), reversed(skipped), strict=True):
+        x = layers.Conv2DTranspose(filters, 2, strides=2, padding="same")(x)
+        x = _conv_bn(_conv_bn(layers.Concatenate()([skip, x]), filters), filters)
+    return keras.Model(image, layers.Conv2D(4, 1, name="mask")(x))
+
+
+_CLASSES = 6
+
+
+def _detector() -> keras.Model:
+    """Boxes in pixels of a picture of 640 beside scores in [0, 1], from two levels, in one output."""
+    image = keras.Input((128, 128, 3), name="image")
+    x, found = image, []
+    for filters, strides in ((16, 2), (32, 2), (64, 2)):
+        x = _conv_bn(_conv_bn(x, filters, strides=strides), filters)
+    for filters in (64, 96):
+        x = _conv_bn(x, filters, strides=2)
+        boxes = layers.Reshape((-1, 4))(layers.Conv2D(3 * 4, 3, padding="same", activation="sigmoid")(x))
+        scores = layers.Conv2D(3 * _CLASSES, 3, padding="same", activation="sigmoid")(x)
+        scores = layers.Reshape((-1, _CLASSES))(scores)
+        found.append(layers.Concatenate()([layers.Rescaling(640.0)(boxes), scores]))
+    return keras.Model(image, layers.Concatenate(axis=1, name="detections")(found))
+
+
+def _super_resolution() -> keras.Model:
+    """Twice the size: residual blocks, then channels moved to positions."""
+    side, channels = 48, 3
+    image = keras.Input((side, side, channels), name="image")
+    x = start = layers.Conv2D(32, 3, padding="same", activation="relu")(image)
+    for _ in range(4):
+        y = layers.BatchNormalization()(layers.Conv2D(32, 3, padding="same", use_bias=False)(_conv_bn(x, 32)))
+        x = layers.Add()([x, y])
+    x = layers.Conv2D(4 * channels, 3, padding="same")(layers.Add()([x, start]))
+    x = layers.Permute((1, 3, 2, 4, 5))(layers.Reshape((side, side, 2, 2, channels))(x))
+    return keras.Model(image, layers.Reshape((2 * side, 2 * side, channels), name="enlarged")(x))
+
+
+def _keyword_spotter() -> keras.Model:
+    """Half a second of sound at 8 kHz as it was sampled."""
+    sound = keras.Input((4000, 1), name="sound")
+    x = sound
+    for filters, size, strides in ((32, 80, 4), (32, 3, 1), (64, 3, 1), (96, 3, 1)):
+        x = layers.Conv1D(filters, size, strides=strides, padding="same", use_bias=False)(x)
+        x = layers.MaxPooling1D(4)(layers.ReLU()(layers.BatchNormalization()(x)))
+    return keras.Model(sound, layers.Dense(12, name="words")(layers.GlobalAveragePooling1D()(x)))
+
+
+_MEAN_TAKEN_OFF = (-124.0, 152.0)  # Caffe's preprocessing
+_SIGNED = (-1.0, 1.0)
+_STANDARDISED = (-2.2, 2.7)  # PyTorch's preprocessing
+_PIXELS = (0.0, 255.0)  # the network preprocesses by itself
+
+FAMILIES: dict[str, Family] = {
+    "VGG16": Family(_application("VGG16", 96), _MEAN_TAKEN_OFF),
+    "VGG19": Family(_application("VGG19", 96), _MEAN_TAKEN_OFF),
+    "ResNet50": Family(_application("ResNet50", 96), _MEAN_TAKEN_OFF),
+    "ResNet101": Family(_application("ResNet101", 96), _MEAN_TAKEN_OFF),
+    "ResNet50V2": Family(_application("ResNet50V2", 96), _SIGNED),
+    "InceptionV3": Family(_application("InceptionV3", 139), _SIGNED),
+    "InceptionResNetV2": Family(_application("InceptionResNetV2", 139), _SIGNED),
+    "Xception": Family(_application("Xception", 128), _SIGNED),
+    "MobileNet": Family(_application("MobileNet", 128), _SIGNED),
+    "MobileNetV2": Family(_application("MobileNetV2", 128), _SIGNED),
+    "MobileNetV3Small": Family(_application("MobileNetV3Small", 128), _PIXELS),
+    "MobileNetV3Large": Family(_application("MobileNetV3Large", 128), _PIXELS),
+    "DenseNet121": Family(_application("DenseNet121", 96), _STANDARDISED),
+    "NASNetMobile": Family(_application("NASNetMobile", 96), _SIGNED),
+    "EfficientNetB0": Family(_application("EfficientNetB0", 128), _PIXELS),
+    "EfficientNetV2B0": Family(_application("EfficientNetV2B0", 128), _PIXELS),
+    "ConvNeXtTiny": Family(_application("ConvNeXtTiny", 96), _PIXELS),
+    "U-Net": Family(_unet, _SIGNED),
+    "detector": Family(_detector, _SIGNED, {"boxes": slice(0, 4), "scores": slice(4, None)}),
+    "super-resolution": Family(_super_resolution, (0.0, 1.0)),
+    "keyword spotter": Family(_keyword_spotter, _SIGNED),
+}
