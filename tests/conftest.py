@@ -6,9 +6,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from pathlib import Path
 
+import hypothesis
 import keras
 import numpy as np
 import pytest
+
+hypothesis.settings.register_profile("untimed", deadline=None)  # machines are noisy
+hypothesis.settings.load_profile("untimed")
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 

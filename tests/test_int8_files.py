@@ -288,3 +288,15 @@ def test_pixels_are_not_rounded_by_half_a_step_each(low, high, most):
     error = (integers - zero_point) - pixels / scale
     assert np.sqrt(np.mean(error**2)) < most
     assert scale < 1.01 * (high - low) / 255
+
+
+def test_a_leaky_relu_beside_others_in_a_concatenation(random):
+    """XNNPACK refuses a concatenation whose inputs' scales differ in the last bit."""
+    image = keras.Input((10, 10, 3), name="image")
+    parts = [layers.LeakyReLU(0.1)(layers.Conv2D(4, 3)(image)), layers.ReLU(0.7)(layers.Conv2D(4, 3)(image))]
+    x = layers.Concatenate()([*parts, layers.Conv2D(4, 3)(image)])
+    model = settle(keras.Model(image, layers.Conv2D(3, 1)(x)))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.float_operators == ()
+    (found,), (expected,) = run(result.content, model, images(model, 32))
+    assert sqnr(expected, found) > 25

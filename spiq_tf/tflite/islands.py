@@ -24,6 +24,8 @@ _VERSIONS = {
 }
 """The lowest versions of the operators that take int8 (op_version.cc of TensorFlow Lite)."""
 
+_KEEPS_SCALE = ("MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN", "TILE")
+
 
 def quantize_islands(flat: FlatModel, intervals: Mapping[int, Interval]) -> None:
     """Makes, in place, every operator of the table int8 that stands between int8 tensors, alone or with others of it.
@@ -33,6 +35,7 @@ def quantize_islands(flat: FlatModel, intervals: Mapping[int, Interval]) -> None
         intervals: of the activations, by tensor index.
     """
     chosen = _between_integers(flat, intervals)
+    written = {int(o.inputs[0]): int(o.outputs[0]) for o in flat.operators if flat.kind(o) == "QUANTIZE"}
     integer = {int(o.outputs[0]): int(o.inputs[0]) for o in flat.operators if flat.kind(o) == "DEQUANTIZE"}
     replaced: dict[int, int] = {}
     result: list[Any] = []
@@ -40,7 +43,9 @@ def quantize_islands(flat: FlatModel, intervals: Mapping[int, Interval]) -> None
         operator.inputs = np.array([replaced.get(int(i), int(i)) for i in operator.inputs], np.int32)
         output = int(operator.outputs[0])
         if id(operator) in chosen:
-            _make_int8(flat, operator, integer, intervals[output])
+            # the quantizer's own numbers, where there are any: runtimes ask for scales that are equal to the last bit
+            known = flat.quantization(written[output]) if output in written else None
+            _make_int8(flat, operator, integer, known or intervals[output].quantization)
             integer[output] = output
         elif flat.kind(operator) == "QUANTIZE" and integer.get(int(operator.inputs[0])) == int(operator.inputs[0]):
             replaced[output] = int(operator.inputs[0])
@@ -73,10 +78,10 @@ def _between_integers(flat: FlatModel, intervals: Mapping[int, Interval]) -> set
     return set(chosen)
 
 
-def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], interval: Interval) -> None:
+def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], quantization: tuple[float, int]) -> None:
     kind = flat.kind(operator)
     inputs = [integer.get(int(i), int(i)) for i in operator.inputs]
-    scale, zero_point = flat.quantization(inputs[0]) or interval.quantization
+    scale, zero_point = flat.quantization(inputs[0]) or quantization
     for place, index in enumerate(inputs):
         if flat.is_constant(index) and flat.dtype(index) == np.float32:
             value = flat.value(index)
@@ -84,7 +89,8 @@ def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], inter
             inputs[place] = _quantized(flat, index, value, *own)
     operator.inputs = np.array(inputs, np.int32)
     operator.opcodeIndex = flat.operator_code(getattr(schema.BuiltinOperator, kind), _VERSIONS[kind])
-    flat.make_int8(int(operator.outputs[0]), *interval.quantization)
+    own = (scale, zero_point) if kind in _KEEPS_SCALE else quantization
+    flat.make_int8(int(operator.outputs[0]), *own)
 
 
 def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], scale: float, zero_point: int) -> int:
