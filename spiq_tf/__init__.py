@@ -22,7 +22,9 @@ from spiq_tf.errors import (
     SpiqError,
 )
 from spiq_tf.files import load_model, write_atomically
-from spiq_tf.result import QuantizedModel, TensorInfo
+from spiq_tf.report import Report
+from spiq_tf.result import QuantizedModel
+from spiq_tf.tensors import TensorInfo
 from spiq_tf.version import VERSION
 
 __version__ = VERSION
@@ -37,6 +39,7 @@ __all__ = [
     "ModelTypeError",
     "NotCloneableError",
     "QuantizedModel",
+    "Report",
     "SpiqError",
     "TensorInfo",
     "convert",

@@ -1,5 +1,6 @@
 """The three functions that users call."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +20,8 @@ def convert(
     inference_output_type: Any = "int8",
     batch_size: int = 1,
     per_channel_dense: bool = False,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    float_layers: Sequence[str] = (),
     method: str = "noise",
 ) -> bytes:
     """Converts a trained Keras model into a full-integer int8 TFLite file, without data.
@@ -36,6 +39,10 @@ def convert(
         batch_size: the file's static batch.
         per_channel_dense: gives Dense weights a scale for each output. More accurate, but runtimes before 2024
             refuse such files or compute wrong numbers.
+        ranges: smallest and largest output of single layers, by name (as in `QuantizedModel.tensors`), in place of what
+            statistics say. All channels of such an output keep one scale.
+        float_layers: names, or patterns with * and ?, of layers that stay float, each together with the layers that are
+            computed in one operator with it. For the layer that hurts; such a file is no longer full-integer.
         method: "noise", the best, chooses the scales and ranges that add the least noise, as predicted, and
             corrects what rounding the weights breaks. For comparison: "spiq" is SPIQ as published (WACV 2023), "dfq"
             Data-Free Quantization as published (ICCV 2019), but for its replacement of ReLU6 by ReLU.
@@ -51,7 +58,9 @@ def convert(
         InvalidArgumentError: another argument is wrong.
         LoweringError: TensorFlow's converter has no operators for a part of the model.
     """
-    options = checked_options(inference_input_type, inference_output_type, batch_size, per_channel_dense, method)
+    options = checked_options(
+        inference_input_type, inference_output_type, batch_size, per_channel_dense, method, ranges, float_layers
+    )
     return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
 
 
@@ -63,19 +72,28 @@ def quantize(
     inference_output_type: Any = "int8",
     batch_size: int = 1,
     per_channel_dense: bool = False,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    float_layers: Sequence[str] = (),
     method: str = "noise",
 ) -> QuantizedModel:
     """Converts like `convert`, and returns with the file what was decided about each of its tensors.
 
     Arguments and errors are those of `convert`.
     """
-    options = checked_options(inference_input_type, inference_output_type, batch_size, per_channel_dense, method)
+    options = checked_options(
+        inference_input_type, inference_output_type, batch_size, per_channel_dense, method, ranges, float_layers
+    )
     plan = pipeline.plan(model, input_range, options)
     return description.describe(plan.model, plan, pipeline.convert_plan(plan, options))
 
 
 def rewrite(
-    model: Any, *, input_range: InputRange | None = None, batch_size: int = 1, method: str = "noise"
+    model: Any,
+    *,
+    input_range: InputRange | None = None,
+    batch_size: int = 1,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    method: str = "noise",
 ) -> keras.Model:
     """The float Keras model of the same architecture whose weights have absorbed the per-channel scales.
 
@@ -90,6 +108,6 @@ def rewrite(
             layer of tf_keras without a counterpart in Keras 3), or a call reads a weight that no layer owns;
             `convert` works all the same.
     """
-    options = checked_options("int8", "int8", batch_size, False, method)
+    options = checked_options("int8", "int8", batch_size, False, method, ranges)
     plan = pipeline.plan(model, input_range, options)
     return clone_with(plan.model, plan.rewritten)

@@ -5,7 +5,8 @@ import numpy as np
 
 from spiq_tf.pipeline import Converted, Plan
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.result import QuantizedModel, TensorInfo
+from spiq_tf.result import QuantizedModel
+from spiq_tf.tensors import TensorInfo
 
 
 def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedModel:
@@ -37,6 +38,7 @@ def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
         zero_point=None if quantization is None else quantization[1],
         source=converted.ranges[index].source.label,
         channel_scales=scales,
+        unscaled=None if layer is None else plan.classes.why_unscaled(layer),
     )
 
 

@@ -1,8 +1,10 @@
 """The arguments of `convert`, `quantize` and `rewrite`, checked once and frozen."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from spiq_tf.errors import InvalidArgumentError
@@ -48,6 +50,8 @@ class Options:
         batch_size: static batch of the file.
         per_channel_dense: whether Dense weights get a scale for each output.
         parts: of the method.
+        ranges: of layers' outputs, by layer name, in place of what statistics say.
+        float_layers: names or patterns of the layers that stay float.
     """
 
     inference_input_type: str
@@ -55,6 +59,8 @@ class Options:
     batch_size: int
     per_channel_dense: bool
     parts: Parts = METHODS["noise"]
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    float_layers: tuple[str, ...] = ()
 
 
 def checked_options(
@@ -63,6 +69,8 @@ def checked_options(
     batch_size: Any,
     per_channel_dense: Any,
     method: Any = "noise",
+    ranges: Any = None,
+    float_layers: Any = (),
 ) -> Options:
     """Raises InvalidArgumentError naming the argument that is wrong."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -75,7 +83,41 @@ def checked_options(
         batch_size,
         bool(per_channel_dense),
         METHODS[method],
+        {name: _pair(name, pair) for name, pair in _mapping(ranges).items()},
+        _names(float_layers),
     )
+
+
+def _mapping(ranges: Any) -> Mapping[str, Any]:
+    if ranges is None:
+        return {}
+    if not isinstance(ranges, Mapping) or not all(isinstance(name, str) for name in ranges):
+        raise InvalidArgumentError(
+            f"ranges: expected a mapping from layer names to pairs (low, high), found {ranges!r}"
+        )
+    return ranges
+
+
+def _pair(name: str, pair: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(end) for end in pair)
+    except (TypeError, ValueError):
+        raise InvalidArgumentError(f"ranges: expected two numbers for layer {name!r}, found {pair!r}") from None
+    if not (np.isfinite(low) and np.isfinite(high) and low <= 0 <= high and low < high):
+        raise InvalidArgumentError(
+            f"ranges: expected finite numbers low <= 0 <= high for layer {name!r}, since int8 needs a zero, found"
+            f" ({low:g}, {high:g})"
+        )
+    return low, high
+
+
+def _names(float_layers: Any) -> tuple[str, ...]:
+    if isinstance(float_layers, str) or not isinstance(float_layers, Iterable):
+        raise InvalidArgumentError(f"float_layers: expected a list of names or patterns, found {float_layers!r}")
+    names = tuple(float_layers)
+    if not all(isinstance(name, str) for name in names):
+        raise InvalidArgumentError(f"float_layers: expected names or patterns, found {names!r}")
+    return names
 
 
 def _type_name(argument: str, value: Any) -> str:

@@ -11,6 +11,7 @@ from spiq_tf.fields import run_fields, variances_of_sums
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
+from spiq_tf.overrides import check_held, float_calls, given_ranges
 from spiq_tf.primitives.values import InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
@@ -22,6 +23,7 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
 from spiq_tf.tflite.ranges import file_ranges
+from spiq_tf.ties import ScaleClasses
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,18 @@ class Plan:
     Attributes:
         model: what is converted: the user's model as a float32 graph of layers.
         inputs: what is known of the model's inputs, by tensor name.
+        classes: which channels share a scale, and which have none.
         choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
+        float_calls: indices of the layer calls that stay float.
     """
 
     model: Any
     inputs: Mapping[str, InputChannels]
+    classes: ScaleClasses
     choice: Choice
     rewritten: Rewritten
+    float_calls: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -70,32 +76,36 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     if options.parts.absorbed_biases:
         graph = high_bias.absorbed(graph)
     inputs = input_channels(graph, input_range)
+    given, kept = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
     batches = run_fields(graph, inputs) if options.parts.fields else ()
     moments = statistics.all_moments(graph, inputs, variances_of_sums(graph, batches))
-    spreads = statistics.all_spreads(graph, moments, inputs)
-    classes = ties.scale_classes(graph)
+    spreads = statistics.all_spreads(graph, moments, inputs, given)
+    classes = ties.scale_classes(graph, given)
     if options.parts.scales == "spiq":
         choice = published.spiq(graph, classes, spreads)
     elif options.parts.scales == "dfq":
         choice = dfq.equalised(graph, classes, spreads)
     else:
-        free = classes if options.parts.scales == "noise" else classes.without_scales()
+        classes = classes if options.parts.scales == "noise" else classes.without_scales()
         gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
-        choice = scales.minimise_noise(graph, free, moments, spreads, gains, options.per_channel_dense)
-    return Plan(model, inputs, choice, absorb_scales(graph, choice.scales, moments, choice.ranges))
+        choice = scales.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
+    rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
+    return Plan(model, inputs, classes, choice, rewritten, kept)
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:
     """Lowers the rewritten model, corrects its weights, quantizes and finishes the file."""
     rewritten, graph = plan.rewritten, plan.rewritten.graph
     lowered = lower(rewritten)
+    check_held(options.ranges, lowered.tensors.values(), graph)
+    kept = lowered.made_by(plan.float_calls)
     known = {index: rewritten.ranges[name] for index, name in lowered.tensors.items()}
     moments = {index: rewritten.moments[name] for index, name in lowered.tensors.items()}
     found = file_ranges(lowered.flat, known)
     whole = quantize.tensor_intervals(lowered.flat, found)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = correct.correct(lowered.flat, moments, steps, options)
-    quantized = quantize.quantize(lowered.flat, whole, options.per_channel_dense)
+    uncorrected = correct.correct(lowered.flat, moments, steps, kept, options)
+    quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     inputs = [plan.inputs[t.name] for t in graph.inputs]

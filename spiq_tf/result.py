@@ -7,30 +7,9 @@ from functools import cached_property
 import keras
 
 from spiq_tf.files import write_atomically
+from spiq_tf.report import Report, report_of
 from spiq_tf.rewriting import Rewritten, clone_with
-
-
-@dataclass(frozen=True)
-class TensorInfo:
-    """One activation tensor of the file.
-
-    Attributes:
-        name: of the tensor in the file.
-        layer: the layer call whose output it is ("encoder/conv1"), or None for a tensor inside a layer.
-        low, high: its range, which holds 0.
-        scale, zero_point: real = scale * (integer - zero_point); None where the tensor stays float.
-        source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
-        channel_scales: for each channel the scale that was absorbed into the weights around it, or None.
-    """
-
-    name: str
-    layer: str | None
-    low: float
-    high: float
-    scale: float | None
-    zero_point: int | None
-    source: str
-    channel_scales: tuple[float, ...] | None
+from spiq_tf.tensors import TensorInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +42,11 @@ class QuantizedModel:
             NotCloneableError: a layer of the model cannot be made again from its configuration.
         """
         return clone_with(self._model, self._rewritten)
+
+    def report(self) -> Report:
+        """What the conversion had to fall back on: ranges that are estimates, what keeps one scale and why, what stays
+        float. `print(result.report())` shows it."""
+        return report_of(self.tensors, self.float_operators, self.uncorrected)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the file in one step, never a part of it.

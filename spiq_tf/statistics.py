@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spiq_tf.errors import InvalidModelError
+from spiq_tf.errors import InvalidArgumentError, InvalidModelError
 from spiq_tf.graph import LayerGraph, Node
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear
 from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
-from spiq_tf.primitives.values import Array, InputChannels, Moments
+from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
 
 _FARTHEST = 8.0  # deviations within which every value must be a number
 _TRUST = 0.1
@@ -119,14 +119,35 @@ def stated_moments(graph: LayerGraph, name: str) -> Moments | None:
 
 
 def all_spreads(
-    graph: LayerGraph, moments: Mapping[str, Moments], inputs: Mapping[str, InputChannels]
+    graph: LayerGraph,
+    moments: Mapping[str, Moments],
+    inputs: Mapping[str, InputChannels],
+    given: Mapping[str, Range] | None = None,
 ) -> dict[str, Spread]:
-    """How far every tensor's channels reach."""
+    """How far every tensor's channels reach.
+
+    Args:
+        graph: the model.
+        moments: of every tensor.
+        inputs: what is known of the model's inputs.
+        given: ranges that the user gives, by tensor name, in place of those that would be found.
+
+    Raises:
+        InvalidArgumentError: a range is given to a tensor whose range its operator fixes.
+    """
+    given = given or {}
     known = {name: bounded_spread(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
     for node in graph.nodes:
-        given = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
-        own = node.rule.spread(given, moments[node.output.name], graph.weights)
+        known_inputs = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
+        own = node.rule.spread(known_inputs, moments[node.output.name], graph.weights)
         reach = own.range(_FARTHEST)
         _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
+        if (stated := given.get(node.output.name)) is not None:
+            if own.source == Source.FIXED:
+                raise InvalidArgumentError(
+                    f"ranges: layer {node.call.name!r} has the range [{reach.low.min():g}, {reach.high.max():g}], which"
+                    " int8 operators fix; it cannot be given another"
+                )
+            own = bounded_spread(stated.low, stated.high, stated.source)
         known[node.output.name] = own
     return known

@@ -1,6 +1,6 @@
 """Which channels must share a scale: they form a class. A class with a channel that cannot be scaled keeps scale 1."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,22 +21,39 @@ class ScaleClasses:
     Attributes:
         of: the class of each channel of each tensor, by tensor name, shape (channels,).
         count: number of classes.
-        unscaled: whether a class must keep scale 1, shape (count,).
+        reason: for each class the index of the reason why it must keep scale 1, or -1, shape (count,).
+        reasons: in words.
         saturates: whether a class passes an activation that cuts at a fixed value, shape (count,).
     """
 
     of: Mapping[str, Labels]
     count: int
-    unscaled: npt.NDArray[np.bool_]
+    reason: Labels
+    reasons: tuple[str, ...]
     saturates: npt.NDArray[np.bool_]
+
+    @property
+    def unscaled(self) -> npt.NDArray[np.bool_]:
+        """Whether a class must keep scale 1, shape (count,)."""
+        return self.reason >= 0
+
+    def why_unscaled(self, name: str) -> str | None:
+        """Why some channels of a tensor keep scale 1, or None if none has to."""
+        found = self.reason[self.of[name]].max(initial=-1)
+        return None if found < 0 else self.reasons[found]
 
     def without_scales(self) -> "ScaleClasses":
         """The same where every class must keep scale 1."""
-        return replace(self, unscaled=np.ones_like(self.unscaled))
+        return replace(self, reason=np.zeros_like(self.reason), reasons=("scales are switched off",))
 
 
-def scale_classes(graph: LayerGraph) -> ScaleClasses:
-    """Joins the channels of all tensors into classes, by the ties that the primitives state."""
+def scale_classes(graph: LayerGraph, given: Iterable[str] = ()) -> ScaleClasses:
+    """Joins the channels of all tensors into classes, by the ties that the primitives state.
+
+    Args:
+        graph: the model.
+        given: names of the tensors whose ranges the user gives, which scales must not move.
+    """
     starts = _starts(graph)
     total = sum(t.channels for t in graph.tensors)
     left, right = [np.zeros(0, np.intp)], [np.zeros(0, np.intp)]
@@ -47,13 +64,15 @@ def scale_classes(graph: LayerGraph) -> ScaleClasses:
     links = coo_array((np.ones(len(rows), np.int8), (rows, columns)), shape=(total, total))
     count, label = connected_components(links, directed=False)
     of = {t.name: label[starts[t.name] : starts[t.name] + t.channels] for t in graph.tensors}
-    unscaled, saturates = np.zeros(count, bool), np.zeros(count, bool)
-    for tensor in _unscaled_tensors(graph):
-        unscaled[of[tensor.name]] = True
+    reason, saturates = np.full(count, -1), np.zeros(count, bool)
+    unscaled = {**dict.fromkeys(given, "its range is given"), **_unscaled_tensors(graph)}
+    for index, name in enumerate(unscaled):
+        reason[of[name]] = index
     for node in graph.nodes:
         if node.rule.saturation is not None:
             saturates[of[node.output.name]] = True
-    return ScaleClasses(of, count, unscaled, saturates)
+    reasons = tuple(f"{name}: {why}" for name, why in unscaled.items())
+    return ScaleClasses(of, count, reason, reasons, saturates)
 
 
 def _starts(graph: LayerGraph) -> dict[str, int]:
@@ -100,13 +119,17 @@ def _shared_weight_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tu
     return pairs
 
 
-def _unscaled_tensors(graph: LayerGraph) -> list[Tensor]:
-    """What enters or leaves the model, and what a primitive cannot take scaled."""
-    found = [*graph.inputs, *graph.outputs]
-    for node in graph.nodes:
-        ports = node.rule.unscaled()
-        found += [*node.inputs, node.output] if ports is None else [_tensor(node, port) for port in ports]
+def _unscaled_tensors(graph: LayerGraph) -> dict[str, str]:
+    """What enters or leaves the model, and what a primitive cannot take scaled, each with the reason."""
+    found = {}
     for readers in readers_of_weights(graph).values():
         if not _alike(readers):  # one variable in several roles can be absorbed into in none of them
-            found += [tensor for node in readers for tensor in (*node.inputs, node.output)]
-    return found
+            layers = " and ".join(dict.fromkeys(node.call.name for node in readers))
+            touched = [tensor for node in readers for tensor in (*node.inputs, node.output)]
+            found |= dict.fromkeys((t.name for t in touched), f"a weight has several roles in {layers}")
+    for node in graph.nodes:
+        ports = node.rule.unscaled()
+        kept = [*node.inputs, node.output] if ports is None else [_tensor(node, port) for port in ports]
+        found |= dict.fromkeys((t.name for t in kept), f"layer {node.call.name} lets no scale pass")
+    found |= {tensor.name: "leaves the model" for tensor in graph.outputs}
+    return found | {tensor.name: "enters the model" for tensor in graph.inputs}

@@ -54,6 +54,16 @@ def test_two_models_of_one_name(models, tmp_path):
     assert "1 of 2 converted" in done.stdout
 
 
+def test_single_layers(tmp_path):
+    NETWORKS["named"]().save(tmp_path / "named.keras")
+    options = ["--output_dir", tmp_path / "out", "--input_range=-1,1", "--report_json", tmp_path / "report.json"]
+    done = run(*options, "--ranges=relu=0,2.5", "--float_layers=sc*,join", tmp_path / "named.keras")
+    assert done.returncode == 0
+    (row,) = json.loads((tmp_path / "report.json").read_text())
+    assert row["float_operators"] == ["CONCATENATION (join)", "FULLY_CONNECTED (scores)"]
+    assert "relu: its range is given" in row["unscaled"]
+
+
 def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
     done = run("--output_dir", tmp_path / "out", "--input_range=-1,1", models / "bad.keras", models / "a.keras")
     assert done.returncode == 1
@@ -65,6 +75,7 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
     [
         ([], "expected model files"),
         (["--input_range=1", "x.keras"], "expected LOW,HIGH"),
+        (["--ranges=conv=1", "x.keras"], "--ranges conv: expected LOW,HIGH, found 1"),
         (["--report_json=absent/report.json", "x.keras"], "cannot write"),
     ],
 )

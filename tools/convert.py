@@ -35,6 +35,8 @@ flags.DEFINE_enum("inference_input_type", "int8", ["int8", "uint8", "float32"], 
 flags.DEFINE_enum("inference_output_type", "int8", ["int8", "uint8", "float32"], "Data type of the files' outputs.")
 flags.DEFINE_integer("batch_size", 1, "Static batch of the files.", lower_bound=1)
 flags.DEFINE_bool("per_channel_dense", False, "Gives Dense weights a scale for each output; for runtimes since 2024.")
+flags.DEFINE_multi_string("ranges", [], "LAYER=LOW,HIGH: range of a layer's output, in place of what statistics say.")
+flags.DEFINE_list("float_layers", [], "Names or patterns of layers that stay float.")
 flags.DEFINE_bool("overwrite", False, "Replaces outputs that exist; without it they are an error for their model.")
 flags.DEFINE_bool("keep_going", False, "Goes on with the other models after one has failed.")
 flags.DEFINE_string("report_json", None, "Writes what became of each model to this file.")
@@ -52,13 +54,14 @@ class Outcome:
     bytes: int = 0
     float_operators: tuple[str, ...] = ()
     fallback_layers: tuple[str, ...] = ()
+    unscaled: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str]) -> int:
     """Converts every file that the arguments name; returns the exit code."""
     try:
-        pair = input_range(FLAGS.input_range)
+        pair, ranges = input_range(FLAGS.input_range), layer_ranges(FLAGS.ranges)
         jobs = named_jobs(argv[1:], Path(FLAGS.output_dir))
         Path(FLAGS.output_dir).mkdir(parents=True, exist_ok=True)
         if FLAGS.report_json:  # found out now, not after the work
@@ -66,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, spiq_tf.SpiqError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    outcomes = list(outcomes_of(jobs, pair))
+    outcomes = list(outcomes_of(jobs, pair, ranges))
     if FLAGS.report_json:
         spiq_tf.write_atomically(FLAGS.report_json, json.dumps([asdict(o) for o in outcomes], indent=1).encode())
     failed = [o for o in outcomes if o.error is not None]
@@ -78,12 +81,19 @@ def main(argv: Sequence[str]) -> int:
 
 def input_range(values: list[str] | None) -> tuple[float, float] | None:
     """The flag as a pair of numbers."""
-    if values is None:
-        return None
+    return None if values is None else _pair("--input_range", ",".join(values))
+
+
+def layer_ranges(values: list[str]) -> dict[str, tuple[float, float]]:
+    """The flags LAYER=LOW,HIGH as a mapping."""
+    return {layer: _pair(f"--ranges {layer}", pair) for layer, _, pair in (v.rpartition("=") for v in values)}
+
+
+def _pair(flag: str, text: str) -> tuple[float, float]:
     try:
-        low, high = (float(v) for v in values)
+        low, high = (float(v) for v in text.split(","))
     except ValueError:
-        raise spiq_tf.InputRangeError(f"--input_range: expected LOW,HIGH, found {','.join(values)}") from None
+        raise spiq_tf.InputRangeError(f"{flag}: expected LOW,HIGH, found {text}") from None
     return low, high
 
 
@@ -103,7 +113,9 @@ def _model_name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def outcomes_of(jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | None) -> Iterator[Outcome]:
+def outcomes_of(
+    jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | None, ranges: dict[str, tuple[float, float]]
+) -> Iterator[Outcome]:
     """Converts one file after the other, showing progress; ends early at a failure without --keep_going."""
     taken: dict[Path, str] = {}
     with tqdm(jobs, unit="model", disable=not sys.stderr.isatty()) as bar:
@@ -111,7 +123,7 @@ def outcomes_of(jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | No
             if output in taken:
                 outcome = Outcome(file, error=f"{output} is already the output of {taken[output]}: rename one of them")
             else:
-                outcome = converted(file, output, pair)
+                outcome = converted(file, output, pair, ranges)
             taken.setdefault(output, file)
             with bar.external_write_mode():
                 print(summary(outcome), flush=True)
@@ -120,7 +132,9 @@ def outcomes_of(jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | No
                 return
 
 
-def converted(file: str, output: Path, pair: tuple[float, float] | None) -> Outcome:
+def converted(
+    file: str, output: Path, pair: tuple[float, float] | None, ranges: dict[str, tuple[float, float]]
+) -> Outcome:
     """Converts one file; a failure becomes part of the outcome."""
     start = time.perf_counter()
     try:
@@ -135,6 +149,8 @@ def converted(file: str, output: Path, pair: tuple[float, float] | None) -> Outc
                 inference_output_type=FLAGS.inference_output_type,
                 batch_size=FLAGS.batch_size,
                 per_channel_dense=FLAGS.per_channel_dense,
+                ranges=ranges,
+                float_layers=FLAGS.float_layers,
             )
         result.save(output)
     except spiq_tf.SpiqError as error:
@@ -149,6 +165,7 @@ def converted(file: str, output: Path, pair: tuple[float, float] | None) -> Outc
         bytes=len(result.content),
         float_operators=result.float_operators,
         fallback_layers=result.fallback_layers,
+        unscaled=tuple(t.unscaled for t in result.tensors if t.unscaled),
         warnings=tuple(str(w.message) for w in caught if issubclass(w.category, spiq_tf.DegenerateOutputWarning)),
     )
 

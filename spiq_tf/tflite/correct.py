@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,11 @@ from spiq_tf.tflite.rounding import guard_small_outputs, round_kernel
 
 
 def correct(
-    flat: FlatModel, moments: Mapping[int, Moments], scales: Mapping[int, float], options: Options
+    flat: FlatModel,
+    moments: Mapping[int, Moments],
+    scales: Mapping[int, float],
+    kept: Collection[int],
+    options: Options,
 ) -> list[str]:
     """Rounds the weights of every convolution and fully connected operator in place, and corrects its bias.
 
@@ -28,6 +32,7 @@ def correct(
         flat: the float file; changed.
         moments: of each channel of the activations, by tensor index, where known.
         scales: the int8 scale of each activation, by tensor index.
+        kept: outputs of the operators that stay float.
         options: what the user chose.
 
     Returns:
@@ -39,7 +44,7 @@ def correct(
     rounded: dict[int, tuple[Array, Array]] = {}  # weights tensor: original and rounded kernel
     for operator in flat.operators:
         layout = _LAYOUTS.get(flat.kind(operator))
-        if layout is None or not flat.is_constant(int(operator.inputs[1])):
+        if layout is None or int(operator.outputs[0]) in kept or not flat.is_constant(int(operator.inputs[1])):
             continue
         x, weights = (int(operator.inputs[place]) for place in (layout.value, 1))
         bias_index = _own_bias(flat, operator, layout.bias, readers)

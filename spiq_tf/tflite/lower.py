@@ -6,7 +6,7 @@ name scope for each layer call survives in the names of the file's tensors.
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,11 +36,17 @@ class Lowered:
         flat: the same to be changed; its inputs and outputs are in the order of the Keras model's.
         tensors: the name of the graph's tensor that each of the file's tensors holds, by index. Tensors born
             in lowering are absent.
+        owners: the index of the layer call that each operator's output belongs to, by tensor index.
     """
 
     content: bytes
     flat: FlatModel
     tensors: dict[int, str]
+    owners: dict[int, int]
+
+    def made_by(self, calls: Collection[int]) -> frozenset[int]:
+        """Indices of the tensors that the operators of some layer calls make."""
+        return frozenset(index for index, call in self.owners.items() if call in calls)
 
 
 def lower(rewritten: Rewritten) -> Lowered:
@@ -57,7 +63,7 @@ def lower(rewritten: Rewritten) -> Lowered:
     average_whole_maps(flat)
     multiply_channelwise(flat)
     add_rectified(flat)
-    return Lowered(content, flat, tensors)
+    return Lowered(content, flat, tensors, _owners(flat, rewritten.graph))
 
 
 def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
@@ -95,16 +101,27 @@ def _match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
     depthwise half of a SeparableConv2D, a convolution in front of its own sigmoid) or are born in lowering.
     """
     found = {int(i): t.name for i, t in zip(flat.subgraph.inputs, graph.inputs, strict=True)}
-    leaving = {int(i): t for i, t in zip(flat.subgraph.outputs, graph.outputs, strict=True)}
     owned: dict[int, list[tuple[int, str]]] = {}
+    owners = _owners(flat, graph)
     for operator in flat.operators:
         for index in map(int, operator.outputs):
-            owner = _owner(flat.name(index), leaving.get(index), graph)
-            if owner is not None:
-                owned.setdefault(owner, []).append((index, flat.kind(operator)))
+            if index in owners:
+                owned.setdefault(owners[index], []).append((index, flat.kind(operator)))
     for owner, tensors in owned.items():
         found |= _match_call(flat, graph, owner, tensors)
-    return {**found, **{index: tensor.name for index, tensor in leaving.items()}}
+    return {**found, **{index: tensor.name for index, tensor in _leaving(flat, graph).items()}}
+
+
+def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
+    return {int(i): t for i, t in zip(flat.subgraph.outputs, graph.outputs, strict=True)}
+
+
+def _owners(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
+    """Index of the call that each computed tensor belongs to, where that is known."""
+    leaving = _leaving(flat, graph)
+    made = [int(i) for operator in flat.operators for i in operator.outputs]
+    found = {index: _owner(flat.name(index), leaving.get(index), graph) for index in made}
+    return {index: owner for index, owner in found.items() if owner is not None}
 
 
 def _owner(name: str, leaving: Tensor | None, graph: LayerGraph) -> int | None:

@@ -1,9 +1,10 @@
 """Float flatbuffer and ranges -> int8 flatbuffer, by litert-quantizer."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 import numpy as np
-from litert_quantizer import qtyping, quantizer, recipe
+from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
 from scipy.cluster.hierarchy import DisjointSet
 
 from spiq_tf.primitives.values import Range
@@ -49,6 +50,7 @@ _SHARED_SCALE = (
 """Operators whose inputs and outputs have one scale and zero point (LiteRT 8-bit quantization specification)."""
 
 _SMALLEST_WIDTH = 1e-6
+_NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE
 
 
 def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
@@ -70,12 +72,15 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
     return widened(flat, result, groups)
 
 
-def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_dense: bool) -> FlatModel:
+def quantize(
+    flat: FlatModel, intervals: Mapping[int, Interval], kept: Collection[int], per_channel_dense: bool
+) -> FlatModel:
     """The int8 file: weights as they stand on their grids, activations with the scales of their intervals.
 
     Args:
         flat: the float file with corrected weights.
         intervals: of every activation, by tensor index.
+        kept: outputs of the operators that stay float.
         per_channel_dense: whether a fully connected operator's weights have a scale for each output.
     """
     rules = recipe.static_wi8_ai8()
@@ -83,6 +88,10 @@ def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_den
     if not per_channel_dense:
         dense = qtyping.TFLOperationName.FULLY_CONNECTED
         writer.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
+    if kept:
+        names = "|".join(re.escape(flat.name(index)) for index in sorted(kept))
+        every = qtyping.TFLOperationName.ALL_SUPPORTED
+        writer.update_quantization_recipe(f"^(?:{names});", every, algorithm_key=_NOT)
     statistics = {
         flat.name(index): {"min": np.array([[i.low]], np.float32), "max": np.array([[i.high]], np.float32)}
         for index, i in intervals.items()
@@ -91,7 +100,7 @@ def quantize(flat: FlatModel, intervals: Mapping[int, Interval], per_channel_den
         result = writer.quantize(statistics, enable_progress_bar=False, enable_progress_report=False)
     quantized = FlatModel(result.quantized_model)
     _quantize_unread_outputs(quantized, intervals)
-    quantize_islands(quantized, intervals)
+    quantize_islands(quantized, {index: i for index, i in intervals.items() if index not in kept})
     return quantized
 
 

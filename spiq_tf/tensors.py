@@ -1,0 +1,28 @@
+"""What is told of one tensor of a file."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One activation tensor of the file.
+
+    Attributes:
+        name: of the tensor in the file.
+        layer: the layer call whose output it is ("encoder/conv1"), or None for a tensor inside a layer.
+        low, high: its range, which holds 0.
+        scale, zero_point: real = scale * (integer - zero_point); None where the tensor stays float.
+        source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
+        channel_scales: for each channel the scale that was absorbed into the weights around it, or None.
+        unscaled: why some of its channels had to keep scale 1 ("probs: leaves the model"), or None.
+    """
+
+    name: str
+    layer: str | None
+    low: float
+    high: float
+    scale: float | None
+    zero_point: int | None
+    source: str
+    channel_scales: tuple[float, ...] | None
+    unscaled: str | None
