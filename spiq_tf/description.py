@@ -25,7 +25,8 @@ def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedM
 
 
 def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
-    layer = converted.lowered.tensors.get(index)
+    held = converted.lowered.tensors.get(index)
+    layer = None if held is None else held.name
     interval = converted.intervals[index]
     quantization = converted.quantized.quantization(index)
     scales = None if layer is None else tuple(float(s) for s in plan.choice.scales[layer])
@@ -51,5 +52,6 @@ def _float_operators(converted: Converted) -> tuple[str, ...]:
             continue
         output = int(operator.outputs[0])
         if flat.dtype(output) == np.float32:
-            found.append(f"{flat.kind(operator)} ({converted.lowered.tensors.get(output, flat.name(output))})")
+            held = converted.lowered.tensors.get(output)
+            found.append(f"{flat.kind(operator)} ({flat.name(output) if held is None else held.name})")
     return tuple(found)

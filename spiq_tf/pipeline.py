@@ -97,10 +97,10 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     """Lowers the rewritten model, corrects its weights, quantizes and finishes the file."""
     rewritten, graph = plan.rewritten, plan.rewritten.graph
     lowered = lower(rewritten)
-    check_held(options.ranges, lowered.tensors.values(), graph)
+    check_held(options.ranges, {held.name for held in lowered.tensors.values()}, graph)
     kept = lowered.made_by(plan.float_calls)
-    known = {index: rewritten.ranges[name] for index, name in lowered.tensors.items()}
-    moments = {index: rewritten.moments[name] for index, name in lowered.tensors.items()}
+    known = {index: rewritten.ranges[held.name].times(held.factor) for index, held in lowered.tensors.items()}
+    moments = {index: rewritten.moments[held.name].times(held.factor) for index, held in lowered.tensors.items()}
     found = file_ranges(lowered.flat, known)
     whole = quantize.tensor_intervals(lowered.flat, found)
     steps = {index: interval.scale for index, interval in whole.items()}

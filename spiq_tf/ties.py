@@ -121,7 +121,7 @@ def _shared_weight_ties(graph: LayerGraph, starts: Mapping[str, int]) -> list[tu
 
 def _unscaled_tensors(graph: LayerGraph) -> dict[str, str]:
     """What enters or leaves the model, and what a primitive cannot take scaled, each with the reason."""
-    found = {}
+    found: dict[str, str] = {}
     for readers in readers_of_weights(graph).values():
         if not _alike(readers):  # one variable in several roles can be absorbed into in none of them
             layers = " and ".join(dict.fromkeys(node.call.name for node in readers))

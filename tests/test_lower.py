@@ -27,10 +27,13 @@ def check_every_tensor(model, input_range, inputs):
         for call in graph.calls:
             values.update({t.name: np.asarray(y) for t, y in zip(call.outputs, replay(call, values), strict=True)})
     compared = 0
-    for index, name in lowered.tensors.items():
+    for index, held in lowered.tensors.items():
+        name = held.name
         if name in values:  # not the tensors within a call
             atol = 1e-3 * np.abs(values[name]).max() + 1e-6
-            np.testing.assert_allclose(interpreter.value(index).ravel(), values[name].ravel(), atol=atol, err_msg=name)
+            np.testing.assert_allclose(
+                interpreter.value(index).ravel(), held.factor * values[name].ravel(), atol=atol, err_msg=name
+            )
             compared += 1
     return compared, lowered
 
@@ -48,7 +51,9 @@ def test_tensor_between_the_halves_of_a_separable_convolution():
     model = NETWORKS["depthwise"]()
     _, lowered = check_every_tensor(model, RANGE, [images(model, 1)])
     assert len(lowered.tensors) == len(lowered.flat.activations())
-    halves = [n for n in lowered.tensors.values() if n.startswith("separable_conv2d") and n.endswith("/0")]
+    halves = [
+        h.name for h in lowered.tensors.values() if h.name.startswith("separable_conv2d") and h.name.endswith("/0")
+    ]
     assert len(halves) == 1
     result = spiq_tf.quantize(model, input_range=RANGE)
     assert result.uncorrected == ()
@@ -96,3 +101,34 @@ def test_tensors_of_mobilenet(real_networks):
     x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
     compared, lowered = check_every_tensor(model, RANGE, [x])
     assert compared >= len(lowered.flat.activations()) - 1  # all but the logits, which lie within the last call
+
+
+@pytest.mark.parametrize(
+    ("layer", "factor"),
+    [
+        (lambda x, y: keras.layers.Average(name="end")([x, y]), 2.0),
+        (lambda x, y: keras.layers.Activation("hard_sigmoid", name="end")(x), 6.0),
+        (lambda x, y: Scaled(name="end")(x), -0.25),
+    ],
+    ids=["average", "hard sigmoid", "unknown"],
+)
+def test_factor_that_the_converter_moves_into_the_next_layer(layer, factor):
+    """The file holds a multiple of what the layer returns; its range and the bias correction behind must know."""
+    image = keras.Input((10, 10, 3), name="image")
+    x, y = (keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image)) for _ in range(2))
+    model = settle(keras.Model(image, keras.layers.Conv2D(3, 3)(layer(x, y))))
+    _, lowered = check_every_tensor(model, RANGE, [images(model, 1)])
+    (found,) = (held.factor for held in lowered.tensors.values() if held.name == "end")
+    assert found == pytest.approx(factor, rel=1e-3)
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    inputs = images(model, 32)
+    got = np.concatenate([Interpreter(result.content).run([v[None]])[0] for v in inputs])
+    expected = model.predict(inputs, verbose=0)
+    assert 10 * np.log10(np.sum(expected**2) / np.sum((got - expected) ** 2)) > 25
+
+
+class Scaled(keras.layers.Layer):
+    """A layer that no rule describes, with a factor at its end."""
+
+    def call(self, x):
+        return -4.0 * keras.ops.tanh(x)

@@ -42,6 +42,10 @@ class Moments:
     def deviation(self) -> Array:
         return np.sqrt(self.variance)
 
+    def times(self, factor: float) -> "Moments":
+        """Of the channels, each times a number."""
+        return Moments(self.mean * factor, self.variance * factor**2)
+
 
 @dataclass(frozen=True)
 class Range:
@@ -55,6 +59,11 @@ class Range:
     def amplitude(self) -> Array:
         """The largest magnitude of each channel, shape (channels,)."""
         return np.maximum(np.abs(self.low), np.abs(self.high))
+
+    def times(self, factor: float) -> "Range":
+        """Of the channels, each times a number."""
+        low, high = (self.low, self.high) if factor >= 0 else (self.high, self.low)
+        return Range(low * factor, high * factor, self.source)
 
 
 @dataclass(frozen=True)

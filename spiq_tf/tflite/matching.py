@@ -1,0 +1,185 @@
+"""Which tensor of the float file holds which tensor of the graph."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from spiq_tf.capture import replay
+from spiq_tf.graph import Call, LayerGraph, Tensor
+from spiq_tf.rewriting import Rewritten
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+
+_SCOPE = re.compile(r"(?:^|;)call(\d+)/")
+_KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+
+
+def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
+    """Which graph tensor each of the file's tensors seems to hold, told from names and shapes.
+
+    The last tensor of a layer call is the call's output; tensors before it are a kernel's within the call (the
+    depthwise half of a SeparableConv2D, a convolution in front of its own sigmoid) or are born in lowering.
+    """
+    found = {int(i): t.name for i, t in zip(flat.subgraph.inputs, graph.inputs, strict=True)}
+    owned: dict[int, list[tuple[int, str]]] = {}
+    owned_by = owners(flat, graph)
+    for operator in flat.operators:
+        for index in map(int, operator.outputs):
+            if index in owned_by:
+                owned.setdefault(owned_by[index], []).append((index, flat.kind(operator)))
+    for owner, tensors in owned.items():
+        found |= _match_call(flat, graph, owner, tensors)
+    return {**found, **{index: tensor.name for index, tensor in _leaving(flat, graph).items()}}
+
+
+def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
+    return {int(i): t for i, t in zip(flat.subgraph.outputs, graph.outputs, strict=True)}
+
+
+def owners(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
+    """Index of the call that each computed tensor belongs to, where that is known."""
+    leaving = _leaving(flat, graph)
+    made = [int(i) for operator in flat.operators for i in operator.outputs]
+    found = {index: _owner(flat.name(index), leaving.get(index), graph) for index in made}
+    return {index: owner for index, owner in found.items() if owner is not None}
+
+
+def _owner(name: str, leaving: Tensor | None, graph: LayerGraph) -> int | None:
+    """Index of the call that a tensor belongs to: the last of those whose operators were fused into one."""
+    if leaving is not None:
+        producer = graph.producers.get(leaving.name)
+        return None if producer is None else producer.call.index
+    calls = [int(number) for number in _SCOPE.findall(name)]
+    return max(calls) if calls else None
+
+
+def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tuple[int, str]]) -> dict[int, str]:
+    call = graph.calls[owner]
+    last, _ = tensors[-1]
+    found = {}
+    held_alone = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
+    if held_alone and _holds(flat.shape(last), call.outputs[0].shape):
+        found[last] = call.outputs[0].name
+    linears = [n.output for n in graph.nodes_of_call[owner] if n.rule.is_linear]
+    held = [t for t in linears if t.name not in graph.fused]
+    kernels = [index for index, kind in tensors if kind in _KERNEL_OPERATORS and index not in found]
+    for index, tensor in zip(kernels, held, strict=False):
+        if _holds(flat.shape(index), tensor.shape):
+            found[index] = tensor.name
+    return found
+
+
+def _holds(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
+    """Whether a tensor can hold another's values: the converter flattens positions, never channels."""
+    return math.prod(shape) == math.prod(expected) and shape[-1:] == expected[-1:]
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a tensor of the file holds.
+
+    Attributes:
+        name: of the graph's tensor.
+        factor: the file's values over the graph's. Not 1 where the converter has moved a factor from the end of a layer
+            into the weights behind it (an average's half, a hard sigmoid's sixth).
+    """
+
+    name: str
+    factor: float = 1.0
+
+
+def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> dict[int, Held]:
+    """Those of the matches that hold by value: each layer is run on what the file holds of its inputs.
+
+    Where the file holds a multiple, the factor is told; where it holds something else, the match is dropped. Layers
+    that end with a convolution or with an activation that is fused into the operator are taken as they are.
+
+    Args:
+        names: of the graph's tensors, by the file's index.
+        content: the float file.
+        rewritten: the model that it was made of.
+    """
+    graph = rewritten.graph
+    found = {index: Held(name) for index, name in names.items()}
+    values = _Values(rewritten, content, {name: (index, 1.0) for index, name in names.items()})
+    for call in graph.calls:
+        if not _in_doubt(call, graph):
+            continue
+        for tensor in call.outputs:
+            if tensor.name not in values.held:
+                continue
+            index, _ = values.held.pop(tensor.name)
+            factor = _ratio(values.of_file(index), values[tensor.name].ravel())
+            if factor is None:
+                del found[index]
+            else:
+                found[index] = Held(tensor.name, factor)
+                values.held[tensor.name] = index, factor
+    return found
+
+
+class _Values:
+    """Values of the graph's tensors for one made-up input: the file's where it holds them, else their layer's."""
+
+    def __init__(self, rewritten: Rewritten, content: bytes, held: dict[str, tuple[int, float]]) -> None:
+        """Runs the file.
+
+        Args:
+            rewritten: the model.
+            content: the float file.
+            held: which of the file's tensors holds how much of each of the graph's; may be changed.
+        """
+        self.held = held
+        self._rewritten, self._graph = rewritten, rewritten.graph
+        self._run: dict[str, npt.NDArray[np.float32]] = {}
+        random, inputs = np.random.default_rng(0), self._graph.inputs
+        ranges = [rewritten.ranges[t.name] for t in inputs]
+        self._file = Interpreter(content, keep_all=True)
+        self._file.run([random.uniform(r.low, r.high, t.shape) for r, t in zip(ranges, inputs, strict=True)])
+
+    def of_file(self, index: int) -> npt.NDArray[np.float32]:
+        """What the file holds, flat."""
+        return self._file.value(index).ravel()
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
+        if name not in self.held:
+            if name not in self._run:
+                self._replay(self._graph.producers[name].call)
+            return self._run[name]
+        index, factor = self.held[name]
+        return np.asarray(self._file.value(index) / factor, np.float32)
+
+    def _replay(self, call: Call) -> None:
+        arguments = keras.tree.flatten((call.args, dict(call.kwargs)))
+        read = [a for a in arguments if isinstance(a, Tensor)]
+        inputs = {t.name: tf.constant(self[t.name].reshape(t.shape)) for t in read}
+        keys = {key for node in self._graph.nodes_of_call[call.index] for key in node.rule.variables()}
+        weights = [(self._graph.variables[key], tf.constant(self._rewritten.weights[key])) for key in keys]
+        with keras.StatelessScope(state_mapping=weights):
+            outputs = replay(call, inputs)
+        self._run |= {t.name: np.asarray(y) for t, y in zip(call.outputs, outputs, strict=True)}
+
+
+def _in_doubt(call: Call, graph: LayerGraph) -> bool:
+    last = graph.nodes_of_call[call.index][-1].rule
+    return not (last.is_linear or last.fuses_into_producer)
+
+
+def _ratio(values: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float | None:
+    """The number by which the expected values were multiplied, or None if there is none; 1 where all are 0."""
+    power = float(expected @ expected)
+    factor = float(values @ expected) / power if power else 1.0
+    if abs(factor - 1) < _SAME:
+        factor = 1.0
+    close = np.linalg.norm(values - factor * expected) <= _SAME * np.linalg.norm(values)
+    return factor if close else None
+
+
+_SAME = 1e-3
+"""Share of a tensor's size that float32 kernels of two libraries may differ by."""
