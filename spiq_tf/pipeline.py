@@ -23,6 +23,7 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
 from spiq_tf.tflite.ranges import file_ranges
+from spiq_tf.tflite.tables import fill_tables, place_tables
 from spiq_tf.ties import ScaleClasses
 
 
@@ -101,12 +102,14 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     kept = lowered.made_by(plan.float_calls)
     known = {index: rewritten.ranges[held.name].times(held.factor) for index, held in lowered.tensors.items()}
     moments = {index: rewritten.moments[held.name].times(held.factor) for index, held in lowered.tensors.items()}
+    tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
     found = file_ranges(lowered.flat, known)
     whole = quantize.tensor_intervals(lowered.flat, found)
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, kept, options)
     quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)
     types = options.inference_input_type, options.inference_output_type
+    fill_tables(quantized, tables)
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     inputs = [plan.inputs[t.name] for t in graph.inputs]
     warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)

@@ -17,15 +17,18 @@ from spiq_tf.primitives.values import Shape
 
 _A, _L = keras.activations, keras.layers
 _BOUNDS = {
-    **dict.fromkeys(("sigmoid", "Sigmoid", "hard_sigmoid", "HardSigmoid"), (0.0, 1.0)),
+    **dict.fromkeys(
+        ("sigmoid", "Sigmoid", "hard_sigmoid", "HardSigmoid", "sparse_sigmoid", "SparseSigmoid"), (0.0, 1.0)
+    ),
     **dict.fromkeys(("tanh", "Tanh", "softsign", "Softsign", "hard_tanh", "HardTanh"), (-1.0, 1.0)),
 }
 _SMOOTH = (
     "sigmoid tanh hard_sigmoid silu hard_silu gelu elu selu softplus softsign mish exponential celu log_sigmoid"
-    " squareplus hard_tanh tanh_shrink"
+    " squareplus hard_tanh tanh_shrink soft_shrink hard_shrink sparse_plus sparse_sigmoid"
 )
 _SMOOTH_NN = (
     "Sigmoid HardSigmoid Silu HardSilu Gelu Elu Selu Celu Softplus Softsign LogSigmoid HardTanh Squareplus TanhShrink"
+    " SoftShrink HardShrink SparsePlus SparseSigmoid Threshold"
 )
 _SMOOTH_OPERATIONS = "Tanh Exp Expm1 Square Abs Absolute Sin Cos Clip"
 

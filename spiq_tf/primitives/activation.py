@@ -36,6 +36,10 @@ class Rectifier(Primitive):
         return self.negative_slope == 0 and self.threshold == 0 and self.maximum in (None, 6.0)
 
     @property
+    def function_of_values(self) -> Callable[[Array], Array]:
+        return self._values
+
+    @property
     def saturation(self) -> float | None:  # type: ignore[override]
         return self.maximum
 
@@ -52,7 +56,7 @@ class Rectifier(Primitive):
         x, core = inputs[0].spread, inputs[0].moments
         excess = x.excess + gaussian.rectified_excess((core.mean - self.threshold) / np.maximum(core.deviation, _TINY))
         if self.negative_slope != 0 or self.threshold != 0:
-            own = gaussian.excess_of(_no_rarer(core), core.deviation, self._apply)
+            own = gaussian.excess_of(_no_rarer(core), core.deviation, self._values)
             return replace(mapped_spread(self._ends, x.source, x), excess=x.excess + np.maximum(own, 0.0))
         maximum = np.inf if self.maximum is None else self.maximum
         above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
@@ -64,7 +68,7 @@ class Rectifier(Primitive):
         knots = [k for k in (self.threshold, self.maximum) if k is not None]
         just_below = [np.nextafter(k, -np.inf) for k in knots]
         places = [x.low, x.high, *(np.clip(k, x.low, x.high) for k in [*knots, *just_below])]
-        values = np.stack([self._apply(place) for place in places])
+        values = np.stack([self._values(place) for place in places])
         return values.min(axis=0), values.max(axis=0)
 
     def gains(
@@ -77,7 +81,7 @@ class Rectifier(Primitive):
         cut = 0.0 if self.maximum is None else 1 - ndtr((self.maximum - x.mean) / deviation)
         return (output * (np.maximum(1 - below - cut, 0.0) + self.negative_slope**2 * below),)
 
-    def _apply(self, x: Array) -> Array:
+    def _values(self, x: Array) -> Array:
         below = self.negative_slope * (x - self.threshold)
         return np.where(x >= self.threshold, x if self.maximum is None else np.minimum(x, self.maximum), below)
 
@@ -155,6 +159,10 @@ class Elementwise(Primitive):
 
     function: Callable[[Array], Array]
     bounds: tuple[float, float] | None = None
+
+    @property
+    def function_of_values(self) -> Callable[[Array], Array]:
+        return self.function
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs

@@ -1,7 +1,7 @@
 """What every primitive answers."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,6 +42,11 @@ class Primitive(ABC):
     """Whether a position of the output sums several of the input's, so that noise is no longer independent."""
     saturation: float | None = None
     """The value at which every channel is cut, whatever its scale (ReLU6: 6); scales then stay at most 1."""
+
+    @property
+    def function_of_values(self) -> Callable[[Array], Array] | None:
+        """The function, where it is one and the same for every value of an unscaled tensor."""
+        return None
 
     @abstractmethod
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:

@@ -11,6 +11,7 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 
 _VERSIONS = {
+    "ELU": 1,
     "LEAKY_RELU": 2,
     "MAXIMUM": 2,
     "MINIMUM": 2,
