@@ -21,7 +21,7 @@ _MOST_BATCHES = 8
 _POSITIONS = 224 * 224  # of all batches together: bounds the time
 _MOST_VALUES = 500_000_000  # of all tensors together, which are held for the derivative: 2 GB
 _COMMON = 0.9  # correlation of an image's channels
-_ENOUGH = 32  # positions, for statistics worth the name
+_ENOUGH = 32  # positions of all batches together, for statistics worth the name
 _TINY = 1e-30
 
 
@@ -125,7 +125,8 @@ def variances_of_sums(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[
     found: dict[str, Array] = {}
     for node in graph.nodes:
         values = [b.values[node.output.name] for b in batches if node.output.name in b.values]
-        if not values or not (node.rule.is_sum and math.prod(values[0].shape[1:-1]) >= _ENOUGH):
+        positions = math.prod(values[0].shape[1:-1]) if values else 0
+        if not node.rule.is_sum or positions == 1 or len(values) * positions < _ENOUGH:
             continue
         flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])
         if np.all(np.isfinite(flat)):

@@ -125,6 +125,7 @@ class _Problem:
         count = max(intervals.values()) + 1
         ceiling, floor_low, floor_high = np.full(count, np.inf), np.zeros(count), np.zeros(count)
         held, readers = [], []
+        reach = np.zeros(count)  # of the channels that cannot be scaled down to a ceiling
         for tensor in tensors:
             label, index = place[self.classes.of[tensor.name]], intervals[tensor.name]
             held.append(self._held(tensor, label, index))
@@ -133,6 +134,8 @@ class _Problem:
             spread, unscaled = self.spreads[tensor.name], label == len(free)
             floor_high[index] = max(floor_high[index], _filled(spread.above, unscaled))
             floor_low[index] = max(floor_low[index], _filled(spread.below, unscaled))
+            reach[index] = max(reach[index], spread.above.bound[unscaled].max(initial=0.0))
+        ceiling[reach > ceiling] = np.inf
         return Family(held, readers, self.classes.saturates[free], ceiling, floor_low, floor_high)
 
     def _held(self, tensor: Tensor, label: npt.NDArray[np.intp], interval: int) -> HeldTensor:

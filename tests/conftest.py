@@ -17,6 +17,10 @@ hypothesis.settings.load_profile("untimed")
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption("--random_networks", type=int, default=None, help="so many random networks, drawn anew")
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     keras.utils.set_random_seed(1)

@@ -29,7 +29,7 @@ def global_average(layer: Any, site: Site) -> Sequence[Step]:
 
 def global_max(layer: Any, site: Site) -> Sequence[Step]:
     """GlobalMaxPooling."""
-    return (Step(MaxPool(int(np.prod(site.spatial))), site.output),)
+    return (Step(MaxPool(int(np.prod(site.spatial)), whole=True), site.output),)
 
 
 def mean(layer: Any, site: Site) -> Sequence[Step] | None:

@@ -109,12 +109,23 @@ class Multiply(Primitive):
         if np.any(least < 0):
             below = above = combined_side([below, above], widest)
 
-        def factored(side: Side, bound: Array) -> Side:
-            return Side(side.centre * size, side.deviation * size, bound, (3 + side.excess) * heavier - 3)
+        mean, swing = self._gated_mean(inputs)
+
+        def factored(side: Side, sign: float, bound: Array) -> Side:
+            centre, deviation = np.maximum(side.centre * size, sign * mean), np.maximum(side.deviation * size, swing)
+            return Side(centre, deviation, bound, (3 + side.excess) * heavier - 3)
 
         source = derived([x.spread.source for x in inputs])
         excess = (3 + value.excess) * heavier - 3
-        return Spread(factored(below, -lowest), factored(above, highest), excess, source)
+        return Spread(factored(below, -1.0, -lowest), factored(above, 1.0, highest), excess, source)
+
+    def _gated_mean(self, inputs: Sequence[Channels]) -> tuple[Array, Array]:
+        """Mean and deviation of the value's mean times the gates: all that varies of a nearly constant value."""
+        value = inputs[self.value].moments.mean
+        gates = [x.moments for port, x in enumerate(inputs) if port != self.value]
+        mean = math.prod((g.mean for g in gates), start=np.ones(1))
+        power = math.prod((g.variance + g.mean**2 for g in gates), start=np.ones(1))
+        return value * mean, np.abs(value) * np.sqrt(np.maximum(power - mean**2, 0.0))
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float

@@ -63,17 +63,24 @@ class MaxPool(Primitive):
 
     Attributes:
         size: number of positions in the window.
+        whole: whether the window is the whole map.
     """
 
     size: int
+    whole: bool = False
 
     keeps_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the largest of sqrt(size) independent Gaussians: neighbours are correlated, as in AveragePool."""
+        """Of the largest of sqrt(size) independent Gaussians: neighbours are correlated, as in AveragePool.
+
+        Over a whole map it makes a large difference how much they are: the distance to the mean of wholly independent
+        ones counts as deviation.
+        """
         (x,) = inputs
         shift, shrink = gaussian.largest_of(np.sqrt(self.size))
-        return Moments(x.mean + shift * x.deviation, shrink * x.variance)
+        doubt = gaussian.largest_of(self.size)[0] - shift if self.whole else 0.0
+        return Moments(x.mean + shift * x.deviation, (shrink + doubt**2) * x.variance)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         return inputs[0].spread

@@ -17,7 +17,7 @@ from spiq_tf.graph import LayerGraph
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.matching import Held, match, owners, verified
+from spiq_tf.tflite.matching import Held, match, owners, verified, with_reshaped
 from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.whole_maps import average_whole_maps
@@ -55,7 +55,7 @@ def lower(rewritten: Rewritten) -> Lowered:
     held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
     content = _convert(_trace(rewritten.graph, held))
     flat = FlatModel(content)
-    tensors = verified(match(flat, rewritten.graph), content, rewritten)
+    tensors = with_reshaped(verified(match(flat, rewritten.graph), content, rewritten), flat)
     average_whole_maps(flat)
     multiply_channelwise(flat)
     add_rectified(flat)

@@ -124,6 +124,27 @@ def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> 
     return found
 
 
+_RESHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
+
+
+def with_reshaped(found: Mapping[int, Held], flat: FlatModel) -> dict[int, Held]:
+    """The matches, and those of tensors that hold the same values in another shape, channels apart as before.
+
+    A convolution in one dimension becomes one in two between reshapes.
+    """
+    result = dict(found)
+    reshapes = [o for o in flat.operators if flat.kind(o) in _RESHAPES]
+    pairs = [(int(o.inputs[0]), int(o.outputs[0])) for o in reshapes]
+    pairs = [(x, y) for x, y in pairs if flat.shape(x)[-1:] == flat.shape(y)[-1:]]
+    for x, y in pairs:
+        if x in result:
+            result.setdefault(y, result[x])
+    for x, y in reversed(pairs):
+        if y in result:
+            result.setdefault(x, result[y])
+    return result
+
+
 class _Values:
     """Values of the graph's tensors for one made-up input: the file's where it holds them, else their layer's."""
 

@@ -49,27 +49,49 @@ _SHARED_SCALE = (
 )
 """Operators whose inputs and outputs have one scale and zero point (LiteRT 8-bit quantization specification)."""
 
+_FIXED = {
+    "LOGISTIC": Interval(0.0, 255 / 256),
+    "SOFTMAX": Interval(0.0, 255 / 256),
+    "TANH": Interval(-1.0, 127 / 128),
+}
+"""Operators whose output has one scale and zero point whatever its range (the same specification)."""
+
 _SMALLEST_WIDTH = 1e-6
 _NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE
 
 
 def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
     """One interval a tensor; tensors that must share a scale get the one that covers them all."""
-    groups = DisjointSet(ranges)
+    groups, result = DisjointSet(ranges), _fixed_intervals(flat)
     for operator in flat.operators:
         if flat.kind(operator) in _SHARED_SCALE:
-            first, *rest = [int(i) for i in (*operator.outputs, *operator.inputs) if int(i) in ranges]
+            tensors = [int(i) for i in (*operator.outputs, *operator.inputs)]
+            first, *rest = [i for i in tensors if i in ranges and i not in result] or [-1]
             for other in rest:
                 groups.merge(first, other)
-    result: dict[int, Interval] = {}
     entering = set(map(int, flat.subgraph.inputs))
     for group in groups.subsets():
+        if not result.keys().isdisjoint(group):
+            continue
         low = min(0.0, *(float(ranges[i].low.min()) for i in group))
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
         high = max(high, low + _SMALLEST_WIDTH) if high > low else 1.0  # where all is 0, any scale will do
         interval = Interval(low, high)
         result |= dict.fromkeys(group, interval if entering.isdisjoint(group) else interval.off_half_steps())
     return widened(flat, result, groups)
+
+
+def _fixed_intervals(flat: FlatModel) -> dict[int, Interval]:
+    """Of tensors that an operator gives a fixed scale, and of those that it is handed on to; a concatenation converts
+    what it reads."""
+    found: dict[int, Interval] = {}
+    for operator in flat.operators:
+        kind, read = flat.kind(operator), [int(i) for i in operator.inputs if not flat.is_constant(int(i))]
+        if kind in _FIXED:
+            found[int(operator.outputs[0])] = _FIXED[kind]
+        elif kind in _SHARED_SCALE and len(read) == 1 and read[0] in found:
+            found |= {int(i): found[read[0]] for i in operator.outputs}
+    return found
 
 
 def quantize(

@@ -28,6 +28,7 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]
         known: ranges of the tensors that are a layer's, by index.
     """
     found: dict[int, Range] = {i: r for i, r in known.items() if not flat.is_constant(i)}
+    ceilings = _ceilings(flat)
     sampled: dict[int, Range] | None = None
     for operator in flat.operators:
         for output in map(int, operator.outputs):
@@ -37,8 +38,24 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]
             if derived is None:
                 sampled = _sample(flat, found) if sampled is None else sampled
                 derived = sampled[output]
-            found[output] = derived
+            ceiling = ceilings.get(output, np.inf)
+            found[output] = Range(np.minimum(derived.low, ceiling), np.minimum(derived.high, ceiling), derived.source)
     return found
+
+
+def _ceilings(flat: FlatModel) -> dict[int, float]:
+    """What is cut off of a tensor by all that read it, by index: the file need not hold what lies above."""
+    found: dict[int, list[float]] = {}
+    for operator in flat.operators:
+        constants = [flat.value(int(i)) for i in operator.inputs if i >= 0 and flat.is_constant(int(i))]
+        for index in (int(i) for i in operator.inputs if i >= 0 and not flat.is_constant(int(i))):
+            ceiling = float(constants[0].max()) if constants and flat.kind(operator) == "MINIMUM" else np.inf
+            found.setdefault(index, []).append(_CEILINGS.get(flat.kind(operator), ceiling))
+    leaving = set(map(int, flat.subgraph.outputs))
+    return {index: max(each) for index, each in found.items() if index not in leaving and max(each) < np.inf}
+
+
+_CEILINGS = {"RELU6": 6.0, "RELU_0_TO_1": 1.0, "RELU_N1_TO_1": 1.0}
 
 
 def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> Range | None:
@@ -95,6 +112,14 @@ def _channelwise(x: Sequence[Range]) -> tuple[Array, Array]:
     return low + x[2].low, high + x[2].high
 
 
+def _minimum(x: Sequence[Range]) -> tuple[Array, Array]:
+    return np.minimum(x[0].low, x[1].low), np.minimum(x[0].high, x[1].high)
+
+
+def _maximum(x: Sequence[Range]) -> tuple[Array, Array]:
+    return np.maximum(x[0].low, x[1].low), np.maximum(x[0].high, x[1].high)
+
+
 def _same(x: Sequence[Range]) -> tuple[Array, Array]:
     return x[0].low, x[0].high
 
@@ -115,6 +140,8 @@ _RULES: Mapping[str, _Rule] = {
     "ADD": _add,
     "SUB": _sub,
     "MUL": _mul,
+    "MINIMUM": _minimum,
+    "MAXIMUM": _maximum,
     "MEAN": _whole,
     "AVERAGE_POOL_2D": _same,
     "MAX_POOL_2D": _same,

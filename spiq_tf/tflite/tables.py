@@ -53,7 +53,9 @@ def place_tables(
     Returns:
         The tables by the index of the tensor that they make.
     """
-    place = {held.name: (index, held.factor) for index, held in tensors.items()}
+    place: dict[str, tuple[int, float]] = {}
+    for index, held in tensors.items():
+        place.setdefault(held.name, (index, held.factor))
     tables = {}
     for node in graph.nodes:
         function, names = node.rule.function_of_values, (node.inputs[0].name, node.output.name)

@@ -1,0 +1,80 @@
+"""The table of families: one row from the command, and the figures that it is made of."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import families
+import numpy as np
+import pytest
+from family_networks import FAMILIES, smooth_images
+from keras import Input, Model, layers
+from rounded_model import rounded_outputs
+
+import spiq_tf
+from tests.networks import RANGE, conv_bn, images, settle
+
+COMMAND = [sys.executable, str(Path(families.__file__))]
+
+
+def test_one_family_makes_one_row(tmp_path):
+    output = tmp_path / "families.md"
+    done = subprocess.run(
+        [*COMMAND, "--only=keyword spotter", f"--output={output}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = (line for line in output.read_text().splitlines() if line.startswith("| keyword spotter"))
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[1:4] == ["4000 x 1", "none", "none"]
+    assert float(re.match(r"[\d.]+", cells[4])[0]) > 25
+
+
+def test_an_unknown_family_is_refused_with_the_names_there_are():
+    done = subprocess.run([*COMMAND, "--only=LeNet"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "LeNet" in done.stdout + done.stderr
+    assert "MobileNetV2" in done.stdout + done.stderr
+
+
+def test_ratios_are_told_for_each_part_and_without_the_mean():
+    expected = np.array([[10.0, 1.0], [12.0, 3.0]])
+    found = expected + np.array([[0.1, 0.1], [-0.1, 0.1]])
+    # 244 / 0.02 and 2 / 0.02; 10 / 0.02 and 2 / 0.02
+    assert families.ratios(expected, found, {"a": slice(0, 1), "b": slice(1, 2)}) == "a 40.9 (20.0), b 27.0 (20.0)"
+
+
+def test_what_the_delegate_leaves_is_found():
+    image = Input((8, 8, 3), name="image")
+    x = conv_bn(image, 6, activation=layers.ReLU())
+    model = settle(Model(image, layers.Softmax()(layers.Conv2D(4, 3)(layers.UpSampling2D(2)(x)))))
+    left = families.left_by_the_delegate(spiq_tf.convert(model, input_range=RANGE))
+    assert "SOFTMAX" in left
+    assert "CONV_2D" not in left
+    assert families.counted(left).startswith(f"{len(left)}: ")
+
+
+def test_smooth_images_fill_their_range_and_neighbours_are_alike():
+    image = Input((32, 24, 3))
+    x = smooth_images(Model(image, layers.Flatten()(image)), 16, (-2.0, 3.0), seed=0)
+    assert x.shape == (16, 32, 24, 3)
+    assert -2 <= x.min() < -1.7
+    assert 2.7 < x.max() <= 3
+    centred = x - x.mean()
+    assert np.mean(centred[:, 1:] * centred[:, :-1]) > 0.4 * np.mean(centred**2), "white noise has none"
+
+
+def test_the_rounded_model_errs_by_the_noise_of_its_grids():
+    """One convolution on a kernel that is on its grid: only the input and the output are rounded, by step^2 / 12."""
+    image = Input((8, 8, 1), name="image")
+    conv = layers.Conv2D(1, 1, kernel_initializer="ones", bias_initializer="zeros")
+    model = Model(image, conv(image))
+    x = images(model, 64)
+    (found,) = rounded_outputs(model, [x], RANGE)
+    expected = (2 / 255) ** 2 / 12 + ((x.max() - x.min()) / 255) ** 2 / 12
+    assert np.mean((found - model.predict(x, verbose=0)) ** 2) == pytest.approx(expected, rel=0.25)
+
+
+def test_every_family_has_a_name_of_its_own_and_a_range():
+    assert len(FAMILIES) == 21
+    assert all(low < high for low, high in (family.input_range for family in FAMILIES.values()))
