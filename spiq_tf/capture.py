@@ -130,11 +130,10 @@ class _Capture:
         """The steps that make one output of a call."""
         shapes, run = tuple(t.shape for t in inputs), partial(_replayed_output, call, inputs, index)
         arguments = tuple(None if isinstance(a, Tensor) else a for a in call.args)
-        read = _read_variables(call)
-        steps = None if read else expand(call.layer, Site(shapes, tuple(shape), run, arguments))
+        steps = expand(call.layer, Site(shapes, tuple(shape), run, arguments))
         if steps is not None:
             return tuple(steps)
-        keys = tuple(id(v) for v in (*getattr(call.layer, "variables", ()), *read))
+        keys = tuple(id(v) for v in (*getattr(call.layer, "variables", ()), *_read_variables(call)))
         return (Step(Opaque(run, shapes, keys), tuple(shape)),)
 
     def _shapes(self, prefix: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:

@@ -41,6 +41,7 @@ class HeldTensor:
         spread: how far it reaches.
         rounding: output noise for a unit of rounding noise, shape (channels,).
         above, below: output noise for a unit of noise from the tail cut on either side, shape (channels,).
+        saturation: where an activation cuts the scaled values of each channel, or infinity, shape (channels,).
     """
 
     name: str
@@ -50,18 +51,23 @@ class HeldTensor:
     rounding: Array
     above: Array
     below: Array
+    saturation: Array
 
     def rounding_noise(self, scales: Array, width: float) -> Array:
         """Of each channel: an error uniform over a step has a twelfth of its square for variance."""
         return self.rounding * (scales[self.label] * width / _LEVELS) ** 2 / 12
 
-    def cut_above(self, scales: Array, high: float) -> tuple[Array, Array]:
-        """Noise of each channel that an interval cuts at H, and its derivative with the logarithm of H."""
-        return self._cut(self.spread.above, self.above, scales[self.label] * high)
+    def cut_above(self, scales: Array, high: float) -> tuple[Array, Array, Array]:
+        """Noise of each channel that is cut at H, or below by an activation, and its derivatives with the logarithms of
+        the scale and of H."""
+        reached = np.minimum(high, self.saturation)
+        noise, slope = self._cut(self.spread.above, self.above, scales[self.label] * reached)
+        return noise, slope, np.where(reached < high, 0.0, slope)
 
-    def cut_below(self, scales: Array, low: float) -> tuple[Array, Array]:
+    def cut_below(self, scales: Array, low: float) -> tuple[Array, Array, Array]:
         """Likewise at -L."""
-        return self._cut(self.spread.below, self.below, scales[self.label] * low)
+        noise, slope = self._cut(self.spread.below, self.below, scales[self.label] * low)
+        return noise, slope, slope
 
     def _cut(self, side: Side, gain: Array, threshold: Array) -> tuple[Array, Array]:
         noise, slope = cut_noise(side, threshold)
@@ -205,10 +211,10 @@ class Family:
             total += rounding.sum()
             np.add.at(by_scale, t.label, 2 * rounding)
             for cutting, end, by_end in ((t.cut_above, high, by_high), (t.cut_below, low, by_low)):
-                cut, slope = cutting(scales, end[t.group])
+                cut, slope, slope_of_end = cutting(scales, end[t.group])
                 total += cut.sum()
                 np.add.at(by_scale, t.label, slope)
-                by_end[t.group] += slope.sum() + 2 * rounding.sum() * end[t.group] / width
+                by_end[t.group] += slope_of_end.sum() + 2 * rounding.sum() * end[t.group] / width
         for r in self.readers:
             noise, falling, largest = r.noise(scales)
             total += noise.sum()
@@ -232,8 +238,8 @@ class Family:
         scales, high, low = self._values(x)
         parts = {}
         for t in self.held:
-            above, _ = t.cut_above(scales, high[t.group])
-            below, _ = t.cut_below(scales, low[t.group])
+            above, *_ = t.cut_above(scales, high[t.group])
+            below, *_ = t.cut_below(scales, low[t.group])
             rounding = t.rounding_noise(scales, high[t.group] + low[t.group])
             parts[t.name] = Noise(rounding=float(rounding.sum()), cutting=float(above.sum() + below.sum()))
         for r in self.readers:

@@ -34,8 +34,8 @@ def _output(graph: LayerGraph, name: str) -> Tensor:
     if name in (t.name for t in graph.inputs):
         raise InvalidArgumentError(f"ranges: {name!r} is an input of the model; give its range as input_range")
     made = {t.name: t for call in graph.calls for t in call.outputs}
-    calls = _named(graph, name)
-    found = [made[name]] if name in made else [t for call in calls for t in call.outputs]
+    found = [made[name]] if name in made else [t for call in _named(graph, name) for t in call.outputs]
+    found = found or _leaving(graph, f"{name}/")
     if not found:
         raise InvalidArgumentError(f"ranges: the model has no layer {name!r}{_alternatives(graph, name)}")
     if len(found) > 1:
@@ -48,6 +48,14 @@ def _output(graph: LayerGraph, name: str) -> Tensor:
             f" layer {held!r}; give the range of {held!r}"
         )
     return found[0]
+
+
+def _leaving(graph: LayerGraph, prefix: str) -> list[Tensor]:
+    """What comes out of a nested model, or of a layer that was read as several: made inside and read outside."""
+    inside = [call for call in graph.calls if call.name.startswith(prefix)]
+    made = [t for call in inside for t in call.outputs]
+    outside = {t.name for n in graph.nodes if not n.call.name.startswith(prefix) for t in n.inputs}
+    return [t for t in made if t.name in outside or t in graph.outputs]
 
 
 def check_held(given: Mapping[str, tuple[float, float]], held: Collection[str], graph: LayerGraph) -> None:
@@ -76,7 +84,7 @@ def float_calls(graph: LayerGraph, patterns: Sequence[str]) -> frozenset[int]:
     """
     chosen: set[int] = set()
     for pattern in patterns:
-        calls = _named(graph, pattern)
+        calls = [*_named(graph, pattern), *_inside(graph, pattern)]
         if not calls:
             raise InvalidArgumentError(f"float_layers: no layer matches {pattern!r}{_alternatives(graph, pattern)}")
         names = {_held(graph, t.name) for call in calls for t in call.outputs}
@@ -87,6 +95,16 @@ def float_calls(graph: LayerGraph, patterns: Sequence[str]) -> frozenset[int]:
 def _named(graph: LayerGraph, pattern: str) -> list[Call]:
     """The calls whose name matches: the whole path, with or without the counter of a layer called again, or its end."""
     return [call for call in graph.calls if any(fnmatchcase(n, pattern) for n in _names(call))]
+
+
+def _inside(graph: LayerGraph, pattern: str) -> list[Call]:
+    """The calls that belong to a nested model, or to a layer that was read as several, whose name matches."""
+    return [call for call in graph.calls if any(fnmatchcase(n, pattern) for n in _owners(call))]
+
+
+def _owners(call: Call) -> list[str]:
+    parts = call.name.split("/")
+    return [*("/".join(parts[:k]) for k in range(1, len(parts))), *parts[:-1]]
 
 
 def _names(call: Call) -> set[str]:

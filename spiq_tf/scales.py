@@ -130,7 +130,7 @@ class _Problem:
             label, index = place[self.classes.of[tensor.name]], intervals[tensor.name]
             held.append(self._held(tensor, label, index))
             readers += [self._reader(n, label) for n in self.graph.consumers[tensor.name] if _rounds_for_input(n)]
-            ceiling[index] = min(ceiling[index], self._ceiling(tensor))
+            ceiling[index] = min(ceiling[index], held[-1].saturation.min())
             spread, unscaled = self.spreads[tensor.name], label == len(free)
             floor_high[index] = max(floor_high[index], _filled(spread.above, unscaled))
             floor_low[index] = max(floor_low[index], _filled(spread.below, unscaled))
@@ -142,7 +142,10 @@ class _Problem:
         spread, gains = self.spreads[tensor.name], self.gains[tensor.name]
         felt = felt_below(self.graph, self.moments, tensor.name)
         rounding = gains.rounding * active_share(spread)
-        return HeldTensor(tensor.name, label, interval, spread, rounding, gains.lasting, gains.lasting * felt)
+        saturation = self._saturation(tensor)
+        return HeldTensor(
+            tensor.name, label, interval, spread, rounding, gains.lasting, gains.lasting * felt, saturation
+        )
 
     def _reader(self, node: Node, label: npt.NDArray[np.intp]) -> Reader:
         rule = node.rule
@@ -156,12 +159,11 @@ class _Problem:
         kept = _KEPT_SUMS if taps > 1 else 1.0
         return Reader(node.output.name, label.reshape(groups, ins), largest, energy * kept, lasting)
 
-    def _ceiling(self, tensor: Tensor) -> float:
-        """The value at which scaled channels of a tensor saturate, which their units cannot move, or infinity."""
-        labels = self.classes.of[tensor.name]
+    def _saturation(self, tensor: Tensor) -> Array:
+        """The value at which each scaled channel saturates, which its units cannot move, or infinity."""
+        labels, bound = self.classes.of[tensor.name], self.spreads[tensor.name].above.bound
         scaled = self.classes.saturates[labels] & ~self.classes.unscaled[labels]
-        bounds = self.spreads[tensor.name].above.bound[scaled]
-        return min((v for v in self._saturations if np.any(bounds == v)), default=np.inf)
+        return np.where(scaled & np.isin(bound, list(self._saturations)), bound, np.inf)
 
     @cached_property
     def _saturations(self) -> set[float]:

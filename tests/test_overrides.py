@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import spiq_tf
@@ -57,7 +58,7 @@ class Bent(layers.Layer):
     """A layer that no rule describes and that the converter can join with no other."""
 
     def call(self, x):
-        return x * keras.ops.tanh(x)
+        return x * tf.tanh(x)
 
 
 def with_layer(layer, activation="silu"):
@@ -72,6 +73,19 @@ def test_given_range_of_an_unknown_layer_replaces_the_sampled_one():
     assert tensor(quantize(model), "unknown").source == "fallback"
     found = tensor(quantize(model, ranges={"unknown": (0.0, 1.0)}), "unknown")
     assert (found.low, found.high, found.source) == (0.0, pytest.approx(1.0), "given")
+
+
+class Blend(layers.Layer):
+    """Read as several operations, of which the last is the layer's output."""
+
+    def call(self, x):
+        return keras.ops.tanh(x) + 0.5 * keras.ops.sigmoid(x)
+
+
+def test_given_range_of_a_layer_that_is_read_as_several():
+    result = quantize(with_layer(Blend(name="blend")), ranges={"blend": (-1.0, 1.25)})
+    found = tensor(result, "blend/add")
+    assert (found.low, found.high, found.source) == (-1.0, pytest.approx(1.25), "given")
 
 
 def test_range_of_a_layer_that_the_converter_joins_with_the_next():
@@ -128,6 +142,7 @@ def test_a_model_whose_layers_all_stay_float_computes_what_keras_computes():
         ("named", ["norm", "sc?res"], ["CONV_2D (relu)", "FULLY_CONNECTED (scores)"]),
         ("named", ["join"], ["CONCATENATION (join)"]),
         ("nested", ["tail/*"], ["REDUCE_MAX", "FULLY_CONNECTED", "SOFTMAX"]),
+        ("nested", ["tail"], ["REDUCE_MAX", "FULLY_CONNECTED", "SOFTMAX"]),
         ("shared_layer", ["both"], ["CONV_2D", "CONV_2D"]),
         ("shared_in_series", ["again:call2"], ["CONV_2D (again:call2)"]),
     ],

@@ -59,12 +59,13 @@ def _is_static(graph: Any, batch: int) -> bool:
 def expanded(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced | None:
     """The graph inside one call of a user's model or layer; None where there is none or it cannot be read.
 
-    A layer without sub-layers is one operation. One that is told about masks is left whole, since the graph knows
-    none; so is one that computes something from its weights alone, which would not follow when they absorb scales.
+    One that is told about masks is left whole, since the graph knows none; so is one that computes something from its
+    weights alone, which would not follow when they absorb scales.
     """
-    if not isinstance(layer, keras.layers.Layer) or not _is_users(layer) or not layer._layers:
+    if not isinstance(layer, keras.layers.Layer) or not (_is_users(layer) or isinstance(layer, keras.layers.Lambda)):
         return None
-    if not isinstance(layer, keras.Model) and any("mask" in name for name in inspect.signature(layer.call).parameters):
+    whole = isinstance(layer, (keras.Model, keras.layers.Lambda))
+    if not whole and any("mask" in name for name in inspect.signature(layer.call).parameters):
         return None
     try:
         inside = traced(layer, args, kwargs)
@@ -80,7 +81,9 @@ def _is_users(layer: Any) -> bool:
 
 
 def _in_keras(function: Any) -> bool:
-    return str(getattr(function, "__module__", "")).partition(".")[0] == "keras"
+    """Of its layers, that is; those that belong to one of its applications are written like a user's."""
+    module = str(getattr(function, "__module__", ""))
+    return module.partition(".")[0] == "keras" and not module.startswith("keras.src.applications.")
 
 
 def _symbolic_inputs(model: Any, batch: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

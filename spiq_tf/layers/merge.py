@@ -7,7 +7,7 @@ import numpy as np
 
 from spiq_tf.layers.site import Expander, Site, Step
 from spiq_tf.primitives.activation import Rectifier
-from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.affine import ChannelScale, ChannelShift, FixedAffine
 from spiq_tf.primitives.merge import Add, Concatenate, Extremum, Multiply
 from spiq_tf.primitives.values import Array
 
@@ -79,6 +79,26 @@ def concatenate(layer: Any, site: Site) -> Sequence[Step]:
     axis = layer.axis % len(site.output)
     shares = tuple(shape[axis] / site.output[axis] for shape in site.inputs)
     return (Step(Concatenate(axis == len(site.output) - 1, shares), site.output),)
+
+
+def scaled(layer: Any, site: Site) -> Sequence[Step] | None:
+    """x * weight, a number for each channel."""
+    key = _channel_weight(site)
+    return None if key is None else (Step(ChannelScale(key), site.output),)
+
+
+def shifted(layer: Any, site: Site) -> Sequence[Step] | None:
+    """x + weight, a number for each channel."""
+    key = _channel_weight(site)
+    return None if key is None else (Step(ChannelShift(key), site.output),)
+
+
+def _channel_weight(site: Site) -> int | None:
+    """The key of the operand that is a weight, where it has one value for each channel."""
+    (weight,) = (a for a in site.arguments if a is not None)
+    shape = tuple(weight.shape)
+    fits = site.inputs == (site.output,) and shape[-1:] == (site.channels,) and np.prod(shape) == site.channels
+    return id(weight) if fits else None
 
 
 def _alike(site: Site) -> bool:

@@ -8,12 +8,14 @@ from keras.src.ops import numpy as operations
 
 from spiq_tf.layers import linear, movement
 from spiq_tf.layers.activation import ACTIVATION_LAYERS
-from spiq_tf.layers.merge import MERGES, divide, negative
+from spiq_tf.layers.merge import MERGES, divide, negative, scaled, shifted
 from spiq_tf.layers.site import Expander, Site, Step
 
 
 def expand(layer: Any, site: Site) -> Sequence[Step] | None:
     """The steps of a layer, or None if its kind is unknown or it overrides what its kind computes."""
+    if any(isinstance(a, keras.Variable) for a in site.arguments):
+        return WEIGHTED[type(layer)](layer, site) if type(layer) in WEIGHTED else None
     for kind in type(layer).__mro__:
         if kind in LAYERS:
             return LAYERS[kind](layer, site)
@@ -77,3 +79,6 @@ LAYERS: dict[Any, Expander] = {
         },
     ),
 }
+
+WEIGHTED: dict[Any, Expander] = {operations.Multiply: scaled, operations.Add: shifted}
+"""Operations on a tensor and a weight that belongs to no layer of the table."""

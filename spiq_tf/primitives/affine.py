@@ -72,6 +72,84 @@ class BatchNorm(Primitive):
 
 
 @dataclass(frozen=True, eq=False)
+class ChannelScale(Primitive):
+    """y = w x with a trained number for each channel, which scales are absorbed into.
+
+    Attributes:
+        weight: key of w, of as many values as there are channels.
+    """
+
+    weight: int
+
+    folds_into_linear = True
+    takes_fused_activation = True
+
+    def variables(self) -> tuple[int, ...]:
+        return (self.weight,)
+
+    def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        (x,), factor = inputs, weights[self.weight].reshape(-1)
+        return Moments(factor * x.mean, factor**2 * x.variance)
+
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        x, factor = inputs[0].spread, weights[self.weight].reshape(-1)
+        return mapped_spread(lambda r: _ends(r, factor, 0.0), x.source, x)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        return (output * weights[self.weight].reshape(-1) ** 2,)
+
+    def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
+        """w' = w s_in / s_out."""
+        factor = weights[self.weight]
+        return {self.weight: factor * (inputs[0] / output).reshape(factor.shape)}
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelShift(Primitive):
+    """y = x + b with a trained number for each channel; the scale passes.
+
+    Attributes:
+        weight: key of b, of as many values as there are channels.
+    """
+
+    weight: int
+
+    folds_into_linear = True
+    takes_fused_activation = True
+
+    def variables(self) -> tuple[int, ...]:
+        return (self.weight,)
+
+    def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        return Moments(inputs[0].mean + weights[self.weight].reshape(-1), inputs[0].variance)
+
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        x, offset = inputs[0].spread, weights[self.weight].reshape(-1)
+        return mapped_spread(lambda r: _ends(r, 1.0, offset), x.source, x)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        return (output,)
+
+    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+        return pass_through(output_channels)
+
+    def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
+        """b' = b / s_out."""
+        offset = weights[self.weight]
+        return {self.weight: offset / output.reshape(offset.shape)}
+
+
+def _ends(x: Range, factor: Array | float, offset: Array | float) -> tuple[Array, Array]:
+    """The extremes of factor x + offset."""
+    ends = np.stack([factor * x.low, factor * x.high]) + offset
+    return ends.min(axis=0), ends.max(axis=0)
+
+
+@dataclass(frozen=True, eq=False)
 class FixedAffine(Primitive):
     """y = factor x + offset with constants of the layer's own, which no scale can be absorbed into.
 
@@ -90,11 +168,7 @@ class FixedAffine(Primitive):
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         x = inputs[0].spread
-        return mapped_spread(self._ends, x.source, x)
-
-    def _ends(self, x: Range) -> tuple[Array, Array]:
-        ends = np.stack([self.factor * x.low, self.factor * x.high]) + self.offset
-        return ends.min(axis=0), ends.max(axis=0)
+        return mapped_spread(lambda r: _ends(r, self.factor, self.offset), x.source, x)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
