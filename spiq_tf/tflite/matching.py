@@ -43,20 +43,31 @@ def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
 
 
 def owners(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
-    """Index of the call that each computed tensor belongs to, where that is known."""
+    """Index of the call that each computed tensor belongs to, where that is known.
+
+    It is the last of the calls whose operators were fused into one. Operators that read the same weights are also named
+    after each other's calls: none belongs to a call behind those of its readers.
+    """
     leaving = _leaving(flat, graph)
-    made = [int(i) for operator in flat.operators for i in operator.outputs]
-    found = {index: _owner(flat.name(index), leaving.get(index), graph) for index in made}
-    return {index: owner for index, owner in found.items() if owner is not None}
+    found: dict[int, int] = {}
+    latest: dict[int, int] = {}  # of each tensor: the first call that reads it
+    for operator in reversed(flat.operators):
+        for index in map(int, operator.outputs):
+            limit = latest.get(index, len(graph.calls))
+            possible = [call for call in _calls(flat.name(index), leaving.get(index), graph) if call <= limit]
+            if possible:
+                found[index] = limit = max(possible)
+            for read in map(int, operator.inputs):
+                latest[read] = min(limit, latest.get(read, limit))
+    return found
 
 
-def _owner(name: str, leaving: Tensor | None, graph: LayerGraph) -> int | None:
-    """Index of the call that a tensor belongs to: the last of those whose operators were fused into one."""
-    if leaving is not None:
-        producer = graph.producers.get(leaving.name)
-        return None if producer is None else producer.call.index
-    calls = [int(number) for number in _SCOPE.findall(name)]
-    return max(calls) if calls else None
+def _calls(name: str, leaving: Tensor | None, graph: LayerGraph) -> list[int]:
+    """The calls that a tensor is named after; an output of the model has another name."""
+    if leaving is None:
+        return [int(number) for number in _SCOPE.findall(name)]
+    producer = graph.producers.get(leaving.name)
+    return [] if producer is None else [producer.call.index]
 
 
 def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tuple[int, str]]) -> dict[int, str]:
