@@ -12,8 +12,8 @@ from spiq_tf.family import Family, HeldTensor, Noise, Reader
 from spiq_tf.graph import LayerGraph, Node, Tensor
 from spiq_tf.noise import Gains, active_share, felt_below
 from spiq_tf.primitives.linear import Linear
-from spiq_tf.primitives.spread import Side, Spread
-from spiq_tf.primitives.values import Array, Moments, Range
+from spiq_tf.primitives.spread import Channels, Side, Spread, bounded_spread
+from spiq_tf.primitives.values import Array, Moments, Range, Source
 from spiq_tf.ties import ScaleClasses
 
 _UNHELD_DEVIATIONS = 8.0  # of tensors that no file holds
@@ -64,7 +64,29 @@ def minimise_noise(
             own, index = scale[classes.of[tensor.name]], intervals[tensor.name]
             low, high = own * solution.low[index], own * solution.high[index]
             ranges[tensor.name] = Range(low, high, spreads[tensor.name].source)
-    return Choice({name: scale[label] for name, label in classes.of.items()}, ranges, noise)
+    scales = {name: scale[label] for name, label in classes.of.items()}
+    return Choice(scales, _reachable(graph, moments, spreads, ranges), noise)
+
+
+def _reachable(
+    graph: LayerGraph, moments: Mapping[str, Moments], spreads: Mapping[str, Spread], ranges: Mapping[str, Range]
+) -> dict[str, Range]:
+    """The ranges without what cannot be reached from those of the tensors that the file holds in front."""
+    known = {t.name: bounded_spread(ranges[t.name].low, ranges[t.name].high, Source.FIXED) for t in graph.inputs}
+    result = dict(ranges)
+    for node in graph.nodes:
+        name = node.output.name
+        inputs = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
+        found = node.rule.spread(inputs, moments[name], graph.weights)
+        if name in graph.fused:
+            known[name] = found
+            continue
+        own = ranges[name]
+        low, high = np.maximum(own.low, -found.below.bound), np.minimum(own.high, found.above.bound)
+        if own.source != Source.GIVEN:
+            result[name] = Range(np.minimum(low, high), high, own.source)
+        known[name] = bounded_spread(result[name].low, result[name].high, Source.FIXED)
+    return result
 
 
 @dataclass(frozen=True)
@@ -123,18 +145,20 @@ class _Problem:
         place = np.full(self.classes.count, len(free))
         place[free] = np.arange(len(free))
         count = max(intervals.values()) + 1
-        ceiling, floor_low, floor_high = np.full(count, np.inf), np.zeros(count), np.zeros(count)
+        floor_low, floor_high = np.zeros(count), np.zeros(count)
+        ceilings: list[set[float]] = [set() for _ in range(count)]
         held, readers = [], []
         reach = np.zeros(count)  # of the channels that cannot be scaled down to a ceiling
         for tensor in tensors:
             label, index = place[self.classes.of[tensor.name]], intervals[tensor.name]
             held.append(self._held(tensor, label, index))
             readers += [self._reader(n, label) for n in self.graph.consumers[tensor.name] if _rounds_for_input(n)]
-            ceiling[index] = min(ceiling[index], held[-1].saturation.min())
+            ceilings[index] |= set(held[-1].saturation[np.isfinite(held[-1].saturation)].tolist())
             spread, unscaled = self.spreads[tensor.name], label == len(free)
             floor_high[index] = max(floor_high[index], _filled(spread.above, unscaled))
             floor_low[index] = max(floor_low[index], _filled(spread.below, unscaled))
             reach[index] = max(reach[index], spread.above.bound[unscaled].max(initial=0.0))
+        ceiling = np.array([each.pop() if len(each) == 1 else np.inf for each in ceilings])
         ceiling[reach > ceiling] = np.inf
         return Family(held, readers, self.classes.saturates[free], ceiling, floor_low, floor_high)
 

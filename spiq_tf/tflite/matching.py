@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -45,29 +46,21 @@ def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
 def owners(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
     """Index of the call that each computed tensor belongs to, where that is known.
 
-    It is the last of the calls whose operators were fused into one. Operators that read the same weights are also named
-    after each other's calls: none belongs to a call behind those of its readers.
+    It is the last of those whose operations were fused into one operator, all of which its name lists. Where a layer is
+    called again, the calls with which it shares weights may stand there too, behind its own.
     """
     leaving = _leaving(flat, graph)
     found: dict[int, int] = {}
-    latest: dict[int, int] = {}  # of each tensor: the first call that reads it
-    for operator in reversed(flat.operators):
-        for index in map(int, operator.outputs):
-            limit = latest.get(index, len(graph.calls))
-            possible = [call for call in _calls(flat.name(index), leaving.get(index), graph) if call <= limit]
-            if possible:
-                found[index] = limit = max(possible)
-            for read in map(int, operator.inputs):
-                latest[read] = min(limit, latest.get(read, limit))
+    for index in (int(i) for operator in flat.operators for i in operator.outputs):
+        named = [int(number) for number in _SCOPE.findall(flat.name(index))]
+        first_of_layer = {id(graph.calls[call].layer): call for call in reversed(named)}
+        calls = list(first_of_layer.values())
+        if index in leaving:  # another name stands there
+            producer = graph.producers.get(leaving[index].name)
+            calls = [] if producer is None else [producer.call.index]
+        if calls:
+            found[index] = max(calls)
     return found
-
-
-def _calls(name: str, leaving: Tensor | None, graph: LayerGraph) -> list[int]:
-    """The calls that a tensor is named after; an output of the model has another name."""
-    if leaving is None:
-        return [int(number) for number in _SCOPE.findall(name)]
-    producer = graph.producers.get(leaving.name)
-    return [] if producer is None else [producer.call.index]
 
 
 def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tuple[int, str]]) -> dict[int, str]:
@@ -109,7 +102,8 @@ def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> 
     """Those of the matches that hold by value: each layer is run on what the file holds of its inputs.
 
     Where the file holds a multiple, the factor is told; where it holds something else, the match is dropped. Layers
-    that end with a convolution or with an activation that is fused into the operator are taken as they are.
+    that end with a convolution or with an activation that is fused into the operator are taken as they are, unless the
+    layer is called again.
 
     Args:
         names: of the graph's tensors, by the file's index.
@@ -117,10 +111,11 @@ def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> 
         rewritten: the model that it was made of.
     """
     graph = rewritten.graph
+    calls = Counter(id(call.layer) for call in graph.calls)
     found = {index: Held(name) for index, name in names.items()}
     values = _Values(rewritten, content, {name: (index, 1.0) for index, name in names.items()})
     for call in graph.calls:
-        if not _in_doubt(call, graph):
+        if not _in_doubt(call, graph) and calls[id(call.layer)] == 1:
             continue
         for tensor in call.outputs:
             if tensor.name not in values.held:
@@ -210,7 +205,7 @@ def _ratio(values: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -
     if abs(factor - 1) < _SAME:
         factor = 1.0
     close = np.linalg.norm(values - factor * expected) <= _SAME * np.linalg.norm(values)
-    return factor if close else None
+    return factor if close and factor else None
 
 
 _SAME = 1e-3

@@ -17,6 +17,7 @@ from spiq_tf.tflite.rounding import LIMIT
 
 _LARGEST = 250.0  # below 256 with room for rounding
 _SMALLEST_ADDEND = 1.1 * 2.0**-10
+_SMALLEST_SWISH = 1.01 / 128  # LiteRT's kernel refuses to start below 1 / 128
 _ROUNDS = 8  # widening one tensor can ask for another; a chain of so many is not met
 
 
@@ -59,3 +60,5 @@ def _least_scales(flat: FlatModel, operator: Any, known: Mapping[int, Interval])
             yield index, known[output].scale * _SMALLEST_ADDEND
     elif kind == "MUL" and len(inputs) == 2:
         yield output, known[inputs[0]].scale * known[inputs[1]].scale / _LARGEST
+    elif kind == "HARD_SWISH":
+        yield output, known[inputs[0]].scale * _SMALLEST_SWISH

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph import LayerGraph, Node
 from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.matching import Held
@@ -53,15 +53,12 @@ def place_tables(
     Returns:
         The tables by the index of the tensor that they make.
     """
-    place: dict[str, tuple[int, float]] = {}
-    for index, held in tensors.items():
-        place.setdefault(held.name, (index, held.factor))
     tables = {}
     for node in graph.nodes:
-        function, names = node.rule.function_of_values, (node.inputs[0].name, node.output.name)
-        if function is None or not all(name in place for name in names):
+        function, ends = node.rule.function_of_values, _ends(flat, tensors, node)
+        if function is None or ends is None:
             continue
-        (x, before), (y, behind) = (place[name] for name in names)
+        (x, before), (y, behind) = ends
         between = _between(flat, x, y)
         if between is None or y in kept or {flat.kind(o) for o in between} <= _INTEGER:
             continue
@@ -71,6 +68,16 @@ def place_tables(
         remaining = [o for o in flat.operators if all(o is not other for other in between[1:])]
         flat.subgraph.operators = [stand_in if o is last else o for o in remaining]
     return tables
+
+
+def _ends(flat: FlatModel, tensors: Mapping[int, Held], node: Node) -> tuple[tuple[int, float], ...] | None:
+    """Indices and factors of the tensors of one shape that hold what a node reads and makes."""
+    read, made = (
+        [(index, held.factor) for index, held in tensors.items() if held.name == tensor.name]
+        for tensor in (node.inputs[0], node.output)
+    )
+    pairs = ((x, y) for y in made for x in read if flat.shape(x[0]) == flat.shape(y[0]))
+    return next(pairs, None)
 
 
 def _in_units(function: Callable[[Array], Array], before: float, behind: float) -> Callable[[Array], Array]:
