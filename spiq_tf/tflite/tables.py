@@ -20,7 +20,7 @@ from spiq_tf.tflite.matching import Held
 
 _INTEGER = {
     *("ADD", "DEPTHWISE_CONV_2D", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL"),
-    *("RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "SUB", "TANH"),
+    *("RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "SUB", "TANH"),
 }
 """Operators that become int8 one by one."""
 
@@ -63,21 +63,33 @@ def place_tables(
         if between is None or y in kept or {flat.kind(o) for o in between} <= _INTEGER:
             continue
         tables[y] = Table(_in_units(function, before, behind))
-        stand_in = _operator(flat, _LOOKUP, 1, [x], y, schema.GeluOptionsT())
-        last = between[0]
+        placed = []
+        if flat.shape(x) != flat.shape(y):  # a reshape that stood between
+            placed, x = [_reshape(flat, x, y)], len(flat.subgraph.tensors) - 1
+        placed.append(_operator(flat, _LOOKUP, 1, [x], y, schema.GeluOptionsT()))
         remaining = [o for o in flat.operators if all(o is not other for other in between[1:])]
-        flat.subgraph.operators = [stand_in if o is last else o for o in remaining]
+        flat.subgraph.operators = [new for o in remaining for new in (placed if o is between[0] else [o])]
     return tables
 
 
+def _reshape(flat: FlatModel, x: int, like: int) -> Any:
+    """An operator that gives a tensor another one's shape; what it makes is the last of the file's tensors."""
+    shape = flat.add_constant(f"{flat.name(like)}/shape", np.array(flat.shape(like), np.int32))
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape = f"{flat.name(like)}/reshaped".encode(), flat.tensor(like).shape
+    tensor.type, tensor.buffer = schema.TensorType.FLOAT32, 0
+    options = schema.ReshapeOptionsT(newShape=list(flat.shape(like)))
+    return _operator(flat, schema.BuiltinOperator.RESHAPE, 1, [x, shape], flat.add_tensor(tensor), options)
+
+
 def _ends(flat: FlatModel, tensors: Mapping[int, Held], node: Node) -> tuple[tuple[int, float], ...] | None:
-    """Indices and factors of the tensors of one shape that hold what a node reads and makes."""
+    """Indices and factors of the tensors that hold what a node reads and makes, of one shape if there are such."""
     read, made = (
         [(index, held.factor) for index, held in tensors.items() if held.name == tensor.name]
         for tensor in (node.inputs[0], node.output)
     )
-    pairs = ((x, y) for y in made for x in read if flat.shape(x[0]) == flat.shape(y[0]))
-    return next(pairs, None)
+    pairs = [(x, y) for y in made for x in read]
+    return next((p for p in pairs if flat.shape(p[0][0]) == flat.shape(p[1][0])), pairs[0] if pairs else None)
 
 
 def _in_units(function: Callable[[Array], Array], before: float, behind: float) -> Callable[[Array], Array]:
