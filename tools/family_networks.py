@@ -40,7 +40,8 @@ def network(family: Family) -> keras.Model:
     random = np.random.default_rng(1)
     every = model._flatten_layers(include_self=False)
     norms = [x for x in every if isinstance(x, layers.BatchNormalization)]
-    if not norms:
+    normalised = any(isinstance(x, (layers.BatchNormalization, layers.LayerNormalization)) for x in every)
+    if not normalised:
         _keep_power(every, random, 0.1 * max(map(abs, family.input_range)))
     for layer in every:
         if isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization)):
@@ -48,7 +49,7 @@ def network(family: Family) -> keras.Model:
             _randomise(layer.beta, lambda shape: random.normal(0, 0.5, shape))
         elif type(layer).__name__ == "LayerScale":  # 1e-6 at first: a block would add nothing
             _randomise(layer.gamma, lambda shape: random.uniform(0.1, 1.0, shape))
-        elif norms:
+        elif normalised:
             _randomise(getattr(layer, "bias", None), lambda shape: random.normal(0, 0.2, shape))
     _measure(model, norms, smooth_images(model, 32, family.input_range, seed=2))
     return model
