@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from keras import layers
 from scipy.integrate import quad
 
 from spiq_tf import noise, pipeline, scales, statistics, ties
@@ -133,3 +134,24 @@ def test_what_is_cut_below_is_felt_where_the_other_addend_lifts_the_sum_above_ze
     np.testing.assert_allclose(noise.felt_below(graph, moments, "x"), lifted, atol=0.01)
     assert np.all(noise.felt_below(graph, moments, "y") == 0.05)
     assert noise.felt_below(graph, moments, graph.outputs[0].name) == 1.0
+
+
+def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
+    """A threshold, and a sum of it and of itself: what cannot come of the range in front is cut off, the rest stays."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3)(image))
+    y = layers.ReLU(threshold=0.5, name="threshold")(x)
+    graph = capture(settle(keras.Model(image, layers.Conv2D(2, 1)(layers.Add(name="sum")([x, y])))), 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    moments = statistics.all_moments(graph, inputs)
+    spreads = statistics.all_spreads(graph, moments, inputs)
+    ones = np.ones(4)
+    ranges = {t.name: spreads[t.name].range(8.0) for t in graph.tensors}
+    ranges["norm"] = Range(-3.0 * ones, np.array([1.0, 2.0, 0.25, 4.0]), Source.BATCH_NORM)
+    ranges["threshold"] = Range(0.0 * ones, 3.0 * ones, Source.PROPAGATED)
+    ranges["sum"] = Range(-2.0 * ones, 50.0 * ones, Source.PROPAGATED)
+    found = scales._reachable(graph, moments, spreads, ranges)
+    np.testing.assert_allclose(found["threshold"].high, [1.0, 2.0, 0.0, 3.0])
+    np.testing.assert_allclose(found["sum"].high, [2.0, 4.0, 0.25, 7.0])
+    np.testing.assert_allclose(found["sum"].low, -2.0 * ones)
+    np.testing.assert_allclose(found["norm"].high, ranges["norm"].high)
