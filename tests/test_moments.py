@@ -6,6 +6,7 @@ import pytest
 
 from spiq_tf.capture import capture
 from spiq_tf.primitives.merge import Add, Multiply
+from spiq_tf.primitives.pool import MaxPool
 from spiq_tf.primitives.spread import Channels, gaussian_spread
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
 from spiq_tf.statistics import all_moments, all_spreads
@@ -161,3 +162,13 @@ def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():
     found = all_moments(graph, {"image": given})
     variance = np.asarray(norm.moving_variance)
     np.testing.assert_allclose(np.concatenate([found["left"].variance, found["right"].variance]), variance, rtol=1e-6)
+
+
+@pytest.mark.parametrize("alike", [1, 8, 64], ids=lambda n: f"{n} positions alike")
+def test_doubt_about_a_maximum_over_the_map(alike):
+    """However alike the 64 positions are, the true mean lies within 1.5 of the deviations that are told."""
+    random = np.random.default_rng(0)
+    values = np.repeat(random.normal(0.3, 2.0, (20_000, 64 // alike)), alike, axis=1).max(axis=1)
+    told = MaxPool(64, whole=True).moments([Moments(np.array([0.3]), np.array([4.0]))], {})
+    assert abs(values.mean() - told.mean[0]) <= 1.5 * told.deviation[0]
+    assert told.deviation[0] >= values.std()
