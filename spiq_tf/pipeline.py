@@ -108,8 +108,8 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, kept, options)
     quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)
-    types = options.inference_input_type, options.inference_output_type
     fill_tables(quantized, tables)
+    types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     inputs = [plan.inputs[t.name] for t in graph.inputs]
     warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)

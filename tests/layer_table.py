@@ -99,15 +99,10 @@ TABLE = [
     Row("sigmoid", lambda x, y: layers.Activation("sigmoid")(x), steps=2.5, takes_scales=False),
     Row("tanh", lambda x, y: layers.Activation("tanh")(x), steps=4.0, takes_scales=False),
     Row("silu", lambda x, y: layers.Activation("silu")(x), steps=2.0, takes_scales=False),
-    Row("gelu", lambda x, y: layers.Activation("gelu")(x), steps=2.5, takes_scales=False),
-    Row("elu", lambda x, y: layers.Activation("elu")(x), steps=2.5, takes_scales=False),
-    Row("selu", lambda x, y: layers.Activation("selu")(x), steps=2.5, takes_scales=False),
-    Row("celu", lambda x, y: layers.Activation("celu")(x), steps=2.5, takes_scales=False),
-    Row("softplus", lambda x, y: layers.Activation("softplus")(x), steps=2.5, takes_scales=False),
-    Row("mish", lambda x, y: layers.Activation("mish")(x), steps=2.5, takes_scales=False),
-    Row("softsign", lambda x, y: layers.Activation("softsign")(x), steps=2.5, takes_scales=False),
-    Row("hard_sigmoid", lambda x, y: layers.Activation("hard_sigmoid")(x), steps=2.5, takes_scales=False),
-    Row("hard_silu", lambda x, y: layers.Activation("hard_silu")(x), steps=2.5, takes_scales=False),
+    *(
+        Row(name, lambda x, y, name=name: layers.Activation(name)(x), steps=2.5, takes_scales=False)
+        for name in ("gelu", "elu", "selu", "celu", "softplus", "mish", "softsign", "hard_sigmoid", "hard_silu")
+    ),
     Row("softmax", lambda x, y: layers.Softmax()(x), moments=None, takes_scales=False),
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
     Row("conv_transpose", lambda x, y: layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x), moments=None),

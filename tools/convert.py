@@ -14,9 +14,10 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from absl import app, flags, logging
 from tqdm import tqdm
@@ -61,7 +62,7 @@ class Outcome:
 def main(argv: Sequence[str]) -> int:
     """Converts every file that the arguments name; returns the exit code."""
     try:
-        pair, ranges = input_range(FLAGS.input_range), layer_ranges(FLAGS.ranges)
+        options = quantize_options()
         jobs = named_jobs(argv[1:], Path(FLAGS.output_dir))
         Path(FLAGS.output_dir).mkdir(parents=True, exist_ok=True)
         if FLAGS.report_json:  # found out now, not after the work
@@ -69,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
     except (OSError, spiq_tf.SpiqError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    outcomes = list(outcomes_of(jobs, pair, ranges))
+    outcomes = list(outcomes_of(jobs, options))
     if FLAGS.report_json:
         spiq_tf.write_atomically(FLAGS.report_json, json.dumps([asdict(o) for o in outcomes], indent=1).encode())
     failed = [o for o in outcomes if o.error is not None]
@@ -77,6 +78,19 @@ def main(argv: Sequence[str]) -> int:
     for outcome in failed:
         print(f"failed: {outcome.model}: {outcome.error}", file=sys.stderr)
     return 0 if len(outcomes) == len(jobs) and not failed else 1
+
+
+def quantize_options() -> dict[str, Any]:
+    """The flags that are arguments of `spiq_tf.quantize`."""
+    return {
+        "input_range": input_range(FLAGS.input_range),
+        "inference_input_type": FLAGS.inference_input_type,
+        "inference_output_type": FLAGS.inference_output_type,
+        "batch_size": FLAGS.batch_size,
+        "per_channel_dense": FLAGS.per_channel_dense,
+        "ranges": layer_ranges(FLAGS.ranges),
+        "float_layers": FLAGS.float_layers,
+    }
 
 
 def input_range(values: list[str] | None) -> tuple[float, float] | None:
@@ -113,9 +127,7 @@ def _model_name(path: Path) -> str:
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def outcomes_of(
-    jobs: Sequence[tuple[str, Path]], pair: tuple[float, float] | None, ranges: dict[str, tuple[float, float]]
-) -> Iterator[Outcome]:
+def outcomes_of(jobs: Sequence[tuple[str, Path]], options: Mapping[str, Any]) -> Iterator[Outcome]:
     """Converts one file after the other, showing progress; ends early at a failure without --keep_going."""
     taken: dict[Path, str] = {}
     with tqdm(jobs, unit="model", disable=not sys.stderr.isatty()) as bar:
@@ -123,7 +135,7 @@ def outcomes_of(
             if output in taken:
                 outcome = Outcome(file, error=f"{output} is already the output of {taken[output]}: rename one of them")
             else:
-                outcome = converted(file, output, pair, ranges)
+                outcome = converted(file, output, options)
             taken.setdefault(output, file)
             with bar.external_write_mode():
                 print(summary(outcome), flush=True)
@@ -132,9 +144,7 @@ def outcomes_of(
                 return
 
 
-def converted(
-    file: str, output: Path, pair: tuple[float, float] | None, ranges: dict[str, tuple[float, float]]
-) -> Outcome:
+def converted(file: str, output: Path, options: Mapping[str, Any]) -> Outcome:
     """Converts one file; a failure becomes part of the outcome."""
     start = time.perf_counter()
     try:
@@ -142,16 +152,8 @@ def converted(
             raise spiq_tf.InvalidArgumentError(f"{output} exists; pass --overwrite to replace it")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", spiq_tf.DegenerateOutputWarning)
-            result = spiq_tf.quantize(
-                spiq_tf.load_model(file, safe_mode=not FLAGS.trust_code_in_files),
-                input_range=pair,
-                inference_input_type=FLAGS.inference_input_type,
-                inference_output_type=FLAGS.inference_output_type,
-                batch_size=FLAGS.batch_size,
-                per_channel_dense=FLAGS.per_channel_dense,
-                ranges=ranges,
-                float_layers=FLAGS.float_layers,
-            )
+            model = spiq_tf.load_model(file, safe_mode=not FLAGS.trust_code_in_files)
+            result = spiq_tf.quantize(model, **options)
         result.save(output)
     except spiq_tf.SpiqError as error:
         return Outcome(file, error=str(error), seconds=time.perf_counter() - start)

@@ -72,11 +72,11 @@ class BatchNorm(Primitive):
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelScale(Primitive):
-    """y = w x with a trained number for each channel, which scales are absorbed into.
+class _ChannelWeight(Primitive):
+    """A trained number for each channel.
 
     Attributes:
-        weight: key of w, of as many values as there are channels.
+        weight: its key, of as many values as there are channels.
     """
 
     weight: int
@@ -86,6 +86,10 @@ class ChannelScale(Primitive):
 
     def variables(self) -> tuple[int, ...]:
         return (self.weight,)
+
+
+class ChannelScale(_ChannelWeight):
+    """y = w x, the weight being w, which scales are absorbed into."""
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,), factor = inputs, weights[self.weight].reshape(-1)
@@ -106,21 +110,8 @@ class ChannelScale(Primitive):
         return {self.weight: factor * (inputs[0] / output).reshape(factor.shape)}
 
 
-@dataclass(frozen=True, eq=False)
-class ChannelShift(Primitive):
-    """y = x + b with a trained number for each channel; the scale passes.
-
-    Attributes:
-        weight: key of b, of as many values as there are channels.
-    """
-
-    weight: int
-
-    folds_into_linear = True
-    takes_fused_activation = True
-
-    def variables(self) -> tuple[int, ...]:
-        return (self.weight,)
+class ChannelShift(_ChannelWeight):
+    """y = x + b, the weight being b; the scale passes."""
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         return Moments(inputs[0].mean + weights[self.weight].reshape(-1), inputs[0].variance)

@@ -67,14 +67,10 @@ def depthwise(
     name = flat.name(output)
     weights = flat.add_constant(f"{name}/factor", factor.reshape(1, 1, 1, -1).astype(np.float32))
     bias = flat.add_constant(f"{name}/offset", offset.astype(np.float32))
-    operator = schema.OperatorT()
-    operator.opcodeIndex = flat.operator_code(schema.BuiltinOperator.DEPTHWISE_CONV_2D, version=1)
-    operator.inputs, operator.outputs = np.array([value, weights, bias], np.int32), np.array([output], np.int32)
-    operator.builtinOptionsType = schema.BuiltinOptions.DepthwiseConv2DOptions
-    operator.builtinOptions = schema.DepthwiseConv2DOptionsT(
+    options = schema.DepthwiseConv2DOptionsT(
         padding=schema.Padding.VALID, strideW=1, strideH=1, depthMultiplier=1, fusedActivationFunction=activation
     )
-    return operator
+    return flat.operator(schema.BuiltinOperator.DEPTHWISE_CONV_2D, 1, [value, weights, bias], output, options)
 
 
 def _readers(flat: FlatModel) -> dict[int, Any]:

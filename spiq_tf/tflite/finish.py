@@ -90,10 +90,7 @@ class _Ends:
         to_float = self._flat.dtype(target) == np.float32
         between_integers = not to_float and self._flat.dtype(source) != np.float32
         kind = schema.BuiltinOperator.DEQUANTIZE if to_float else schema.BuiltinOperator.QUANTIZE
-        operator = schema.OperatorT()
-        operator.opcodeIndex = self._flat.operator_code(kind, 2 if to_float or between_integers else 1)
-        operator.inputs, operator.outputs = [source], [target]
-        return operator
+        return self._flat.operator(kind, 2 if to_float or between_integers else 1, [source], target)
 
 
 def _signature(flat: FlatModel, input_names: Sequence[str], output_names: Sequence[str]) -> Any:

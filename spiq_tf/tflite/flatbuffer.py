@@ -1,6 +1,7 @@
 """Reading, changing and writing a TFLite flatbuffer of one subgraph."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from ai_edge_litert.tools import flatbuffer_utils
 from spiq_tf.errors import LoweringError
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+"""Operators with weights, which are the second of their inputs."""
+
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.INT8: np.int8,
@@ -134,6 +138,30 @@ class FlatModel:
         if value is not None:
             self.set_value(index, value)
         return index
+
+    def add_activation(self, name: str, like: int, dtype: npt.DTypeLike = np.float32) -> int:
+        """A new tensor of another one's shape, which an operator is to compute; returns its index."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.shape, tensor.buffer = f"{self.name(like)}/{name}".encode(), self.tensor(like).shape, 0
+        tensor.type = next(k for k, v in _TYPES.items() if v == dtype)
+        return self.add_tensor(tensor)
+
+    def operator(self, kind: int, version: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
+        """A new operator, which is not yet among the file's.
+
+        Args:
+            kind: of schema.BuiltinOperator.
+            version: of the operator.
+            inputs, output: tensors, by index.
+            options: an object of the schema, ReshapeOptionsT, or None where the kind has none.
+        """
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self.operator_code(kind, version)
+        operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+        if options is not None:
+            operator.builtinOptions = options
+            operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
+        return operator
 
     def operator_code(self, kind: int, version: int) -> int:
         """Index of the operator code, added if it is not there."""

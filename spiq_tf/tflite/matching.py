@@ -14,11 +14,10 @@ import tensorflow as tf
 from spiq_tf.capture import replay
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.rewriting import Rewritten
-from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
 _SCOPE = re.compile(r"(?:^|;)call(\d+)/")
-_KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 
 
 def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
@@ -72,7 +71,7 @@ def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tu
         found[last] = call.outputs[0].name
     linears = [n.output for n in graph.nodes_of_call[owner] if n.rule.is_linear]
     held = [t for t in linears if t.name not in graph.fused]
-    kernels = [index for index, kind in tensors if kind in _KERNEL_OPERATORS and index not in found]
+    kernels = [index for index, kind in tensors if kind in KERNEL_OPERATORS and index not in found]
     for index, tensor in zip(kernels, held, strict=False):
         if _holds(flat.shape(index), tensor.shape):
             found[index] = tensor.name

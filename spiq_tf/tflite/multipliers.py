@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
-from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.rounding import LIMIT
 
@@ -49,9 +49,7 @@ def _least_scales(flat: FlatModel, operator: Any, known: Mapping[int, Interval])
     inputs = [int(i) for i in operator.inputs if int(i) in known]
     if output not in known:
         return
-    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV") and flat.is_constant(
-        int(operator.inputs[1])
-    ):
+    if kind in KERNEL_OPERATORS and flat.is_constant(int(operator.inputs[1])):
         weight = float(np.abs(flat.value(int(operator.inputs[1]))).max()) / LIMIT
         yield output, known[inputs[0]].scale * weight / _LARGEST
     elif kind in ("ADD", "SUB"):

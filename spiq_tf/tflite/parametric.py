@@ -37,31 +37,14 @@ def _slopes(flat: FlatModel, operator: Any) -> Channels | None:
 
 def _decomposed(flat: FlatModel, value: int, output: int, slopes: Channels) -> list[Any]:
     zero = np.zeros_like(slopes)
-    rectified = _new_map(flat, output, "rectified")
+    rectified = flat.add_activation("rectified", output)
     relu = schema.ActivationFunctionType.RELU
     operators = [depthwise(flat, value, rectified, -np.abs(1 - slopes), zero, relu)]
     if np.all(slopes >= 1):
-        return [*operators, _sum(flat, schema.BuiltinOperator.SUB, value, rectified, output)]
+        difference = flat.operator(schema.BuiltinOperator.SUB, 1, [value, rectified], output, schema.SubOptionsT())
+        return [*operators, difference]
     if np.any(slopes > 1):  # both signs: the rectified part is given its own, which a sum cannot do
-        signed = _new_map(flat, output, "signed")
+        signed = flat.add_activation("signed", output)
         operators.append(depthwise(flat, rectified, signed, np.sign(1 - slopes), zero))
         rectified = signed
-    return [*operators, _sum(flat, schema.BuiltinOperator.ADD, value, rectified, output)]
-
-
-def _new_map(flat: FlatModel, like: int, name: str) -> int:
-    tensor = schema.TensorT()
-    tensor.name = f"{flat.name(like)}/{name}".encode()
-    tensor.shape, tensor.type, tensor.buffer = flat.tensor(like).shape, schema.TensorType.FLOAT32, 0
-    return flat.add_tensor(tensor)
-
-
-def _sum(flat: FlatModel, kind: int, first: int, second: int, output: int) -> Any:
-    operator = schema.OperatorT()
-    operator.opcodeIndex = flat.operator_code(kind, version=1)
-    operator.inputs, operator.outputs = np.array([first, second], np.int32), np.array([output], np.int32)
-    if kind == schema.BuiltinOperator.ADD:
-        operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.AddOptions, schema.AddOptionsT()
-    else:
-        operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.SubOptions, schema.SubOptionsT()
-    return operator
+    return [*operators, flat.operator(schema.BuiltinOperator.ADD, 1, [value, rectified], output, schema.AddOptionsT())]

@@ -5,6 +5,7 @@ arithmetic, a channel at a time; where the table has no operator, the float file
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,22 +59,22 @@ def _ceilings(flat: FlatModel) -> dict[int, float]:
 _CEILINGS = {"RELU6": 6.0, "RELU_0_TO_1": 1.0, "RELU_N1_TO_1": 1.0}
 
 
-def _derived(flat: FlatModel, operator: object, found: Mapping[int, Range]) -> Range | None:
+def _derived(flat: FlatModel, operator: Any, found: Mapping[int, Range]) -> Range | None:
     rule = _channelwise if _has_one_tap(flat, operator) else _RULES.get(flat.kind(operator))
     if rule is None:
         return None
-    indices = [int(i) for i in operator.inputs if i >= 0]  # type: ignore[attr-defined]
+    indices = [int(i) for i in operator.inputs if i >= 0]
     inputs = [_constant(flat.value(i)) if flat.is_constant(i) else found[i] for i in indices]
     low, high = rule(inputs)
     low, high = _activated(low, high, getattr(getattr(operator, "builtinOptions", None), "fusedActivationFunction", 0))
     return Range(low, high, derived(found[i].source for i in indices if i in found))
 
 
-def _has_one_tap(flat: FlatModel, operator: object) -> bool:
+def _has_one_tap(flat: FlatModel, operator: Any) -> bool:
     """Whether the operator is factor x + offset a channel, as a depthwise convolution of one tap is."""
     if flat.kind(operator) != "DEPTHWISE_CONV_2D":
         return False
-    value, weights, bias = (int(i) for i in operator.inputs)  # type: ignore[attr-defined]
+    value, weights, bias = (int(i) for i in operator.inputs)
     same_channels = flat.shape(value)[-1:] == flat.shape(weights)[-1:]
     return bias >= 0 and flat.is_constant(weights) and flat.shape(weights)[1:3] == (1, 1) and same_channels
 

@@ -4,6 +4,8 @@ The pool keeps its input's scale, which is far too wide for an average over many
 leaves it to slower kernels; MEAN has a scale of its own and is delegated.
 """
 
+from typing import Any
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -22,9 +24,9 @@ def average_whole_maps(flat: FlatModel) -> None:
         operator.builtinOptions = schema.ReducerOptionsT(keepDims=True)
 
 
-def _covers_its_input(flat: FlatModel, operator: object) -> bool:
-    options = operator.builtinOptions  # type: ignore[attr-defined]
+def _covers_its_input(flat: FlatModel, operator: Any) -> bool:
+    options = operator.builtinOptions
     window = (options.filterHeight, options.filterWidth)
     alone = options.fusedActivationFunction == schema.ActivationFunctionType.NONE
-    before, after = (flat.shape(int(i))[1:3] for i in (operator.inputs[0], operator.outputs[0]))  # type: ignore[attr-defined]
+    before, after = (flat.shape(int(i))[1:3] for i in (operator.inputs[0], operator.outputs[0]))
     return alone and before == window and after == (1, 1)  # more outputs than one where the map is padded
