@@ -11,6 +11,7 @@ if keras.backend.backend() != "tensorflow":
 
 from spiq_tf.api import convert, quantize, rewrite
 from spiq_tf.errors import (
+    CoarseScaleWarning,
     DegenerateOutputWarning,
     InputRangeError,
     InvalidArgumentError,
@@ -20,6 +21,7 @@ from spiq_tf.errors import (
     ModelTypeError,
     NotCloneableError,
     SpiqError,
+    SpiqWarning,
 )
 from spiq_tf.files import load_model, write_atomically
 from spiq_tf.report import Report
@@ -30,6 +32,7 @@ from spiq_tf.version import VERSION
 __version__ = VERSION
 
 __all__ = [
+    "CoarseScaleWarning",
     "DegenerateOutputWarning",
     "InputRangeError",
     "InvalidArgumentError",
@@ -41,6 +44,7 @@ __all__ = [
     "QuantizedModel",
     "Report",
     "SpiqError",
+    "SpiqWarning",
     "TensorInfo",
     "convert",
     "load_model",

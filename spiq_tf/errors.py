@@ -36,5 +36,13 @@ class ModelFileError(SpiqError, ValueError):
     """A file is no Keras model, is truncated, or is refused by Keras's safe mode."""
 
 
-class DegenerateOutputWarning(UserWarning):
+class SpiqWarning(UserWarning):
+    """Base of all warnings of spiq_tf: the file was made, and its user should know something of it."""
+
+
+class DegenerateOutputWarning(SpiqWarning):
     """The converted file's output cannot vary: it is constant, or always one class."""
+
+
+class CoarseScaleWarning(SpiqWarning):
+    """A tensor is concatenated to others that are so much larger that hardly a step of the scale is left to it."""

@@ -18,6 +18,7 @@ from spiq_tf.rewriting import Rewritten, absorb_scales
 from spiq_tf.scales import Choice
 from spiq_tf.sensitivity import measured_gains
 from spiq_tf.tflite import correct, quantize
+from spiq_tf.tflite.coarse import warn_of_coarse_scales
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
@@ -105,6 +106,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
     found = file_ranges(lowered.flat, known)
     whole = quantize.tensor_intervals(lowered.flat, found)
+    warn_of_coarse_scales(lowered.flat, found, whole, lowered.tensors)
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, kept, options)
     quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)

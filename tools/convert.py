@@ -151,7 +151,7 @@ def converted(file: str, output: Path, options: Mapping[str, Any]) -> Outcome:
         if output.exists() and not FLAGS.overwrite:
             raise spiq_tf.InvalidArgumentError(f"{output} exists; pass --overwrite to replace it")
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", spiq_tf.DegenerateOutputWarning)
+            warnings.simplefilter("always", spiq_tf.SpiqWarning)
             model = spiq_tf.load_model(file, safe_mode=not FLAGS.trust_code_in_files)
             result = spiq_tf.quantize(model, **options)
         result.save(output)
@@ -168,7 +168,7 @@ def converted(file: str, output: Path, options: Mapping[str, Any]) -> Outcome:
         float_operators=result.float_operators,
         fallback_layers=result.fallback_layers,
         unscaled=tuple(t.unscaled for t in result.tensors if t.unscaled),
-        warnings=tuple(str(w.message) for w in caught if issubclass(w.category, spiq_tf.DegenerateOutputWarning)),
+        warnings=tuple(str(w.message) for w in caught if issubclass(w.category, spiq_tf.SpiqWarning)),
     )
 
 
