@@ -10,6 +10,8 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from spiq_tf.api import convert, quantize, rewrite
+from spiq_tf.device.checking import check
+from spiq_tf.device.violation import Violation
 from spiq_tf.errors import (
     CoarseScaleWarning,
     DegenerateOutputWarning,
@@ -46,6 +48,8 @@ __all__ = [
     "SpiqError",
     "SpiqWarning",
     "TensorInfo",
+    "Violation",
+    "check",
     "convert",
     "load_model",
     "quantize",

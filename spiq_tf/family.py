@@ -21,8 +21,10 @@ from spiq_tf.primitives.values import Array
 
 _LEVELS = 255  # steps of an int8 activation
 _WEIGHT_LEVELS = 127  # steps of an int8 weight on either side of 0
-_ITERATIONS = 60
-_TOLERANCE = 1e-4
+_ITERATIONS = 200
+_TOLERANCE = 1e-6
+_DESCENTS, _GAIN = 20, 0.01
+"""Descents, and the share of the noise that another one must gain."""
 _RANGE = np.log(2.0**10)
 """No channel is scaled further: int32 biases and the runtime's multipliers stay far from their limits."""
 
@@ -155,12 +157,21 @@ class Family:
     floor_high: Array
 
     def solve(self) -> Solution:
-        """Minimises the noise by L-BFGS-B, from SPIQ's ranges and scales half as far spread."""
+        """Minimises the noise by L-BFGS-B, from SPIQ's ranges and scales half as far spread.
+
+        A step that is too short ends the descent early, on ESPNet once at 60 times the least noise: it begins anew from
+        there, until that gains nothing.
+        """
         start = self._start()
         bounds = self._bounds(start)
         start = np.clip(start, bounds[:, 0], bounds[:, 1])
         options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
-        found = minimize(self._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options).x
+        found, before = start, np.inf
+        for _ in range(_DESCENTS):
+            descent = minimize(self._logarithm, found, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+            found, gain, before = descent.x, before - descent.fun, descent.fun
+            if gain < _GAIN:
+                break
         scales, high, low = self._values(found)
         high = _snapped(_snapped(high, self.ceiling), self.floor_high)
         return Solution(scales[:-1], -_snapped(low, self.floor_low), high, self._parts(found))

@@ -15,7 +15,8 @@ from absl import logging
 from spiq_tf.capture import replay
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.values import Array, InputChannels, Weights
+from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
 
 _MOST_BATCHES = 8
 _POSITIONS = 224 * 224  # of all batches together: bounds the time
@@ -96,12 +97,32 @@ def _called(graph: LayerGraph, call: Call, values: Mapping[str, Any]) -> dict[st
     x = values[first.inputs[0].name]
     if not others and isinstance(first.rule, BatchNorm) and math.prod(x.shape[:-1]) >= _ENOUGH:
         return {first.output.name: _normalised(x, first.rule, graph.weights)}
-    if len(others) == 1 and first.rule.is_linear and hasattr(call.layer, "convolution_op"):
+    if len(others) <= 1 and first.rule.is_linear and hasattr(call.layer, "convolution_op"):
         layer = call.layer
-        summed = layer.convolution_op(x, layer.kernel)
+        summed = _convolved(layer, x)
         summed = summed if layer.bias is None else summed + layer.bias
-        return {first.output.name: summed, others[0].output.name: layer.activation(summed)}
+        return {first.output.name: summed, **{node.output.name: layer.activation(summed) for node in others}}
     return {t.name: y for t, y in zip(call.outputs, replay(call, dict(values)), strict=True)}
+
+
+def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """A convolution whose derivative is that for its input alone.
+
+    TensorFlow takes the kernel's too, which costs as much again, and for a strided kernel of one tap and one output its
+    CPU kernel writes where it must not: the process ends.
+    """
+    kernel = tf.convert_to_tensor(layer.kernel)
+    if not isinstance(layer, keras.layers.Conv2D) or layer.groups != 1 or set(layer.dilation_rate) != {1}:
+        return layer.convolution_op(x, kernel)
+    strides, padding = [1, *layer.strides, 1], layer.padding.upper()
+
+    def convolved(value: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        def derivative(output: tf.Tensor) -> tf.Tensor:
+            return tf.nn.conv2d_transpose(output, kernel, tf.shape(value), strides, padding)
+
+        return tf.nn.conv2d(value, kernel, strides, padding), derivative
+
+    return tf.custom_gradient(convolved)(x)
 
 
 def _normalised(x: tf.Tensor, norm: BatchNorm, weights: Weights) -> tf.Tensor:
@@ -115,20 +136,26 @@ def _normalised(x: tf.Tensor, norm: BatchNorm, weights: Weights) -> tf.Tensor:
     return passed + tf.stop_gradient(usual - passed)
 
 
-def variances_of_sums(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[str, Array]:
-    """Variance of each channel of what linear layers and additions return on maps, by tensor name.
+def shown_moments(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[str, Moments]:
+    """Moments of each channel of what the primitives make that learn from fields, on maps, by tensor name.
 
     Sums of alike terms vary more than sums of independent ones: on ESPNet, whose convolutions mostly have no BatchNorm
     of their own, fields show 0.8 to 1.4 times the real deviation, independent terms 0.3 to 0.8 times. Of averages over
     whole maps, and of all behind them, fields know too little.
     """
-    found: dict[str, Array] = {}
+    found: dict[str, Moments] = {}
     for node in graph.nodes:
         values = [b.values[node.output.name] for b in batches if node.output.name in b.values]
         positions = math.prod(values[0].shape[1:-1]) if values else 0
-        if not node.rule.is_sum or positions == 1 or len(values) * positions < _ENOUGH:
+        if not node.rule.learns_from_fields or positions == 1 or len(values) * positions < _ENOUGH:
             continue
         flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])
         if np.all(np.isfinite(flat)):
-            found[node.output.name] = flat.var(axis=0)
+            found[node.output.name] = Moments(flat.mean(axis=0), flat.var(axis=0))
     return found
+
+
+def read_by_unknown(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Sequence[Mapping[str, Array]]:
+    """What the layers that no rule describes read on each field, by tensor name."""
+    names = {tensor.name for node in graph.nodes if isinstance(node.rule, Opaque) for tensor in node.inputs}
+    return [{name: np.asarray(b.values[name], np.float64) for name in names if name in b.values} for b in batches]

@@ -1,18 +1,18 @@
 """The conversion on one screen: data goes one way, each stage a function of what the one before returned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
-from spiq_tf.fields import run_fields, variances_of_sums
+from spiq_tf.fields import read_by_unknown, run_fields, shown_moments
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
-from spiq_tf.primitives.values import InputChannels, Range
+from spiq_tf.primitives.values import Array, InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
 from spiq_tf.scales import Choice
@@ -21,8 +21,10 @@ from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.coarse import warn_of_coarse_scales
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.inside import inside_ranges
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
+from spiq_tf.tflite.parametric import separate_from_norm
 from spiq_tf.tflite.ranges import file_ranges
 from spiq_tf.tflite.tables import fill_tables, place_tables
 from spiq_tf.ties import ScaleClasses
@@ -39,6 +41,7 @@ class Plan:
         choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
         float_calls: indices of the layer calls that stay float.
+        shown: what layers that no rule describes read on random fields, by tensor name, a mapping for each field.
     """
 
     model: Any
@@ -47,6 +50,7 @@ class Plan:
     choice: Choice
     rewritten: Rewritten
     float_calls: frozenset[int]
+    shown: Sequence[Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     inputs = input_channels(graph, input_range)
     given, kept = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
     batches = run_fields(graph, inputs) if options.parts.fields else ()
-    moments = statistics.all_moments(graph, inputs, variances_of_sums(graph, batches))
+    moments = statistics.all_moments(graph, inputs, shown_moments(graph, batches))
     spreads = statistics.all_spreads(graph, moments, inputs, given)
     classes = ties.scale_classes(graph, given)
     if options.parts.scales == "spiq":
@@ -92,7 +96,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
         choice = scales.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
     rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
-    return Plan(model, inputs, classes, choice, rewritten, kept)
+    return Plan(model, inputs, classes, choice, rewritten, kept, read_by_unknown(graph, batches))
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:
@@ -103,10 +107,11 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     kept = lowered.made_by(plan.float_calls)
     known = {index: rewritten.ranges[held.name].times(held.factor) for index, held in lowered.tensors.items()}
     moments = {index: rewritten.moments[held.name].times(held.factor) for index, held in lowered.tensors.items()}
+    inside = inside_ranges(lowered, graph, plan.shown)
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
-    found = file_ranges(lowered.flat, known)
+    found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
     whole = quantize.tensor_intervals(lowered.flat, found)
-    warn_of_coarse_scales(lowered.flat, found, whole, lowered.tensors)
+    warn_of_coarse_scales(lowered.flat, found, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, kept, options)
     quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)

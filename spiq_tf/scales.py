@@ -89,6 +89,10 @@ def _reachable(
     return result
 
 
+_LEAST_GAIN = 0.01
+"""Of what is cut, relative to the tensor's other channels."""
+
+
 @dataclass(frozen=True)
 class _Problem:
     """All that is known before the scales are chosen."""
@@ -166,9 +170,10 @@ class _Problem:
         spread, gains = self.spreads[tensor.name], self.gains[tensor.name]
         felt = felt_below(self.graph, self.moments, tensor.name)
         rounding = gains.rounding * active_share(spread)
-        saturation = self._saturation(tensor)
+        # a channel that is dead behind a ReLU passes no small noise; cut far enough, it would come alive
+        lasting = np.maximum(gains.lasting, _LEAST_GAIN * gains.lasting.mean())
         return HeldTensor(
-            tensor.name, label, interval, spread, rounding, gains.lasting, gains.lasting * felt, saturation
+            tensor.name, label, interval, spread, rounding, lasting, lasting * felt, self._saturation(tensor)
         )
 
     def _reader(self, node: Node, label: npt.NDArray[np.intp]) -> Reader:

@@ -1,6 +1,7 @@
 """Moments and spreads of every tensor, one pass through the graph each."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +19,7 @@ _TINY = 1e-12
 
 
 def all_moments(
-    graph: LayerGraph, inputs: Mapping[str, InputChannels], seen: Mapping[str, Array] | None = None
+    graph: LayerGraph, inputs: Mapping[str, InputChannels], shown: Mapping[str, Moments] | None = None
 ) -> dict[str, Moments]:
     """Mean and variance of every tensor's channels, without data (SPIQ, section 3.2).
 
@@ -27,17 +28,20 @@ def all_moments(
     Args:
         graph: the model.
         inputs: what is assumed of the model's inputs, by tensor name.
-        seen: variances of sums on random fields, by tensor name: theirs where no BatchNorm states one, and where they
-            are larger than those of independent terms.
+        shown: on random fields, by tensor name; they count where no BatchNorm states any.
     """
-    seen = seen or {}
+    shown = shown or {}
     known = {name: _seen_by_first_norm(graph, name, x.moments) for name, x in inputs.items()}
     stated = _all_stated(graph)
     for node in graph.nodes:
         name = node.output.name
-        own = stated.get(name) or node.rule.moments([known[t.name] for t in node.inputs], graph.weights)
-        if name in seen and name not in stated:
-            own = Moments(own.mean, np.maximum(own.variance, seen[name]))
+        read = [known[t.name] for t in node.inputs]
+        if name in stated:
+            own = stated[name]
+        elif name in shown:
+            own = node.rule.shown_moments(shown[name], read, graph.weights)
+        else:
+            own = node.rule.moments(read, graph.weights)
         if isinstance(node.rule, FixedAffine):
             own = _seen_by_first_norm(graph, name, own)
         _check_finite(node, own.mean, own.variance)
@@ -150,4 +154,34 @@ def all_spreads(
                 )
             own = bounded_spread(stated.low, stated.high, stated.source)
         known[node.output.name] = own
-    return known
+    return {**known, **_without_flat_ends(graph, known, {*inputs, *given, *(t.name for t in graph.outputs)})}
+
+
+_POINTS = 513
+_SEEN = 1 / 2048  # of a function's extent: an eighth of a step of its output
+
+
+def _without_flat_ends(graph: LayerGraph, known: Mapping[str, Spread], kept: Collection[str]) -> dict[str, Spread]:
+    """Spreads of what a function alone reads, without the ends at which it does not change: a hard swish below -3."""
+    found = {}
+    for node in graph.nodes:
+        function, name = node.rule.function_of_values, node.inputs[0].name
+        if function is None or name in kept or len(graph.consumers[name]) != 1:
+            continue
+        spread = known[name]
+        reach = spread.range(_FARTHEST)
+        places = np.linspace(reach.low.min(), reach.high.max(), _POINTS)
+        values = function(places)
+        if np.ptp(values) == 0:
+            continue
+        low, high = min(places[_flat(values)], 0.0), max(places[::-1][_flat(values[::-1])], 0.0)
+        below = replace(spread.below, bound=np.minimum(spread.below.bound, -low))
+        above = replace(spread.above, bound=np.minimum(spread.above.bound, high))
+        found[name] = replace(spread, below=below, above=above)
+    return found
+
+
+def _flat(values: Array) -> int:
+    """The last of the first values that are all alike."""
+    extent = np.maximum.accumulate(values) - np.minimum.accumulate(values)
+    return int(np.searchsorted(extent, _SEEN * extent[-1], side="right")) - 1

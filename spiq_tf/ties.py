@@ -42,6 +42,11 @@ class ScaleClasses:
         found = self.reason[self.of[name]].max(initial=-1)
         return None if found < 0 else self.reasons[found]
 
+    @property
+    def scaled(self) -> frozenset[str]:
+        """Names of the tensors all of whose channels can be scaled."""
+        return frozenset(name for name in self.of if self.why_unscaled(name) is None)
+
     def without_scales(self) -> "ScaleClasses":
         """The same where every class must keep scale 1."""
         return replace(self, reason=np.zeros_like(self.reason), reasons=("scales are switched off",))

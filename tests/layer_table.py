@@ -21,6 +21,7 @@ class Row:
         steps: largest root mean square error of the int8 file, in steps of the output's scale.
         float_operators: operators that may stay float.
         takes_scales: whether its input may be scaled.
+        known: whether a rule describes the layer.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Row:
     steps: float = 1.5
     float_operators: tuple[str, ...] = ()
     takes_scales: bool = True
+    known: bool = True
 
 
 class Unknown(layers.Layer):
@@ -66,6 +68,11 @@ def depth_to_space(x: Any) -> Any:
     """(8, 8, 6) as (16, 8, 3)."""
     x = keras.ops.transpose(keras.ops.reshape(x, (-1, 8, 8, 2, 3)), (0, 1, 3, 2, 4))
     return keras.ops.reshape(x, (-1, 16, 8, 3))
+
+
+def unruled(name: str, apply: Callable[[Any, Any], Any], **options: Any) -> Row:
+    """A layer that no rule describes: it keeps its scales, its moments are sampled."""
+    return Row(name, apply, None, takes_scales=False, known=False, **options)
 
 
 TABLE = [
@@ -141,5 +148,16 @@ TABLE = [
     Row("flip", lambda x, y: layers.RandomFlip()(layers.ReLU()(x))),
     Row("rescaling", lambda x, y: layers.Rescaling(0.5, offset=-0.2)(x), takes_scales=False),
     Row("normalization", lambda x, y: layers.Normalization(mean=[0.1] * 6, variance=[2.0] * 6)(x), takes_scales=False),
-    Row("unknown", lambda x, y: Unknown()(x), moments=None, takes_scales=False),
+    Row("causal", lambda x, y: layers.Conv1D(5, 3, padding="causal")(layers.Reshape((-1, 6))(x)), moments=None),
+    Row("negative", lambda x, y: -x, takes_scales=False),
+    Row("square", lambda x, y: keras.ops.square(x), steps=2.0, takes_scales=False),
+    unruled("layer_norm", lambda x, y: layers.LayerNormalization()(x), steps=5.0),
+    unruled("group_norm", lambda x, y: layers.GroupNormalization(2)(x), steps=2.5),
+    unruled("unit_norm", lambda x, y: layers.UnitNormalization()(x), steps=2.5),
+    unruled("rms_norm", lambda x, y: layers.RMSNormalization()(x), steps=3.0),
+    unruled("dot", lambda x, y: layers.Dot(2)([layers.Reshape((-1, 6))(x), layers.Reshape((-1, 6))(y)])),
+    unruled("attention", lambda x, y: layers.Attention()([layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
+    unruled("heads", lambda x, y: layers.MultiHeadAttention(2, 4)(*[layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
+    unruled("divide", lambda x, y: x / (1.0 + keras.ops.relu(y)), steps=2.0, float_operators=("DIV",)),
+    unruled("unknown", lambda x, y: Unknown()(x)),
 ]

@@ -1,10 +1,16 @@
 """What the LiteRT 8-bit quantization specification and the runtimes demand of an int8 file, on the small networks."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from ai_edge_litert import schema_py_generated as schema
 
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.silence import silence
+from spiq_tf.tflite.versions import lowest_version
+from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE
 
 SAME_SCALE = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "RESHAPE", "PAD")
@@ -85,3 +91,40 @@ def test_activations_have_one_scale_and_a_zero_point_in_int8(flat):
 def test_shapes_are_static(flat):
     kinds = {flat.kind(operator) for operator in flat.operators}
     assert not kinds & {"SHAPE", "STRIDED_SLICE", "PACK"}
+
+
+def test_buffers_lie_at_multiples_of_16_bytes(name):
+    content = spiq_tf.convert(NETWORKS[name](), input_range=RANGE)
+    model = schema.Model.GetRootAs(content, 0)
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    buffers = [model.Buffers(k) for k in range(model.BuffersLength())]
+    places = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength()]
+    assert len(places) > 3
+    assert {place % 16 for place in places} == {0}
+
+
+def test_no_operator_code_is_left_over(flat):
+    used = {operator.opcodeIndex for operator in flat.operators}
+    assert used == set(range(len(flat.model.operatorCodes)))
+    assert len({(code.builtinCode, code.version) for code in flat.model.operatorCodes}) == len(used)
+
+
+VERSIONED = [row for row in TABLE if row.name not in ("unknown", "heads")]
+
+
+@pytest.mark.parametrize("row", VERSIONED, ids=lambda r: r.name)
+def test_versions_are_those_that_tensorflow_gives(row):
+    """Oracle: the versioner in TensorFlow's own converter, on the operators of its own int8 file of the same layer."""
+    image = keras.Input((10, 10, 3), name="image", batch_size=1)
+    x, y = (keras.layers.BatchNormalization()(keras.layers.Conv2D(6, 3)(image)) for _ in range(2))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, row.apply(x, y)))
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: ([np.full((1, 10, 10, 3), v, np.float32)] for v in (-1.0, 0.3, 1.0))
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    with silence():
+        flat = FlatModel(converter.convert())
+    found: dict[int, int] = {}  # operators of one kind share a code there, of the highest version
+    for operator in flat.operators:
+        code = operator.opcodeIndex
+        found[code] = max(found.get(code, 0), lowest_version(flat, operator))
+    assert found == {code: flat.model.operatorCodes[code].version for code in found}

@@ -37,7 +37,7 @@ def test_layer_errs_by_few_steps_of_its_scale(row):
     error = np.sqrt(np.mean((found - expected) ** 2))
     assert error <= row.steps * detail["quantization"][0]
     assert {name.split()[0] for name in result.float_operators} <= set(row.float_operators)
-    assert (row.name == "unknown") == bool(result.fallback_layers)
+    assert row.known == (result.fallback_layers == ())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -300,3 +300,26 @@ def test_a_leaky_relu_beside_others_in_a_concatenation(random):
     assert result.float_operators == ()
     (found,), (expected,) = run(result.content, model, images(model, 32))
     assert sqnr(expected, found) > 25
+
+
+@pytest.mark.parametrize(
+    ("kind", "low", "high"), [("hard_silu", -3.0, None), ("tanh", -3.9, 3.9), ("gelu", -2.5, None)]
+)
+def test_what_an_activation_is_flat_for_is_not_held(kind, low, high):
+    """hard_silu is 0 below -3; tanh and GELU move by 1 / 2048 of their extent from there on. A user's range and
+    that of a tensor that others read stay."""
+    image = keras.Input((8, 8, 3), name="image")
+    norm = layers.BatchNormalization(name="norm", gamma_initializer=keras.initializers.Constant(5.0))
+    x = norm(layers.Conv2D(4, 3)(image))
+    y = layers.Activation(kind)(x)
+    alone, shared = (keras.Model(image, layers.Conv2D(2, 1)(v)) for v in (y, layers.Concatenate()([x, y])))
+
+    def held(model, **options):
+        tensors = spiq_tf.quantize(model, input_range=RANGE, **options).tensors
+        return next((t.low, t.high) for t in tensors if t.layer == "norm")
+
+    found = held(alone)
+    assert found[0] == pytest.approx(low, abs=0.3)
+    assert found[1] == pytest.approx(high, abs=0.3) if high else found[1] > 10
+    assert held(shared)[0] < -10
+    assert held(alone, ranges={"norm": (-8.0, 8.0)}) == (-8.0, 8.0)

@@ -20,8 +20,9 @@ from tests.networks import NETWORKS, RANGE
 STEPS = 1.5
 """Largest root mean square error of a file, in steps of the output's scale: as for one layer."""
 
-SAMPLED = 6.0
-"""The same where the range of a layer is sampled on Gaussians, or a last activation multiplies what is in front."""
+SAMPLED = 10.0
+"""The same where a layer is known by samples alone, on fields smoother than the pictures here, or a last activation
+multiplies what is in front."""
 
 
 def pictures(count=32, size=8):

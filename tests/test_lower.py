@@ -12,6 +12,8 @@ from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lower import lower
+from spiq_tf.tflite.parametric import separate_from_norm
+from spiq_tf.tflite.ranges import file_ranges
 from tests.layer_table import prelu
 from tests.networks import NETWORKS, RANGE, images, settle
 
@@ -95,6 +97,45 @@ def test_operators_of_channels_compute_the_same_as_those_they_replace(join, behi
         for content in (lowered.content, lowered.flat.content())
     )
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
+
+
+def test_every_tensor_of_an_untrained_model_is_matched():
+    """A fused BatchNorm that adds nothing leaves no name in the file."""
+    image = keras.Input((10, 10, 3), name="image")
+    x = keras.layers.ReLU(name="relu")(keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image)))
+    x = keras.layers.BatchNormalization(name="norm")(keras.layers.Conv2D(4, 3)(x))
+    result = spiq_tf.quantize(keras.Model(image, keras.layers.Activation("silu", name="end")(x)), input_range=RANGE)
+    assert {"image", "relu", "norm", "end"} <= {t.layer for t in result.tensors}
+    assert result.uncorrected == ()
+
+
+@pytest.mark.parametrize(
+    ("slopes", "separate"),
+    [([-0.7, 0.0, 0.3, 1.0], True), ([-0.7, 1.7, 0.3, 1.0], False), ([1.0, 1.7, 1.2, 3.0], False)],
+    ids=["at most 1", "of both kinds", "at least 1"],
+)
+def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
+    """The same function as that of the converter's own operators, and no wider ranges than those of the norm's halves:
+    tolerance of float32 sums. As many operators as before."""
+    model = norm_behind(keras.layers.Add(), prelu(slopes))
+    plan = pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False))
+    lowered = lower(plan.rewritten)
+    known = {index: plan.rewritten.ranges[held.name] for index, held in lowered.tensors.items()}
+    ranges, before = file_ranges(lowered.flat, known), len(lowered.flat.operators)
+    kept_float = separate_from_norm(lowered.flat, ranges, lowered.flat.activations())
+    assert kept_float == ranges
+    found = separate_from_norm(lowered.flat, ranges, ())
+    assert len(lowered.flat.operators) == before
+    assert (found != ranges) == separate
+    interpreter = Interpreter(lowered.flat.content(), keep_all=True)
+    original = Interpreter(lowered.content)
+    for x in images(model, 8):
+        (y,), (expected,) = interpreter.run([x[None]]), original.run([x[None]])
+        np.testing.assert_allclose(y, expected, atol=1e-5 * np.abs(expected).max())
+        for index in found.keys() - ranges.keys():
+            values, within = interpreter.value(index), found[index]
+            slack = 1e-5 * within.amplitude.max()
+            assert np.all((values >= within.low - slack) & (values <= within.high + slack))
 
 
 def test_tensors_of_mobilenet(real_networks):

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from keras import layers
 from scipy.integrate import quad
+from scipy.optimize import minimize
 
 from spiq_tf import noise, pipeline, scales, statistics, ties
 from spiq_tf.capture import capture
+from spiq_tf.family import Family
+from spiq_tf.options import checked_options
 from spiq_tf.primitives.spread import Side
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
 from tests.layer_table import TABLE
@@ -155,3 +158,26 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     np.testing.assert_allclose(found["sum"].high, [2.0, 4.0, 0.25, 7.0])
     np.testing.assert_allclose(found["sum"].low, -2.0 * ones)
     np.testing.assert_allclose(found["norm"].high, ranges["norm"].high)
+
+
+def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
+    """A descent ten times as long and tight lowers the noise of no family by more than 5 %; on this network the first
+    one of some ends after a single step, 15 % above."""
+    solved = []
+    solve = Family.solve
+
+    def kept(family):
+        solution = solve(family)
+        solved.append((family, solution))
+        return solution
+
+    monkeypatch.setattr(Family, "solve", kept)
+    model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
+    pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False))
+    assert len(solved) > 20
+    for family, solution in solved:
+        found = sum(n.rounding + n.cutting + n.weights for n in solution.noise.values())
+        bounds, options = family._bounds(family._start()), {"maxiter": 1000, "ftol": 1e-8}
+        start = np.clip(family._start(), bounds[:, 0], bounds[:, 1])
+        longer = minimize(family._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        assert np.log(found) - longer.fun < 0.05

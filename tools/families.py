@@ -14,6 +14,7 @@ import json
 import subprocess
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -47,6 +48,7 @@ class Row:
         error: why it was not converted, or None.
         float_operators, left: kinds with their numbers, of the operators that stay float and of those that XNNPACK
             does not take.
+        warned: kinds of the warnings with their numbers.
         sqnr: for each part of the output, in dB over all of it and over what differs between images.
         simulated: the same of the Keras model rounded layer by layer, with ranges of the very images.
         seconds: of the conversion.
@@ -57,6 +59,7 @@ class Row:
     error: str | None = None
     float_operators: str = ""
     left: str = ""
+    warned: str = ""
     sqnr: str = ""
     simulated: str = ""
     seconds: float = 0.0
@@ -106,7 +109,9 @@ def measured(family: Family) -> Row:
     size = " x ".join(map(str, model.inputs[0].shape[1:]))
     start = time.perf_counter()
     try:
-        result = spiq_tf.quantize(model, input_range=family.input_range)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", spiq_tf.SpiqWarning)
+            result = spiq_tf.quantize(model, input_range=family.input_range)
     except spiq_tf.SpiqError as error:
         return Row(size, f"{type(error).__name__}: {error}")
     seconds = time.perf_counter() - start
@@ -120,6 +125,7 @@ def measured(family: Family) -> Row:
         None,
         counted(name.split()[0] for name in result.float_operators),
         counted(left_by_the_delegate(result.content)),
+        counted(w.category.__name__ for w in caught if issubclass(w.category, spiq_tf.SpiqWarning)),
         ratios(expected, found, family.parts),
         ratios(expected, rounded, family.parts),
         seconds,
@@ -175,7 +181,7 @@ biases, running statistics of a pass over smooth random images. The table says w
 file computes what the model does; it says nothing of accuracy on a task, for which see [accuracy.md](accuracy.md).
 
 - *float*: operators that stay float; *left*: operators that XNNPACK leaves to slower kernels, QUANTIZE and DEQUANTIZE
-  at float operators among them.
+  at float operators among them; *warned*: what the conversion warned of.
 - *dB*: signal-to-noise ratio against the float model at the output before the softmax, over {images} images; in
   brackets with the mean over the images taken off the signal, which random networks have much of.
 - *rounded*: the same of the Keras model with every kernel and layer output rounded to 8 bits, whose ranges are those of
@@ -183,7 +189,7 @@ file computes what the model does; it says nothing of accuracy on a task, for wh
 - *seconds*: of `spiq_tf.quantize` in a fresh process; *size*: of the file relative to 4 bytes a parameter.
 
 """
-_COLUMNS = ("family", "input", "float", "left", "dB", "rounded", "seconds", "size")
+_COLUMNS = ("family", "input", "float", "left", "warned", "dB", "rounded", "seconds", "size")
 
 
 def document(rows: Mapping[str, Row]) -> str:
@@ -195,7 +201,8 @@ def document(rows: Mapping[str, Row]) -> str:
             cells: list[str] = [name, row.size, f"not converted: {row.error.replace('|', '/')}", "", "", "", "", ""]
         else:
             numbers = f"{row.seconds:.1f}", f"{row.share:.2f}"
-            cells = [name, row.size, row.float_operators, row.left, row.sqnr, row.simulated, *numbers]
+            texts = row.float_operators, row.left, row.warned, row.sqnr, row.simulated
+            cells = [name, row.size, *texts, *numbers]
         lines.append(f"| {' | '.join(cells)} |")
     return _HEAD.format(images=FLAGS.images, **versions) + "\n".join(lines) + "\n"
 

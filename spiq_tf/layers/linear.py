@@ -12,17 +12,26 @@ from spiq_tf.layers.activation import ending
 from spiq_tf.layers.site import Site, Step
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear, full_coverage
+from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.primitives.values import Array
 
 
 def convolution(layer: Any, site: Site) -> Sequence[Step] | None:
     """Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D."""
     depthwise = isinstance(layer, BaseDepthwiseConv)
-    if not isinstance(layer.kernel, keras.Variable) or layer.padding == "causal":
+    if not isinstance(layer.kernel, keras.Variable):
         return None  # quantized or LoRA: what is multiplied is no variable
     layout = Layout(1 if depthwise else layer.groups, depthwise=depthwise)
     linear = Linear(id(layer.kernel), _key(layer.bias), _coverage(layer, site.spatial), layout)
-    return (Step(linear, site.output), *ending(layer.activation, site.output))
+    steps = (Step(linear, site.output), *ending(layer.activation, site.output))
+    return (_causal_padding(layer, site), *steps) if layer.padding == "causal" else steps
+
+
+def _causal_padding(layer: Any, site: Site) -> Step:
+    """The zeros in front of a sequence, so that no output sees what comes later."""
+    batch, size, channels = site.inputs[0]
+    padded = size + layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+    return Step(ZeroPad(size / padded), (batch, padded, channels))
 
 
 def transposed(layer: Any, site: Site) -> Sequence[Step] | None:

@@ -31,8 +31,8 @@ class Primitive(ABC):
     """
 
     is_linear = False
-    is_sum = False
-    """Whether the output sums up terms whose correlation the moments do not know."""
+    learns_from_fields = False
+    """Whether the model run on random fields shows what the moments do not know."""
     folds_into_linear = False
     fuses_into_producer = False
     takes_fused_activation = False
@@ -51,6 +51,10 @@ class Primitive(ABC):
     @abstractmethod
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Moments of the output."""
+
+    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """Moments of the output, given those that it has on random fields."""
+        return self.moments(inputs, weights)
 
     @abstractmethod
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
@@ -110,6 +114,17 @@ class Primitive(ABC):
             output: the scale of the output, shape (channels,).
         """
         return {}
+
+
+class Sum(Primitive):
+    """What sums up terms whose correlation the moments do not know."""
+
+    learns_from_fields = True
+
+    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """The variance is that on random fields where it is larger than that of independent terms."""
+        own = self.moments(inputs, weights)
+        return Moments(own.mean, np.maximum(own.variance, shown.variance))
 
 
 def pass_through(output_channels: int) -> tuple[Tie, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from spiq_tf import kernels
-from spiq_tf.primitives.base import Primitive
+from spiq_tf.primitives.base import Sum
 from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Side, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Weights, derived
 
@@ -39,7 +39,7 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Primitive):
+class Linear(Sum):
     """y_o = sum over c of W_co x_c, plus b_o: a convolution, a depthwise convolution or a Dense.
 
     Attributes:
@@ -57,7 +57,6 @@ class Linear(Primitive):
     dense: bool = False
 
     is_linear = True
-    is_sum = True
     takes_fused_activation = True
 
     @property

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from spiq_tf.primitives.base import OUTPUT, Primitive, Tie
+from spiq_tf.primitives.base import OUTPUT, Primitive, Sum, Tie
 from spiq_tf.primitives.spread import (
     Channels,
     Side,
@@ -24,7 +24,7 @@ _TINY = 1e-30
 
 
 @dataclass(frozen=True, eq=False)
-class Add(Primitive):
+class Add(Sum):
     """Sum of the inputs, each times a factor; inputs of one channel are broadcast.
 
     Attributes:
@@ -33,7 +33,6 @@ class Add(Primitive):
 
     factors: tuple[float, ...]
 
-    is_sum = True
     takes_fused_activation = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:

@@ -28,6 +28,7 @@ class Opaque(Primitive):
     def variables(self) -> tuple[int, ...]:
         return self.keys
 
+    learns_from_fields = True
     mixes_positions = True
 
     VALUES = 200_000
@@ -53,14 +54,18 @@ class Opaque(Primitive):
             return Moments(np.full(flat.shape[-1], np.nan), np.full(flat.shape[-1], np.nan))
         return Moments(flat.mean(axis=0, where=number), flat.var(axis=0, where=number))
 
+    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """Those on random fields: the inputs then keep to their domain and depend on each other as they do."""
+        return shown
+
     def _drawn(self, random: np.random.Generator, x: Moments, shape: tuple[int, ...]) -> Array:
         level = random.standard_normal((shape[0], *(1 for _ in shape[1:-1]), shape[-1]))
         noise = random.standard_normal(shape)
         return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        """With a tail as heavy as the heaviest that goes in."""
-        passed = max((float(x.spread.excess.max()) for x in inputs), default=0.0)
+        """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance."""
+        passed = max((_typical_excess(x) for x in inputs), default=0.0)
         return gaussian_spread(moments, COMMON_EXCESS + passed, Source.FALLBACK)
 
     def gains(
@@ -71,3 +76,8 @@ class Opaque(Primitive):
 
     def unscaled(self) -> None:
         return None
+
+
+def _typical_excess(x: Channels) -> float:
+    total = x.moments.variance.sum()
+    return float(x.moments.variance @ x.spread.excess / total) if total > 0 else 0.0

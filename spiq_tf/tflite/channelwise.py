@@ -70,7 +70,16 @@ def depthwise(
     options = schema.DepthwiseConv2DOptionsT(
         padding=schema.Padding.VALID, strideW=1, strideH=1, depthMultiplier=1, fusedActivationFunction=activation
     )
-    return flat.operator(schema.BuiltinOperator.DEPTHWISE_CONV_2D, 1, [value, weights, bias], output, options)
+    return flat.operator(schema.BuiltinOperator.DEPTHWISE_CONV_2D, [value, weights, bias], output, options)
+
+
+def has_one_tap(flat: FlatModel, operator: Any) -> bool:
+    """Whether the operator is factor x + offset a channel, as a depthwise convolution of one tap is."""
+    if flat.kind(operator) != "DEPTHWISE_CONV_2D":
+        return False
+    value, weights, bias = (int(i) for i in operator.inputs)
+    same_channels = flat.shape(value)[-1:] == flat.shape(weights)[-1:]
+    return bias >= 0 and flat.is_constant(weights) and flat.shape(weights)[1:3] == (1, 1) and same_channels
 
 
 def _readers(flat: FlatModel) -> dict[int, Any]:

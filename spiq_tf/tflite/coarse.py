@@ -1,7 +1,7 @@
 """Notices what a concatenation leaves too few of its steps for: scores in [0, 1] beside boxes in pixels."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from spiq_tf.errors import CoarseScaleWarning
 from spiq_tf.primitives.values import Range
@@ -13,7 +13,11 @@ _STEPS = 8  # three of eight bits: the width of a range is some eight deviations
 
 
 def warn_of_coarse_scales(
-    flat: FlatModel, ranges: Mapping[int, Range], intervals: Mapping[int, Interval], tensors: Mapping[int, Held]
+    flat: FlatModel,
+    ranges: Mapping[int, Range],
+    intervals: Mapping[int, Interval],
+    tensors: Mapping[int, Held],
+    scaled: Collection[str],
 ) -> None:
     """Warns of each tensor of which a concatenation keeps less than 8 different values.
 
@@ -22,6 +26,8 @@ def warn_of_coarse_scales(
         ranges: of every activation's channels, by tensor index.
         intervals: of every activation as a whole.
         tensors: the graph's tensor that each of the file's holds.
+        scaled: names of those with scales for each channel, which bring unlike values together: what stays small beside
+            others is dead.
     """
 
     def named(index: int) -> str:
@@ -33,6 +39,8 @@ def warn_of_coarse_scales(
         output = int(operator.outputs[0])
         whole = intervals[output]
         for index in dict.fromkeys(int(i) for i in operator.inputs if int(i) in ranges):
+            if index in tensors and tensors[index].name in scaled:
+                continue
             low, high = float(ranges[index].low.min()), float(ranges[index].high.max())
             steps = (high - low) / whole.scale
             if 0 < steps < _STEPS:

@@ -8,6 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.versions import set_lowest_versions
 
 _CODES = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32}
 
@@ -32,6 +33,7 @@ def finish(
     flat.subgraph.inputs = [ends.entry(int(i), input_type) for i in flat.subgraph.inputs]
     flat.subgraph.outputs = [ends.exit(int(i), output_type) for i in flat.subgraph.outputs]
     whole = flat.without_leftovers()
+    set_lowest_versions(whole)
     whole.model.signatureDefs = [_signature(whole, input_names, output_names)]
     whole.model.metadata, whole.model.metadataBuffer = [], None
     whole.model.description = b"spiq_tf"
@@ -88,9 +90,8 @@ class _Ends:
 
     def _conversion(self, source: int, target: int) -> Any:
         to_float = self._flat.dtype(target) == np.float32
-        between_integers = not to_float and self._flat.dtype(source) != np.float32
         kind = schema.BuiltinOperator.DEQUANTIZE if to_float else schema.BuiltinOperator.QUANTIZE
-        return self._flat.operator(kind, 2 if to_float or between_integers else 1, [source], target)
+        return self._flat.operator(kind, [source], target)
 
 
 def _signature(flat: FlatModel, input_names: Sequence[str], output_names: Sequence[str]) -> Any:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
@@ -23,7 +24,23 @@ _TYPES = {
     schema.TensorType.INT32: np.int32,
     schema.TensorType.INT64: np.int64,
     schema.TensorType.BOOL: np.bool_,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.FLOAT64: np.float64,
+    schema.TensorType.UINT16: np.uint16,
+    schema.TensorType.UINT32: np.uint32,
+    schema.TensorType.UINT64: np.uint64,
 }
+
+
+class _Aligned(flatbuffers.Builder):  # type: ignore[misc]
+    """Packs what is stored byte by byte at multiples of 16: Python's generated code does not know of force_align."""
+
+    def StartVector(self, size: int, count: int, alignment: int) -> int:  # noqa: N802 overrides
+        return int(super().StartVector(size, count, ALIGNMENT if size == 1 else alignment))
+
+
+ALIGNMENT = 16
+"""Bytes, of stored constants."""
 
 
 class FlatModel:
@@ -41,9 +58,11 @@ class FlatModel:
             )
         (self.subgraph,) = self.model.subgraphs
 
-    def content(self) -> bytearray:
-        """The packed file."""
-        return flatbuffer_utils.convert_object_to_bytearray(self.model)
+    def content(self) -> bytes:
+        """The packed file, with buffers at multiples of 16 bytes, as microcontrollers read them in place."""
+        builder = _Aligned(1024)
+        builder.Finish(self.model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
 
     def without_leftovers(self) -> "FlatModel":
         """A copy without the tensors and buffers that nothing refers to; indices change."""
@@ -72,7 +91,8 @@ class FlatModel:
     def kind(self, operator: Any) -> str:
         """The operator's name in the schema, "CONV_2D"."""
         code = self.model.operatorCodes[operator.opcodeIndex]
-        return _OPERATORS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        return _OPERATORS.get(number, f"OPERATOR_{number}")
 
     def tensor(self, index: int) -> Any:
         """The tensor's object in the schema."""
@@ -80,7 +100,7 @@ class FlatModel:
 
     def name(self, index: int) -> str:
         """The tensor's name."""
-        return str(self.tensor(index).name.decode())
+        return str((self.tensor(index).name or b"").decode(errors="replace"))
 
     def shape(self, index: int) -> tuple[int, ...]:
         """The tensor's static shape."""
@@ -88,8 +108,8 @@ class FlatModel:
         return () if shape is None else tuple(int(n) for n in shape)
 
     def dtype(self, index: int) -> npt.DTypeLike:
-        """The tensor's data type in numpy."""
-        return _TYPES[self.tensor(index).type]
+        """The tensor's data type in numpy; void for those that numpy does not have (strings, int4)."""
+        return _TYPES.get(self.tensor(index).type, np.void)
 
     def quantization(self, index: int) -> tuple[float, int] | None:
         """Scale and zero point of a tensor that has one of each, or None for a float one."""
@@ -146,17 +166,16 @@ class FlatModel:
         tensor.type = next(k for k, v in _TYPES.items() if v == dtype)
         return self.add_tensor(tensor)
 
-    def operator(self, kind: int, version: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
-        """A new operator, which is not yet among the file's.
+    def operator(self, kind: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
+        """A new operator of version 1, which is not yet among the file's; `finish` gives it the version it needs.
 
         Args:
             kind: of schema.BuiltinOperator.
-            version: of the operator.
             inputs, output: tensors, by index.
             options: an object of the schema, ReshapeOptionsT, or None where the kind has none.
         """
         operator = schema.OperatorT()
-        operator.opcodeIndex = self.operator_code(kind, version)
+        operator.opcodeIndex = self.operator_code(kind, 1)
         operator.inputs, operator.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
         if options is not None:
             operator.builtinOptions = options

@@ -5,25 +5,14 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 
-_VERSIONS = {
-    "ELU": 1,
-    "LEAKY_RELU": 2,
-    "MAXIMUM": 2,
-    "MINIMUM": 2,
-    "PRELU": 1,
-    "REDUCE_MAX": 2,
-    "REDUCE_MIN": 2,
-    "RELU": 2,
-    "RELU6": 2,
-    "RELU_0_TO_1": 1,
-    "TILE": 3,
-}
-"""The lowest versions of the operators that take int8 (op_version.cc of TensorFlow Lite)."""
+_INTEGER = (
+    *("ELU", "LEAKY_RELU", "MAXIMUM", "MINIMUM", "PRELU", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_0_TO_1"),
+    "TILE",
+)
 
 _KEEPS_SCALE = ("MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN", "TILE")
 
@@ -64,7 +53,7 @@ def _between_integers(flat: FlatModel, intervals: Mapping[int, Interval]) -> set
     for operator in flat.operators:
         for index in map(int, operator.inputs):
             readers.setdefault(index, []).append(operator)
-    possible = [o for o in flat.operators if flat.kind(o) in _VERSIONS and int(o.outputs[0]) in intervals]
+    possible = [o for o in flat.operators if flat.kind(o) in _INTEGER and int(o.outputs[0]) in intervals]
     chosen = {id(o): o for o in possible if flat.dtype(int(o.outputs[0])) == np.float32}
 
     def fits(operator: Any) -> bool:
@@ -89,7 +78,6 @@ def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], quant
             own = (float(np.abs(value).max()) / 127 or 1.0, 0) if kind == "PRELU" else (scale, zero_point)
             inputs[place] = _quantized(flat, index, value, *own)
     operator.inputs = np.array(inputs, np.int32)
-    operator.opcodeIndex = flat.operator_code(getattr(schema.BuiltinOperator, kind), _VERSIONS[kind])
     own = (scale, zero_point) if kind in _KEEPS_SCALE else quantization
     flat.make_int8(int(operator.outputs[0]), *own)
 

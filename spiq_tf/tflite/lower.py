@@ -19,6 +19,7 @@ from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.matching import Held, match, owners, verified, with_reshaped
 from spiq_tf.tflite.parametric import add_rectified
+from spiq_tf.tflite.products import multiply_instead
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
@@ -57,6 +58,7 @@ def lower(rewritten: Rewritten) -> Lowered:
     flat = FlatModel(content)
     tensors = with_reshaped(verified(match(flat, rewritten.graph), content, rewritten), flat)
     average_whole_maps(flat)
+    multiply_instead(flat)
     multiply_channelwise(flat)
     add_rectified(flat)
     return Lowered(content, flat, tensors, owners(flat, rewritten.graph))

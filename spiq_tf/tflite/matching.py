@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from spiq_tf.capture import replay
 from spiq_tf.graph import Call, LayerGraph, Tensor
+from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -35,7 +36,20 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
                 owned.setdefault(owned_by[index], []).append((index, flat.kind(operator)))
     for owner, tensors in owned.items():
         found |= _match_call(flat, graph, owner, tensors)
-    return {**found, **{index: tensor.name for index, tensor in _leaving(flat, graph).items()}}
+    found |= {index: tensor.name for index, tensor in _leaving(flat, graph).items()}
+    for owner, tensors in owned.items():
+        last, ends = tensors[-1][0], [_held_for(graph, t) for t in graph.calls[owner].outputs]
+        if last not in found and len(ends) == 1 and ends[0].name not in found.values():
+            found |= {last: ends[0].name} if _holds(flat.shape(last), ends[0].shape) else {}
+    return found
+
+
+def _held_for(graph: LayerGraph, tensor: Tensor) -> Tensor:
+    """What the file holds in place of a tensor that is fused away. Of a fused BatchNorm without offsets, which an
+    untrained model has, the file's tensor bears no name."""
+    while tensor.name in graph.fused:
+        tensor = graph.consumers[tensor.name][0].output
+    return tensor
 
 
 def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
@@ -69,13 +83,18 @@ def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tu
     held_alone = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
     if held_alone and _holds(flat.shape(last), call.outputs[0].shape):
         found[last] = call.outputs[0].name
-    linears = [n.output for n in graph.nodes_of_call[owner] if n.rule.is_linear]
-    held = [t for t in linears if t.name not in graph.fused]
-    kernels = [index for index, kind in tensors if kind in KERNEL_OPERATORS and index not in found]
-    for index, tensor in zip(kernels, held, strict=False):
-        if _holds(flat.shape(index), tensor.shape):
-            found[index] = tensor.name
+    nodes = [n for n in graph.nodes_of_call[owner] if n.output.name not in graph.fused]
+    linears = [n.output for n in nodes if n.rule.is_linear]
+    padded = [n.output for n in nodes if isinstance(n.rule, ZeroPad)]
+    for expected, kinds in ((linears, KERNEL_OPERATORS), (padded, _PADS)):
+        made = [index for index, kind in tensors if kind in kinds and index not in found]
+        for index, tensor in zip(made, expected, strict=False):
+            if _holds(flat.shape(index), tensor.shape):
+                found[index] = tensor.name
     return found
+
+
+_PADS = ("PAD", "PADV2")
 
 
 def _holds(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:

@@ -5,6 +5,7 @@ addition or multiplication to slower kernels outside its own limits. A dead chan
 variance of zero) gets there easily.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interval import Interval
-from spiq_tf.tflite.rounding import LIMIT
+from spiq_tf.tflite.rounding import BIAS_LIMIT, LIMIT
 
 _LARGEST = 250.0  # below 256 with room for rounding
 _SMALLEST_ADDEND = 1.1 * 2.0**-10
@@ -52,11 +53,25 @@ def _least_scales(flat: FlatModel, operator: Any, known: Mapping[int, Interval])
     if kind in KERNEL_OPERATORS and flat.is_constant(int(operator.inputs[1])):
         weight = float(np.abs(flat.value(int(operator.inputs[1]))).max()) / LIMIT
         yield output, known[inputs[0]].scale * weight / _LARGEST
+        yield output, _largest_bias(flat, operator) / BIAS_LIMIT / _LARGEST
     elif kind in ("ADD", "SUB"):
         for index in inputs:
-            yield output, known[index].scale / _LARGEST
             yield index, known[output].scale * _SMALLEST_ADDEND
-    elif kind == "MUL" and len(inputs) == 2:
-        yield output, known[inputs[0]].scale * known[inputs[1]].scale / _LARGEST
+        yield output, max(_operands(flat, operator, known)) / _LARGEST
+    elif kind == "MUL":
+        yield output, math.prod(_operands(flat, operator, known)) / _LARGEST
     elif kind == "HARD_SWISH":
         yield output, known[inputs[0]].scale * _SMALLEST_SWISH
+
+
+def _largest_bias(flat: FlatModel, operator: Any) -> float:
+    """Which the scale of the weights must be able to hold, however small they are themselves."""
+    place = 3 if flat.kind(operator) == "TRANSPOSE_CONV" else 2
+    bias = int(operator.inputs[place]) if len(operator.inputs) > place else -1
+    return float(np.abs(flat.value(bias)).max()) if bias >= 0 and flat.is_constant(bias) else 0.0
+
+
+def _operands(flat: FlatModel, operator: Any, known: Mapping[int, Interval]) -> list[float]:
+    """The scales of what an operator reads, constants among them."""
+    indices = [int(i) for i in operator.inputs]
+    return [float(np.abs(flat.value(i)).max()) / LIMIT if flat.is_constant(i) else known[i].scale for i in indices]

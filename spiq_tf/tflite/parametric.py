@@ -4,13 +4,18 @@ The CPU delegate leaves an int8 PRELU to slower kernels: on ESPNet that takes 2.
 prelu(x) = x + relu(-(1 - a) x) where a <= 1, and x - relu(-(a - 1) x) where a >= 1.
 """
 
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.tflite.channelwise import Channels, depthwise
+from spiq_tf.primitives.values import Range
+from spiq_tf.tflite.channelwise import Channels, depthwise, has_one_tap
 from spiq_tf.tflite.flatbuffer import FlatModel
+
+_RELU = schema.ActivationFunctionType.RELU
 
 
 def add_rectified(flat: FlatModel) -> None:
@@ -38,13 +43,72 @@ def _slopes(flat: FlatModel, operator: Any) -> Channels | None:
 def _decomposed(flat: FlatModel, value: int, output: int, slopes: Channels) -> list[Any]:
     zero = np.zeros_like(slopes)
     rectified = flat.add_activation("rectified", output)
-    relu = schema.ActivationFunctionType.RELU
-    operators = [depthwise(flat, value, rectified, -np.abs(1 - slopes), zero, relu)]
+    operators = [depthwise(flat, value, rectified, -np.abs(1 - slopes), zero, _RELU)]
     if np.all(slopes >= 1):
-        difference = flat.operator(schema.BuiltinOperator.SUB, 1, [value, rectified], output, schema.SubOptionsT())
+        difference = flat.operator(schema.BuiltinOperator.SUB, [value, rectified], output, schema.SubOptionsT())
         return [*operators, difference]
     if np.any(slopes > 1):  # both signs: the rectified part is given its own, which a sum cannot do
         signed = flat.add_activation("signed", output)
         operators.append(depthwise(flat, rectified, signed, np.sign(1 - slopes), zero))
         rectified = signed
-    return [*operators, flat.operator(schema.BuiltinOperator.ADD, 1, [value, rectified], output, schema.AddOptionsT())]
+    return [*operators, flat.operator(schema.BuiltinOperator.ADD, [value, rectified], output, schema.AddOptionsT())]
+
+
+def separate_from_norm(flat: FlatModel, ranges: Mapping[int, Range], kept: Collection[int]) -> dict[int, Range]:
+    """Computes, in place, both addends of a PReLU from what the BatchNorm in front reads, where that is a depthwise
+    convolution.
+
+    With y = factor x + offset, prelu(y) = relu((1 - a) y) + a y takes as many operators as y, relu(-(1 - a) y) and
+    their sum. But y itself, which has to reach both ways, is then never rounded: the first addend reaches one way, the
+    second is small where the slope is.
+
+    Args:
+        flat: the float file, after `add_rectified`.
+        ranges: of every activation, by tensor index.
+        kept: outputs of the operators that stay float.
+
+    Returns:
+        The ranges, with those of the addends.
+    """
+    result, replaced = dict(ranges), {}
+    for norm, half, total in _behind_norms(flat):
+        if int(total.outputs[0]) in kept:
+            continue
+        x, whole = int(norm.inputs[0]), ranges[int(norm.outputs[0])]
+        factor, offset = _channels(flat, norm, 1), _channels(flat, norm, 2)
+        slopes = 1 + _channels(flat, half, 1)
+        positive, sloped = (flat.add_activation(name, int(total.outputs[0])) for name in ("positive", "sloped"))
+        replaced[id(norm)] = depthwise(flat, x, positive, (1 - slopes) * factor, (1 - slopes) * offset, _RELU)
+        replaced[id(half)] = depthwise(flat, x, sloped, slopes * factor, slopes * offset)
+        total.inputs = np.array([positive, sloped], np.int32)
+        ends = np.sort([slopes * whole.low, slopes * whole.high], axis=0).astype(np.float64)
+        reach = ((1 - slopes) * np.maximum(whole.high, 0.0)).astype(np.float64)
+        result[positive] = Range(np.zeros_like(reach), reach, whole.source)
+        result[sloped] = Range(ends[0], ends[1], whole.source)
+    flat.subgraph.operators = [replaced.get(id(operator), operator) for operator in flat.operators]
+    return result
+
+
+def _behind_norms(flat: FlatModel) -> Iterator[tuple[Any, Any, Any]]:
+    """The three operators of each PReLU that alone reads a depthwise convolution of one tap: that, the rectified part
+    and the sum."""
+    makers = {int(i): operator for operator in flat.operators for i in operator.outputs}
+    readers = Counter(int(i) for operator in flat.operators for i in operator.inputs)
+    readers.update(int(i) for i in flat.subgraph.outputs)
+    for total in flat.operators:
+        if flat.kind(total) != "ADD":
+            continue
+        value, rectified = (int(i) for i in total.inputs)
+        norm, half = makers.get(value), makers.get(rectified)
+        if norm is None or half is None or (readers[value], readers[rectified]) != (2, 1):
+            continue
+        if not (has_one_tap(flat, norm) and has_one_tap(flat, half) and int(half.inputs[0]) == value):
+            continue
+        activations = [operator.builtinOptions.fusedActivationFunction for operator in (norm, half)]
+        falling = np.all(_channels(flat, half, 1) <= 0) and not np.any(_channels(flat, half, 2))
+        if falling and activations == [schema.ActivationFunctionType.NONE, _RELU]:
+            yield norm, half, total
+
+
+def _channels(flat: FlatModel, operator: Any, place: int) -> Channels:
+    return flat.value(int(operator.inputs[place])).reshape(-1)

@@ -13,58 +13,24 @@ from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.islands import quantize_islands
 from spiq_tf.tflite.multipliers import widened
 from spiq_tf.tflite.silence import silence
-
-_SHARED_SCALE = (
-    "AVERAGE_POOL_2D",
-    "BATCH_TO_SPACE_ND",
-    "BROADCAST_TO",
-    "CONCATENATION",
-    "DEPTH_TO_SPACE",
-    "EXPAND_DIMS",
-    "GATHER",
-    "GATHER_ND",
-    "MAXIMUM",
-    "MAX_POOL_2D",
-    "MINIMUM",
-    "MIRROR_PAD",
-    "PACK",
-    "PAD",
-    "PADV2",
-    "REDUCE_MAX",
-    "REDUCE_MIN",
-    "RESHAPE",
-    "RESIZE_BILINEAR",
-    "RESIZE_NEAREST_NEIGHBOR",
-    "REVERSE_V2",
-    "SLICE",
-    "SPACE_TO_BATCH_ND",
-    "SPACE_TO_DEPTH",
-    "SPLIT",
-    "SPLIT_V",
-    "SQUEEZE",
-    "STRIDED_SLICE",
-    "TILE",
-    "TRANSPOSE",
-    "UNPACK",
-)
-"""Operators whose inputs and outputs have one scale and zero point (LiteRT 8-bit quantization specification)."""
+from spiq_tf.tflite.specification import FIXED_OUTPUT, SHARED_SCALE
 
 _FIXED = {
-    "LOGISTIC": Interval(0.0, 255 / 256),
-    "SOFTMAX": Interval(0.0, 255 / 256),
-    "TANH": Interval(-1.0, 127 / 128),
+    kind: Interval((-128 - zero_point) * scale, (127 - zero_point) * scale)
+    for kind, (scale, zero_point) in FIXED_OUTPUT.items()
 }
-"""Operators whose output has one scale and zero point whatever its range (the same specification)."""
 
 _SMALLEST_WIDTH = 1e-6
 _NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE
+_WRONG = (qtyping.TFLOperationName.DIV,)
+"""Operators that LiteRT runs on int8 tensors without regard for their scales; they stay float."""
 
 
 def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
     """One interval a tensor; tensors that must share a scale get the one that covers them all."""
     groups, result = DisjointSet(ranges), _fixed_intervals(flat)
     for operator in flat.operators:
-        if flat.kind(operator) in _SHARED_SCALE:
+        if flat.kind(operator) in SHARED_SCALE:
             tensors = [int(i) for i in (*operator.outputs, *operator.inputs)]
             first, *rest = [i for i in tensors if i in ranges and i not in result] or [-1]
             for other in rest:
@@ -89,7 +55,7 @@ def _fixed_intervals(flat: FlatModel) -> dict[int, Interval]:
         kind, read = flat.kind(operator), [int(i) for i in operator.inputs if not flat.is_constant(int(i))]
         if kind in _FIXED:
             found[int(operator.outputs[0])] = _FIXED[kind]
-        elif kind in _SHARED_SCALE and len(read) == 1 and read[0] in found:
+        elif kind in SHARED_SCALE and len(read) == 1 and read[0] in found:
             found |= {int(i): found[read[0]] for i in operator.outputs}
     return found
 
@@ -110,6 +76,8 @@ def quantize(
     if not per_channel_dense:
         dense = qtyping.TFLOperationName.FULLY_CONNECTED
         writer.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
+    for name in _WRONG:
+        writer.update_quantization_recipe(".*", name, algorithm_key=_NOT)
     if kept:
         names = "|".join(re.escape(flat.name(index)) for index in sorted(kept))
         every = qtyping.TFLOperationName.ALL_SUPPORTED
@@ -131,7 +99,10 @@ def _quantize_unread_outputs(flat: FlatModel, intervals: Mapping[int, Interval])
     them float, which no runtime takes."""
     read = {int(i) for operator in flat.operators for i in operator.inputs} | {int(i) for i in flat.subgraph.outputs}
     for operator in flat.operators:
-        types = {flat.dtype(int(i)) for i in operator.outputs}
-        for index in map(int, operator.outputs):
-            if index not in read and flat.dtype(index) == np.float32 and np.int8 in types:
-                flat.make_int8(index, *intervals[index].quantization)
+        outputs = [int(i) for i in operator.outputs]
+        twins = [flat.quantization(i) for i in outputs if flat.dtype(i) == np.int8]
+        for index in outputs:
+            if index not in read and flat.dtype(index) == np.float32 and twins:
+                # a split's halves have one scale, to the last bit
+                shared = twins[0] if flat.kind(operator) in SHARED_SCALE else None
+                flat.make_int8(index, *(shared or intervals[index].quantization))

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.primitives.values import Array, Range, Source, derived
+from spiq_tf.tflite.channelwise import has_one_tap
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
@@ -60,23 +61,16 @@ _CEILINGS = {"RELU6": 6.0, "RELU_0_TO_1": 1.0, "RELU_N1_TO_1": 1.0}
 
 
 def _derived(flat: FlatModel, operator: Any, found: Mapping[int, Range]) -> Range | None:
-    rule = _channelwise if _has_one_tap(flat, operator) else _RULES.get(flat.kind(operator))
+    rule = _channelwise if has_one_tap(flat, operator) else _RULES.get(flat.kind(operator))
     if rule is None:
         return None
     indices = [int(i) for i in operator.inputs if i >= 0]
     inputs = [_constant(flat.value(i)) if flat.is_constant(i) else found[i] for i in indices]
     low, high = rule(inputs)
+    if flat.kind(operator) == "MUL" and indices[0] == indices[1]:
+        low = np.maximum(low, 0.0)
     low, high = _activated(low, high, getattr(getattr(operator, "builtinOptions", None), "fusedActivationFunction", 0))
     return Range(low, high, derived(found[i].source for i in indices if i in found))
-
-
-def _has_one_tap(flat: FlatModel, operator: Any) -> bool:
-    """Whether the operator is factor x + offset a channel, as a depthwise convolution of one tap is."""
-    if flat.kind(operator) != "DEPTHWISE_CONV_2D":
-        return False
-    value, weights, bias = (int(i) for i in operator.inputs)
-    same_channels = flat.shape(value)[-1:] == flat.shape(weights)[-1:]
-    return bias >= 0 and flat.is_constant(weights) and flat.shape(weights)[1:3] == (1, 1) and same_channels
 
 
 def _constant(value: npt.NDArray[np.float32]) -> Range:
@@ -160,7 +154,6 @@ _RULES: Mapping[str, _Rule] = {
     "TANH": _between(-1.0, 1.0),
     "RELU": _monotonic(lambda v: np.maximum(v, 0.0)),
     "RELU6": _monotonic(lambda v: np.clip(v, 0.0, 6.0)),
-    "NEG": lambda x: (-x[0].high, -x[0].low),
 }
 
 

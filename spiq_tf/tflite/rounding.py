@@ -9,7 +9,7 @@ _TINY = 1e-30
 LIMIT = 127
 """Weights are symmetric and narrow: -127 to 127 (LiteRT 8-bit quantization specification)."""
 
-_BIAS_LIMIT = 2.0**30
+BIAS_LIMIT = 2.0**30
 """No quantized bias comes nearer to the end of int32; the accumulator needs the rest."""
 
 
@@ -84,7 +84,7 @@ def guard_small_outputs(kernel: Array, bias: Array, input_scale: float, per_tens
     output by at most 127^2 / 2^30 of its bias, well below its last bit.
     """
     groups, outputs = kernel.shape[1], kernel.shape[3]
-    least = LIMIT * np.abs(bias) / (_BIAS_LIMIT * input_scale)
+    least = LIMIT * np.abs(bias) / (BIAS_LIMIT * input_scale)
     least = least.reshape(groups, outputs)
     largest = np.abs(kernel).max(axis=(0, 2))
     if per_tensor:

@@ -59,7 +59,7 @@ def place_tables(
         if flat.shape(x) != flat.shape(y):  # a reshape that stood between
             reshape = _reshape(flat, x, y)
             placed, x = [reshape], int(reshape.outputs[0])
-        placed.append(flat.operator(_LOOKUP, 1, [x], y, schema.GeluOptionsT()))
+        placed.append(flat.operator(_LOOKUP, [x], y, schema.GeluOptionsT()))
         remaining = [o for o in flat.operators if all(o is not other for other in between[1:])]
         flat.subgraph.operators = [new for o in remaining for new in (placed if o is between[0] else [o])]
     return tables
@@ -70,7 +70,7 @@ def _reshape(flat: FlatModel, x: int, like: int) -> Any:
     shape = flat.add_constant(f"{flat.name(like)}/shape", np.array(flat.shape(like), np.int32))
     options = schema.ReshapeOptionsT(newShape=list(flat.shape(like)))
     output = flat.add_activation("reshaped", like)
-    return flat.operator(schema.BuiltinOperator.RESHAPE, 1, [x, shape], output, options)
+    return flat.operator(schema.BuiltinOperator.RESHAPE, [x, shape], output, options)
 
 
 def _ends(flat: FlatModel, tensors: Mapping[int, Held], node: Node) -> tuple[tuple[int, float], ...] | None:
@@ -127,11 +127,10 @@ def _lookup(flat: FlatModel, x: int, y: int, function: Function) -> Iterable[Any
     offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(128, np.int32))
     number, index = (flat.add_activation(name, y, np.int32) for name in ("number", "index"))
     types = schema.CastOptionsT(inDataType=schema.TensorType.INT8, outDataType=schema.TensorType.INT32)
-    # the lowest versions that take these types (op_version.cc of TensorFlow Lite)
     return (
-        flat.operator(schema.BuiltinOperator.CAST, 3, [x], number, types),
-        flat.operator(schema.BuiltinOperator.ADD, 1, [number, offset], index, schema.AddOptionsT()),
-        flat.operator(schema.BuiltinOperator.GATHER, 2, [table, index], y, schema.GatherOptionsT()),
+        flat.operator(schema.BuiltinOperator.CAST, [x], number, types),
+        flat.operator(schema.BuiltinOperator.ADD, [number, offset], index, schema.AddOptionsT()),
+        flat.operator(schema.BuiltinOperator.GATHER, [table, index], y, schema.GatherOptionsT()),
     )
 
 

@@ -1,0 +1,80 @@
+"""Ranges of what lies inside layers that no rule describes: their operators are run on what the layers read on random
+fields.
+
+Interval arithmetic takes the worst of every operand, and the variance in a LayerNormalization comes out thirty times as
+wide as it is.
+"""
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.graph import LayerGraph
+from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.values import Array, Range, Source
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lower import Lowered
+
+_MARGIN, _WIDE_MARGIN = 1.5, 2.5
+"""Of a sampled range: fields do not show its ends, and less so where one image gives a few values, an average."""
+
+_ENOUGH = 1024  # values of one field
+
+
+def inside_ranges(lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[str, Array]]) -> dict[int, Range]:
+    """Ranges of the tensors that are born within unknown layers, by index.
+
+    Args:
+        lowered: the float file.
+        graph: the model.
+        shown: what those layers read, by tensor name, a mapping for each field. Layers of which it is not known are
+            left out.
+    """
+    operators = _inside(lowered, graph, shown[0] if shown else {})
+    if not operators:
+        return {}
+    flat = lowered.flat
+    made = [int(i) for o in operators for i in o.outputs]
+    read = [i for i in dict.fromkeys(i for o in operators for i in _activations(flat, o)) if i not in made]
+    interpreter, places = Interpreter(_part(flat, operators, read, made).content(), keep_all=True), range(len(made))
+    low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
+    for fields in shown:
+        held = [lowered.tensors[index] for index in read]
+        # a field has a batch of one; repeated where the file's is larger
+        values = [np.resize(fields[h.name], flat.shape(i)) * h.factor for h, i in zip(held, read, strict=True)]
+        found = interpreter.run(values)
+        low = np.minimum(low, [found[place].min() for place in places])
+        high = np.maximum(high, [found[place].max() for place in places])
+    margins = [_MARGIN if np.prod(flat.shape(index)) >= _ENOUGH else _WIDE_MARGIN for index in made]
+    ends = zip(made, np.minimum(low, margins * low), np.maximum(high, margins * high), strict=True)
+    return {index: Range(np.array([a]), np.array([b]), Source.FALLBACK) for index, a, b in ends}
+
+
+def _inside(lowered: Lowered, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
+    """The operators of unknown layers that can be run on what is shown."""
+    unknown = {node.call.index for node in graph.nodes if isinstance(node.rule, Opaque)}
+    inside = lowered.made_by(unknown)
+    ready = {index for index, held in lowered.tensors.items() if held.name in shown}
+    found = []
+    for operator in lowered.flat.operators:
+        outputs = {int(i) for i in operator.outputs}
+        if outputs <= inside and all(i in ready for i in _activations(lowered.flat, operator)):
+            found.append(operator)
+            ready |= outputs
+    return found
+
+
+def _activations(flat: FlatModel, operator: Any) -> Iterator[int]:
+    return (int(i) for i in operator.inputs if i >= 0 and not flat.is_constant(int(i)))
+
+
+def _part(flat: FlatModel, operators: Sequence[Any], inputs: Sequence[int], outputs: Sequence[int]) -> FlatModel:
+    """A file of some of the operators alone."""
+    part = copy.copy(flat)
+    part.model, part.subgraph = copy.copy(flat.model), copy.copy(flat.subgraph)
+    part.subgraph.operators, part.model.subgraphs, part.model.signatureDefs = list(operators), [part.subgraph], []
+    part.subgraph.inputs, part.subgraph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+    return part.without_leftovers()

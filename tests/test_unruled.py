@@ -1,0 +1,90 @@
+"""Layers that no rule describes: what is known of them comes from random fields, and is compared with images."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import spiq_tf
+from spiq_tf import pipeline
+from spiq_tf.capture import capture
+from spiq_tf.fields import run_fields, shown_moments
+from spiq_tf.input_range import input_channels
+from spiq_tf.options import checked_options
+from spiq_tf.statistics import all_moments
+from spiq_tf.tflite.interpreter import Interpreter
+from tests.networks import RANGE, conv_bn, images, settle
+
+OPTIONS = checked_options("int8", "int8", 1, False)
+
+
+def _model(layer, channels=32):
+    image = keras.Input((16, 16, 3), name="image")
+    x = conv_bn(image, channels, activation=layers.ReLU())
+    return settle(keras.Model(image, layers.Conv2D(4, 3)(layer(x))))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda x: x / (1.0 + x), layers.LayerNormalization(name="norm"), layers.UnitNormalization(name="norm")],
+    ids=["division", "LayerNormalization", "UnitNormalization"],
+)
+def test_moments_are_those_of_images(layer):
+    """Gaussians of the inputs' moments leave the domain of a division, which then has a deviation of thousands."""
+    model = _model(layer)
+    graph = capture(model, 1)
+    inputs = input_channels(graph, RANGE)
+    last = graph.nodes[-2].output.name  # in front of the convolution
+    found = all_moments(graph, inputs, shown_moments(graph, run_fields(graph, inputs)))[last]
+    behind = keras.Model(model.inputs, model.layers[-1].input)
+    real = np.asarray(behind.predict(images(model, 64), verbose=0), np.float64).reshape(-1, 32)
+    np.testing.assert_allclose(found.mean, real.mean(axis=0), atol=0.3 * real.std(axis=0).max())
+    np.testing.assert_allclose(found.deviation, real.std(axis=0), rtol=0.35)
+
+
+@pytest.mark.parametrize(
+    "layer", [layers.LayerNormalization(), layers.RMSNormalization()], ids=["LayerNormalization", "RMSNormalization"]
+)
+def test_ranges_inside_are_little_wider_than_what_images_show(layer):
+    """At most 4 times, two bits; by interval arithmetic the variance was 30 times too wide. Nor are they cut by more
+    than a squared outlier: 99.9 % of all values lie within."""
+    model = _model(layer)
+    plan = pipeline.plan(model, RANGE, OPTIONS)
+    converted = pipeline.convert_plan(plan, OPTIONS)
+    (call,) = (c.index for c in plan.rewritten.graph.calls if c.layer is layer)
+    inside = converted.lowered.made_by([call]) - set(converted.lowered.tensors)
+    interpreter = Interpreter(converted.lowered.content, keep_all=True)
+    values = {index: [] for index in inside if index < len(interpreter._interpreter.get_tensor_details())}
+    for x in images(model, 32):
+        interpreter.run([x[None]])
+        for index, seen in values.items():
+            seen.append(np.array(interpreter.value(index)).ravel())
+    assert len(values) >= 4
+    for index, seen in values.items():
+        real, interval = np.concatenate(seen), converted.intervals[index]
+        assert interval.high - interval.low < 4 * (max(real.max(), 0.0) - min(real.min(), 0.0))
+        assert np.mean((real >= interval.low) & (real <= interval.high)) > 0.999
+
+
+def test_a_batch_of_several():
+    """Fields have a batch of one; the file computes for each image of two what it does for one."""
+    model = _model(layers.LayerNormalization())
+    one, two = (Interpreter(spiq_tf.convert(model, input_range=RANGE, batch_size=size)) for size in (1, 2))
+    x = images(model, 2)
+    (together,), alone = two.run([x]), [one.run([v[None]])[0] for v in x]
+    np.testing.assert_allclose(together, np.concatenate(alone), atol=2 * one.outputs[0]["quantization"][0])
+
+
+class _Backwards(layers.Layer):
+    """Negates integers, for which no product of floats may stand."""
+
+    def call(self, x):
+        return x + tf.cast(-tf.cast(x, tf.int32), tf.float32)
+
+
+def test_negated_integers_stay_integers():
+    model = _model(_Backwards(), channels=8)
+    content = spiq_tf.convert(model, input_range=RANGE)
+    (found,) = Interpreter(content).run([images(model, 1)])
+    assert np.all(np.isfinite(found))
