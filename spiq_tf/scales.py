@@ -186,6 +186,7 @@ class _Problem:
         if rule.dense and not self.per_channel_dense:
             largest, lasting = largest.max(axis=2, keepdims=True), lasting.sum(axis=1, keepdims=True)
         kept = _KEPT_SUMS if taps > 1 else 1.0
+        largest = np.ascontiguousarray(largest.swapaxes(1, 2), np.float32)
         return Reader(node.output.name, label.reshape(groups, ins), largest, energy * kept, lasting)
 
     def _saturation(self, tensor: Tensor) -> Array:
