@@ -32,7 +32,7 @@ def all_moments(
     """
     shown = shown or {}
     known = {name: _seen_by_first_norm(graph, name, x.moments) for name, x in inputs.items()}
-    stated = _all_stated(graph)
+    stated, preprocessed = _all_stated(graph), set(inputs)
     for node in graph.nodes:
         name = node.output.name
         read = [known[t.name] for t in node.inputs]
@@ -42,8 +42,9 @@ def all_moments(
             own = node.rule.shown_moments(shown[name], read, graph.weights)
         else:
             own = node.rule.moments(read, graph.weights)
-        if isinstance(node.rule, FixedAffine):
+        if isinstance(node.rule, FixedAffine) and node.inputs[0].name in preprocessed:
             own = _seen_by_first_norm(graph, name, own)
+            preprocessed.add(name)
         _check_finite(node, own.mean, own.variance)
         known[name] = own
     return known

@@ -8,6 +8,8 @@ from keras import layers
 import spiq_tf
 from spiq_tf.capture import capture
 from spiq_tf.input_range import input_channels
+from spiq_tf.statistics import all_moments
+from tests.networks import RANGE, settle
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAFFE = np.array([103.939, 116.779, 123.68])
@@ -101,3 +103,13 @@ def test_file_of_a_model_with_arrays_has_one_scale_that_covers_them():
     first = spiq_tf.quantize(model, input_range=([0, -1, -2], [1, 2, 3])).tensors[0]
     assert (first.low, first.high) == (-2, 3)
     assert first.scale == pytest.approx(5 / 255)
+
+
+def test_only_what_the_model_is_fed_is_told_from_the_first_norm():
+    """A constant factor further inside has the moments of what it multiplies: exactly, no equations are solved."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.ReLU(name="relu")(layers.Conv2D(4, 3)(image))
+    x = layers.Conv2D(4, 3)(layers.Rescaling(0.5, name="half")(x))
+    graph = capture(settle(keras.Model(image, layers.BatchNormalization()(x))), 1)
+    moments = all_moments(graph, input_channels(graph, RANGE))
+    np.testing.assert_array_equal(moments["half"].mean, 0.5 * moments["relu"].mean)
