@@ -186,7 +186,8 @@ file computes what the model does; it says nothing of accuracy on a task, for wh
   brackets with the mean over the images taken off the signal, which random networks have much of.
 - *rounded*: the same of the Keras model with every kernel and layer output rounded to 8 bits, whose ranges are those of
   the very images: what int8 keeps of a network that is as sensitive as random ones of this depth are.
-- *seconds*: of `spiq_tf.quantize` in a fresh process; *size*: of the file relative to 4 bytes a parameter.
+- *seconds*: of `spiq_tf.quantize` in a fresh process, on two cores that others use too: they compare rows, no more;
+  *size*: of the file relative to 4 bytes a parameter.
 
 """
 _COLUMNS = ("family", "input", "float", "left", "warned", "dB", "rounded", "seconds", "size")
