@@ -138,6 +138,15 @@ def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
             assert np.all((values >= within.low - slack) & (values <= within.high + slack))
 
 
+def test_a_norm_in_front_of_a_prelu_that_the_user_names():
+    """It stays float, or has the very range that was given."""
+    model = norm_behind(keras.layers.Add(), prelu([-0.7, 0.0, 0.3, 1.0]))
+    kept = spiq_tf.quantize(model, input_range=RANGE, float_layers=["alone"])
+    assert [name for name in kept.float_operators if "alone" in name]
+    given = spiq_tf.quantize(model, input_range=RANGE, ranges={"alone": (-3.0, 3.0)})
+    assert [(t.low, t.high) for t in given.tensors if t.layer == "alone"] == [(-3.0, 3.0)]
+
+
 def test_tensors_of_mobilenet(real_networks):
     model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.primitives.values import Range
+from spiq_tf.primitives.values import Range, Source
 from spiq_tf.tflite.channelwise import Channels, depthwise, has_one_tap
 from spiq_tf.tflite.flatbuffer import FlatModel
 
@@ -72,12 +72,13 @@ def separate_from_norm(flat: FlatModel, ranges: Mapping[int, Range], kept: Colle
     """
     result, replaced = dict(ranges), {}
     for norm, half, total in _behind_norms(flat):
-        if int(total.outputs[0]) in kept:
-            continue
-        x, whole = int(norm.inputs[0]), ranges[int(norm.outputs[0])]
+        x, value, output = int(norm.inputs[0]), int(norm.outputs[0]), int(total.outputs[0])
+        whole = ranges[value]
+        if value in kept or output in kept or whole.source == Source.GIVEN:
+            continue  # the user asked for this very tensor
         factor, offset = _channels(flat, norm, 1), _channels(flat, norm, 2)
         slopes = 1 + _channels(flat, half, 1)
-        positive, sloped = (flat.add_activation(name, int(total.outputs[0])) for name in ("positive", "sloped"))
+        positive, sloped = (flat.add_activation(name, output) for name in ("positive", "sloped"))
         replaced[id(norm)] = depthwise(flat, x, positive, (1 - slopes) * factor, (1 - slopes) * offset, _RELU)
         replaced[id(half)] = depthwise(flat, x, sloped, slopes * factor, slopes * offset)
         total.inputs = np.array([positive, sloped], np.int32)
