@@ -33,7 +33,8 @@ class Target:
 
 
 # Operators and versions of the Edge TPU compiler 16: the table and the requirements of "TensorFlow models on the Edge
-# TPU" (coral.ai/docs/edgetpu/models-intro), versions as its compiler reports them in public issues.
+# TPU" (coral.ai/docs/edgetpu/models-intro). Versions are the highest that public issues show its compiler to parse;
+# where none is known, that of plain int8 tensors.
 _EDGE_TPU = {
     "ADD": 3,
     "AVERAGE_POOL_2D": 3,

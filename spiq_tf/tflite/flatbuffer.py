@@ -32,15 +32,15 @@ _TYPES = {
 }
 
 
-class _Aligned(flatbuffers.Builder):  # type: ignore[misc]
-    """Packs what is stored byte by byte at multiples of 16: Python's generated code does not know of force_align."""
-
-    def StartVector(self, size: int, count: int, alignment: int) -> int:  # noqa: N802 overrides
-        return int(super().StartVector(size, count, ALIGNMENT if size == 1 else alignment))
-
-
 ALIGNMENT = 16
 """Bytes, of stored constants."""
+
+
+class _Aligned(flatbuffers.Builder):  # type: ignore[misc] # the library has no types, so its class is Any
+    """Packs what is stored byte by byte at multiples of 16: Python's generated code does not know of force_align."""
+
+    def StartVector(self, size: int, count: int, alignment: int) -> int:  # noqa: N802 # the library's own name
+        return int(super().StartVector(size, count, ALIGNMENT if size == 1 else alignment))
 
 
 class FlatModel:

@@ -39,15 +39,14 @@ def inside_ranges(lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[s
     flat = lowered.flat
     made = [int(i) for o in operators for i in o.outputs]
     read = [i for i in dict.fromkeys(i for o in operators for i in _activations(flat, o)) if i not in made]
-    interpreter, places = Interpreter(_part(flat, operators, read, made).content(), keep_all=True), range(len(made))
+    held = [(lowered.tensors[index], flat.shape(index)) for index in read]
+    interpreter = Interpreter(_part(flat, operators, read, made).content(), delegate=False)
     low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
     for fields in shown:
-        held = [lowered.tensors[index] for index in read]
         # a field has a batch of one; repeated where the file's is larger
-        values = [np.resize(fields[h.name], flat.shape(i)) * h.factor for h, i in zip(held, read, strict=True)]
-        found = interpreter.run(values)
-        low = np.minimum(low, [found[place].min() for place in places])
-        high = np.maximum(high, [found[place].max() for place in places])
+        found = interpreter.run([np.resize(fields[h.name], shape) * h.factor for h, shape in held])
+        low = np.minimum(low, [value.min() for value in found])
+        high = np.maximum(high, [value.max() for value in found])
     margins = [_MARGIN if np.prod(flat.shape(index)) >= _ENOUGH else _WIDE_MARGIN for index in made]
     ends = zip(made, np.minimum(low, margins * low), np.maximum(high, margins * high), strict=True)
     return {index: Range(np.array([a]), np.array([b]), Source.FALLBACK) for index, a, b in ends}
