@@ -24,6 +24,7 @@ from spiq_tf.errors import (
     NotCloneableError,
     SpiqError,
     SpiqWarning,
+    TargetWarning,
 )
 from spiq_tf.files import load_model, write_atomically
 from spiq_tf.report import Report
@@ -47,6 +48,7 @@ __all__ = [
     "Report",
     "SpiqError",
     "SpiqWarning",
+    "TargetWarning",
     "TensorInfo",
     "Violation",
     "check",

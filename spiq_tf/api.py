@@ -19,7 +19,8 @@ def convert(
     inference_input_type: Any = "int8",
     inference_output_type: Any = "int8",
     batch_size: int = 1,
-    per_channel_dense: bool = False,
+    per_channel_dense: bool | None = None,
+    target: str = "portable",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     float_layers: Sequence[str] = (),
     method: str = "noise",
@@ -37,8 +38,11 @@ def convert(
         inference_input_type: of the file's inputs: "int8", "uint8" or "float32", or the tf.DType.
         inference_output_type: of the file's outputs, likewise.
         batch_size: the file's static batch.
-        per_channel_dense: gives Dense weights a scale for each output. More accurate, but runtimes before 2024
-            refuse such files or compute wrong numbers.
+        per_channel_dense: whether Dense weights get a scale for each output. More accurate, but runtimes before 2024
+            refuse such files or compute wrong numbers. None: where the target takes it.
+        target: what the file is to run on: "portable" (LiteRT of any age, with XNNPACK or without), "xnnpack" (LiteRT
+            since 2024), "edgetpu", "ethos-u" or "tflite-micro". Operators that a target does not map are replaced where
+            there is a way; what it still does not take is warned of, and stands in `QuantizedModel.violations`.
         ranges: smallest and largest output of single layers, by name (as in `QuantizedModel.tensors`), in place of what
             statistics say. All channels of such an output keep one scale.
         float_layers: names, or patterns with * and ?, of layers that stay float, each together with the layers that are
@@ -59,7 +63,14 @@ def convert(
         LoweringError: TensorFlow's converter has no operators for a part of the model.
     """
     options = checked_options(
-        inference_input_type, inference_output_type, batch_size, per_channel_dense, method, ranges, float_layers
+        inference_input_type,
+        inference_output_type,
+        batch_size,
+        per_channel_dense,
+        target,
+        method,
+        ranges,
+        float_layers,
     )
     return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
 
@@ -71,7 +82,8 @@ def quantize(
     inference_input_type: Any = "int8",
     inference_output_type: Any = "int8",
     batch_size: int = 1,
-    per_channel_dense: bool = False,
+    per_channel_dense: bool | None = None,
+    target: str = "portable",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     float_layers: Sequence[str] = (),
     method: str = "noise",
@@ -81,7 +93,14 @@ def quantize(
     Arguments and errors are those of `convert`.
     """
     options = checked_options(
-        inference_input_type, inference_output_type, batch_size, per_channel_dense, method, ranges, float_layers
+        inference_input_type,
+        inference_output_type,
+        batch_size,
+        per_channel_dense,
+        target,
+        method,
+        ranges,
+        float_layers,
     )
     plan = pipeline.plan(model, input_range, options)
     return description.describe(plan.model, plan, pipeline.convert_plan(plan, options))
@@ -108,6 +127,6 @@ def rewrite(
             layer of tf_keras without a counterpart in Keras 3), or a call reads a weight that no layer owns;
             `convert` works all the same.
     """
-    options = checked_options("int8", "int8", batch_size, False, method, ranges)
+    options = checked_options(batch_size=batch_size, method=method, ranges=ranges)
     plan = pipeline.plan(model, input_range, options)
     return clone_with(plan.model, plan.rewritten)

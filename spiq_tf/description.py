@@ -19,6 +19,7 @@ def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedM
         float_operators=_float_operators(converted),
         fallback_layers=tuple(dict.fromkeys(unknown)),
         uncorrected=converted.uncorrected,
+        violations=converted.violations,
         _model=model,
         _rewritten=plan.rewritten,
     )

@@ -46,3 +46,7 @@ class DegenerateOutputWarning(SpiqWarning):
 
 class CoarseScaleWarning(SpiqWarning):
     """A tensor is concatenated to others that are so much larger that hardly a step of the scale is left to it."""
+
+
+class TargetWarning(SpiqWarning):
+    """The target does not take all of the file."""

@@ -1,12 +1,13 @@
 """The arguments of `convert`, `quantize` and `rewrite`, checked once and frozen."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from spiq_tf.device.targets import TARGETS, Target, target_named
 from spiq_tf.errors import InvalidArgumentError
 
 _TYPES = ("int8", "uint8", "float32")
@@ -49,6 +50,7 @@ class Options:
         inference_input_type, inference_output_type: "int8", "uint8" or "float32".
         batch_size: static batch of the file.
         per_channel_dense: whether Dense weights get a scale for each output.
+        target: what the file is to run on.
         parts: of the method.
         ranges: of layers' outputs, by layer name, in place of what statistics say.
         float_layers: names or patterns of the layers that stay float.
@@ -58,16 +60,18 @@ class Options:
     inference_output_type: str
     batch_size: int
     per_channel_dense: bool
+    target: Target = TARGETS["portable"]
     parts: Parts = METHODS["noise"]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
 
 
 def checked_options(
-    inference_input_type: Any,
-    inference_output_type: Any,
-    batch_size: Any,
-    per_channel_dense: Any,
+    inference_input_type: Any = "int8",
+    inference_output_type: Any = "int8",
+    batch_size: Any = 1,
+    per_channel_dense: Any = None,
+    target: Any = "portable",
     method: Any = "noise",
     ranges: Any = None,
     float_layers: Any = (),
@@ -77,15 +81,34 @@ def checked_options(
         raise InvalidArgumentError(f"batch_size: expected a positive whole number, found {batch_size!r}")
     if not isinstance(method, str) or method not in METHODS:
         raise InvalidArgumentError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
+    named = target_named(target)
+    if named.largest_batch is not None and batch_size > named.largest_batch:
+        raise InvalidArgumentError(
+            f"batch_size: target {named.name!r} takes {named.largest_batch} at most, found {batch_size}"
+        )
+    dense = _dense_granularity(per_channel_dense, named)
     return Options(
         _type_name("inference_input_type", inference_input_type),
         _type_name("inference_output_type", inference_output_type),
         batch_size,
-        bool(per_channel_dense),
+        dense,
+        replace(named, per_channel_dense=dense),
         METHODS[method],
         {name: _pair(name, pair) for name, pair in _mapping(ranges).items()},
         _names(float_layers),
     )
+
+
+def _dense_granularity(per_channel_dense: Any, target: Target) -> bool:
+    """What the target takes, unless the user says more of the runtimes that he has."""
+    if per_channel_dense is None:
+        return target.per_channel_dense
+    if per_channel_dense and not target.per_channel_dense and target.operators is not None:
+        raise InvalidArgumentError(
+            f"per_channel_dense: target {target.name!r} takes one scale for all weights of a Dense layer; leave the"
+            " argument out"
+        )
+    return bool(per_channel_dense)
 
 
 def _mapping(ranges: Any) -> Mapping[str, Any]:

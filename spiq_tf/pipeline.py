@@ -7,6 +7,8 @@ from typing import Any
 from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
+from spiq_tf.device.checking import violations_of, warn_of_violations
+from spiq_tf.device.violation import Violation
 from spiq_tf.fields import read_by_unknown, run_fields, shown_moments
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
@@ -27,6 +29,7 @@ from spiq_tf.tflite.lower import Lowered, lower
 from spiq_tf.tflite.parametric import separate_from_norm
 from spiq_tf.tflite.ranges import file_ranges
 from spiq_tf.tflite.tables import fill_tables, place_tables
+from spiq_tf.tflite.unmapped import replace_unmapped
 from spiq_tf.ties import ScaleClasses
 
 
@@ -64,6 +67,7 @@ class Converted:
         ranges: of every activation's channels, by tensor index.
         intervals: of every activation as a whole, by tensor index: what its scale is made of.
         uncorrected: operators whose bias is not corrected.
+        violations: what keeps the file from running on the target.
     """
 
     content: bytes
@@ -72,6 +76,7 @@ class Converted:
     ranges: Mapping[int, Range]
     intervals: Mapping[int, Interval]
     uncorrected: tuple[str, ...]
+    violations: tuple[Violation, ...]
 
 
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
@@ -110,6 +115,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     inside = inside_ranges(lowered, graph, plan.shown)
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
     found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
+    found = replace_unmapped(lowered.flat, found, kept, options.target)
     whole = quantize.tensor_intervals(lowered.flat, found)
     warn_of_coarse_scales(lowered.flat, found, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
@@ -120,4 +126,6 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     inputs = [plan.inputs[t.name] for t in graph.inputs]
     warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)
-    return Converted(content, quantized, lowered, found, whole, tuple(uncorrected))
+    violations = violations_of(content, options.target)
+    warn_of_violations(violations, options.target)
+    return Converted(content, quantized, lowered, found, whole, tuple(uncorrected), violations)

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import keras
 
+from spiq_tf.device.violation import Violation
 from spiq_tf.files import write_atomically
 from spiq_tf.report import Report, report_of
 from spiq_tf.rewriting import Rewritten, clone_with
@@ -22,6 +23,7 @@ class QuantizedModel:
         float_operators: operators that stay float, each with the layer that it belongs to.
         fallback_layers: layers that no rule describes: unscaled, their range sampled.
         uncorrected: operators whose bias is not corrected, since nothing is known of their input's mean.
+        violations: what keeps the file from running wholly on its target, as `spiq_tf.check` finds it.
     """
 
     content: bytes = field(repr=False)
@@ -29,6 +31,7 @@ class QuantizedModel:
     float_operators: tuple[str, ...]
     fallback_layers: tuple[str, ...]
     uncorrected: tuple[str, ...]
+    violations: tuple[Violation, ...]
     _model: keras.Model = field(repr=False)
     _rewritten: Rewritten = field(repr=False)
 

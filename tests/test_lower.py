@@ -20,7 +20,7 @@ from tests.networks import NETWORKS, RANGE, images, settle
 
 def check_every_tensor(model, input_range, inputs):
     """Runs the rewritten model call by call in Keras, and its float file, and compares what has one name."""
-    plan = pipeline.plan(model, input_range, checked_options("int8", "int8", 1, False))
+    plan = pipeline.plan(model, input_range, checked_options())
     graph, lowered = plan.rewritten.graph, lower(plan.rewritten)
     interpreter = Interpreter(lowered.content, keep_all=True)
     interpreter.run(inputs)
@@ -87,7 +87,7 @@ def norm_behind(join, *behind):
 def test_operators_of_channels_compute_the_same_as_those_they_replace(join, behind, kinds):
     """The float file before and after; tolerance: float32 sums in another order."""
     model = norm_behind(join, *behind)
-    plan = pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False))
+    plan = pipeline.plan(model, RANGE, checked_options())
     lowered = lower(plan.rewritten)
     assert {lowered.flat.kind(o) for o in lowered.flat.operators} == kinds
     assert "MUL" in {FlatModel(lowered.content).kind(o) for o in FlatModel(lowered.content).operators}
@@ -118,7 +118,7 @@ def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
     """The same function as that of the converter's own operators, and no wider ranges than those of the norm's halves:
     tolerance of float32 sums. As many operators as before."""
     model = norm_behind(keras.layers.Add(), prelu(slopes))
-    plan = pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False))
+    plan = pipeline.plan(model, RANGE, checked_options())
     lowered = lower(plan.rewritten)
     known = {index: plan.rewritten.ranges[held.name] for index, held in lowered.tensors.items()}
     ranges, before = file_ranges(lowered.flat, known), len(lowered.flat.operators)

@@ -173,7 +173,7 @@ def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
 
     monkeypatch.setattr(Family, "solve", kept)
     model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
-    pipeline.plan(model, RANGE, checked_options("int8", "int8", 1, False))
+    pipeline.plan(model, RANGE, checked_options())
     assert len(solved) > 20
     for family, solution in solved:
         found = sum(n.rounding + n.cutting + n.weights for n in solution.noise.values())

@@ -16,7 +16,7 @@ from spiq_tf.statistics import all_moments
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import RANGE, conv_bn, images, settle
 
-OPTIONS = checked_options("int8", "int8", 1, False)
+OPTIONS = checked_options()
 
 
 def _model(layer, channels=32):

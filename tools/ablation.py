@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     examples = load(argv[1], FLAGS.limit)
     reference = examples.model.predict(examples.inputs, verbose=0, batch_size=32)
-    options = checked_options("int8", "int8", 1, False)
+    options = checked_options()
     print(f"| {os.path.basename(argv[1])}, {len(examples.labels)} examples | metric | agreement | dB | seconds |")
     print("|---|---|---|---|---|")
     print(f"| float | {np.mean(reference.argmax(axis=-1) == examples.labels):.4f} | 1.0000 | | |")

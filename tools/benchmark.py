@@ -111,7 +111,7 @@ def seconds_of_stages(model: object, pair: tuple[float, float]) -> dict[str, flo
     from spiq_tf import pipeline
     from spiq_tf.options import checked_options
 
-    options = checked_options("int8", "int8", 1, False)
+    options = checked_options()
     start = time.perf_counter()
     plan = pipeline.plan(model, pair, options)
     middle = time.perf_counter()

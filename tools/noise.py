@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
         raise app.UsageError("expected one model")
     logging.set_verbosity(logging.WARNING)
     examples = load(argv[1], FLAGS.limit)
-    plan = pipeline.plan(examples.model, examples.input_range, checked_options("int8", "int8", 1, False))
+    plan = pipeline.plan(examples.model, examples.input_range, checked_options())
     held = [t.name for t in plan.rewritten.graph.tensors if t.name not in plan.rewritten.graph.fused]
     inputs = {t.name for t in plan.rewritten.graph.inputs}
     names = [name for name in held if name not in inputs]

@@ -2,16 +2,20 @@
 
 import os
 import struct
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.device.rules import RULES
-from spiq_tf.device.targets import TARGETS, Target
+from spiq_tf.device.targets import Target, target_named
 from spiq_tf.device.violation import Violation
-from spiq_tf.errors import InvalidArgumentError, ModelFileError
+from spiq_tf.errors import ModelFileError, TargetWarning
 from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
+
+_SHOWN = 3
 
 
 def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> tuple[Violation, ...]:
@@ -32,19 +36,34 @@ def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> t
         InvalidArgumentError: the target is unknown.
         ModelFileError: the file is missing, damaged or no TFLite file.
     """
-    if target not in TARGETS:
-        raise InvalidArgumentError(f"target: expected one of {', '.join(map(repr, TARGETS))}, found {target!r}")
+    named = target_named(target)
     content = bytes(tflite) if isinstance(tflite, bytes | bytearray) else _read(Path(tflite))
     if content[4:8] != b"TFL3":
         raise ModelFileError(f"expected a TFLite file, found {len(content)} bytes without the mark TFL3")
     try:
-        found = list(_of_file(content, TARGETS[target]))
-        if any(violation.rule == "one subgraph" for violation in found):
-            return tuple(found)
-        flat = FlatModel(content)
-        return (*found, *(violation for rule in RULES for violation in rule(flat, TARGETS[target])))
+        return violations_of(content, named)
     except (struct.error, IndexError, KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
         raise ModelFileError(f"the TFLite file is damaged: {error}") from error  # offsets that lead nowhere
+
+
+def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
+    """What keeps a sound file from running on a target, in the order of the rules and of execution."""
+    found = _of_file(content, target)
+    if any(violation.rule == "one subgraph" for violation in found):
+        return tuple(found)
+    flat = FlatModel(content)
+    return (*found, *(violation for rule in RULES for violation in rule(flat, target)))
+
+
+def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
+    """Warns of what the target does not run: floats are no such thing where it has every operator."""
+    broken = [v for v in violations if target.operators is not None or v.rule != "float operator"]
+    if not broken:
+        return
+    shown = "; ".join(map(str, broken[:_SHOWN]))
+    more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    text = f"the target {target.name!r} does not take all of the file: {shown}{more}"
+    warnings.warn(text, TargetWarning, stacklevel=4)
 
 
 def _read(path: Path) -> bytes:

@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from spiq_tf.errors import InvalidArgumentError
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,10 @@ class Target:
     largest_rank: int | None = None
     pools_fuse: bool = True
     aligned: bool = False
+
+    def runs(self, kind: str) -> bool:
+        """Whether it has an operator, by its name in the schema."""
+        return self.operators is None or kind in self.operators
 
 
 # Operators and versions of the Edge TPU compiler 16: the table and the requirements of "TensorFlow models on the Edge
@@ -117,3 +124,14 @@ TARGETS: Mapping[str, Target] = {
 }
 """By name. "portable" is LiteRT of any age, with XNNPACK or without; accelerators and microcontrollers may have no
 kernel for an operator that it has."""
+
+
+def target_named(name: Any) -> Target:
+    """The target of a name that a user gave.
+
+    Raises:
+        InvalidArgumentError: there is none.
+    """
+    if not isinstance(name, str) or name not in TARGETS:
+        raise InvalidArgumentError(f"target: expected one of {', '.join(map(repr, TARGETS))}, found {name!r}")
+    return TARGETS[name]

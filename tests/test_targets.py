@@ -1,0 +1,100 @@
+"""`target=` of the conversion: what a target does not map is replaced, and what it still does not take is said."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from spiq_tf.device.targets import TARGETS
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
+
+
+@pytest.fixture(scope="module")
+def swished():
+    """Hard swishes on maps and vectors, leaky ReLUs of slopes below and above 1."""
+    image = keras.Input((16, 16, 3))
+    x = conv_bn(image, 16, activation=layers.Activation("hard_swish"), strides=2)
+    y = conv_bn(x, 16, activation=layers.LeakyReLU(0.1))
+    x = layers.GlobalAveragePooling2D()(layers.Add()([x, y]))
+    x = layers.Dense(24, activation="hard_swish")(x)
+    x = layers.LeakyReLU(1.5)(layers.Dense(24)(x))
+    return settle(keras.Model(image, layers.Dense(10)(x)))
+
+
+def noise(content, model):
+    """In dB below the output."""
+    x = images(model, 64)
+    interpreter = Interpreter(content)
+    found = np.concatenate([interpreter.run([one[None]])[0] for one in x])
+    expected = model(x).numpy()
+    return 10 * np.log10(np.sum((found - expected) ** 2) / np.sum(expected**2))
+
+
+def kinds(content):
+    flat = FlatModel(content)
+    return {flat.kind(operator) for operator in flat.operators}
+
+
+def test_operators_that_the_edge_tpu_does_not_map(swished):
+    usual = spiq_tf.convert(swished, input_range=RANGE)
+    mapped = spiq_tf.quantize(swished, input_range=RANGE, target="edgetpu")
+    assert {"HARD_SWISH", "LEAKY_RELU"} <= kinds(usual)
+    assert not {"HARD_SWISH", "LEAKY_RELU"} & kinds(mapped.content)
+    assert mapped.violations == spiq_tf.check(mapped.content, "edgetpu") == ()
+    # three values are rounded in place of two
+    assert noise(mapped.content, swished) < noise(usual, swished) + 1.5
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_target_finds_fault_with_its_own_file(swished, target):
+    found = spiq_tf.quantize(swished, input_range=RANGE, target=target)
+    assert found.violations == spiq_tf.check(found.content, target) == ()
+
+
+def test_what_a_target_does_not_take_is_warned_of():
+    image = keras.Input((8, 8, 3))
+    model = settle(keras.Model(image, conv_bn(image, 4, activation=layers.Activation("gelu"))))
+    with pytest.warns(spiq_tf.TargetWarning, match="target 'edgetpu' does not take all of the file: operator .* GELU"):
+        found = spiq_tf.quantize(model, input_range=RANGE, target="edgetpu")
+    assert [v.rule for v in found.violations] == ["operator"]
+
+
+def test_floats_are_warned_of_only_where_they_do_not_run():
+    model = NETWORKS["named"]()
+    found = spiq_tf.quantize(model, input_range=RANGE, float_layers=["scores"])  # no warning, or the test fails
+    assert "float operator" in {v.rule for v in found.violations}
+    with pytest.warns(spiq_tf.TargetWarning, match="float operator"):
+        spiq_tf.convert(model, input_range=RANGE, float_layers=["scores"], target="ethos-u")
+
+
+def dense_scales(content):
+    flat = FlatModel(content)
+    (dense,) = (o for o in flat.operators if flat.kind(o) == "FULLY_CONNECTED")
+    return len(flat.tensor(int(dense.inputs[1])).quantization.scale)
+
+
+def test_granularity_of_dense_weights():
+    model = NETWORKS["residual"]()
+    outputs = model.output_shape[-1]
+    for target, scales in {"portable": 1, "xnnpack": outputs, "edgetpu": 1, "ethos-u": outputs}.items():
+        assert dense_scales(spiq_tf.convert(model, input_range=RANGE, target=target)) == scales
+    told = spiq_tf.quantize(model, input_range=RANGE, per_channel_dense=True)
+    assert dense_scales(told.content) == outputs
+    assert told.violations == ()  # the user knows his runtimes
+    assert dense_scales(spiq_tf.convert(model, input_range=RANGE, target="xnnpack", per_channel_dense=False)) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"target": "phone"}, "target: expected one of 'portable', .* found 'phone'"),
+        ({"target": "edgetpu", "batch_size": 2}, "batch_size: target 'edgetpu' takes 1 at most, found 2"),
+        ({"target": "edgetpu", "per_channel_dense": True}, "per_channel_dense: target 'edgetpu' takes one scale"),
+    ],
+)
+def test_options_that_contradict_the_target(options, message):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match=message):
+        spiq_tf.convert(NETWORKS["residual"](), input_range=RANGE, **options)
