@@ -30,6 +30,8 @@ from spiq_tf.files import load_model, write_atomically
 from spiq_tf.report import Report
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tensors import TensorInfo
+from spiq_tf.verification.finding import Verification
+from spiq_tf.verification.verifying import verify
 from spiq_tf.version import VERSION
 
 __version__ = VERSION
@@ -50,11 +52,13 @@ __all__ = [
     "SpiqWarning",
     "TargetWarning",
     "TensorInfo",
+    "Verification",
     "Violation",
     "check",
     "convert",
     "load_model",
     "quantize",
     "rewrite",
+    "verify",
     "write_atomically",
 ]

@@ -30,7 +30,7 @@ def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
     layer = None if held is None else held.name
     interval = converted.intervals[index]
     quantization = converted.quantized.quantization(index)
-    scales = None if layer is None else tuple(float(s) for s in plan.choice.scales[layer])
+    scales = None if held is None else tuple(float(s) for s in plan.choice.scales[held.name] / held.factor)
     return TensorInfo(
         name=converted.quantized.name(index),
         layer=layer,

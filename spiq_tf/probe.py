@@ -35,20 +35,37 @@ def warn_if_degenerate(
     """
     probes = [[_probe(x, shape, seed) for x, shape in zip(inputs, shapes, strict=True)] for seed in range(_PROBES)]
     found = _outputs(content, probes)
-    constant = [bool(np.all(y == y[0])) for y in found]
-    single = [len(set(_winners(y))) == 1 for y in found]
-    if not any(constant) and not any(single):
+    if not any(_is_constant(y) or _is_one_class(y) for y in found):
         return
-    expected = _outputs(float_content, probes)
-    for name, y, same, one in zip(names, expected, constant, single, strict=True):
-        if same:
-            varies = np.ptp(y, axis=0).max() > _STEP * np.abs(y).max()
-            cause = "the float model's is not" if varies else "the float model's hardly varies either"
-            text = f"output {name!r} of the converted file is the same for every input tried; {cause}"
-            warnings.warn(text, DegenerateOutputWarning, stacklevel=4)
-        elif one and _PROBES - max(Counter(_winners(y)).values()) >= _OTHERS:
-            text = f"output {name!r} of the converted file always names one class; the float model names several"
-            warnings.warn(text, DegenerateOutputWarning, stacklevel=4)
+    for name, exact, y in zip(names, _outputs(float_content, probes), found, strict=True):
+        problem = degenerate(name, exact, y)
+        if problem is not None:
+            warnings.warn(problem, DegenerateOutputWarning, stacklevel=4)
+
+
+def degenerate(name: str, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> str | None:
+    """What is wrong with an output that cannot vary, in words.
+
+    Args:
+        name: of the output.
+        expected: the float model's values, of shape (examples, ...).
+        found: the converted file's, likewise.
+    """
+    if _is_constant(found):
+        varies = np.ptp(expected, axis=0).max() > _STEP * np.abs(expected).max()
+        cause = "the float model's is not" if varies else "the float model's hardly varies either"
+        return f"output {name!r} of the converted file is the same for every input tried; {cause}"
+    if _is_one_class(found) and len(found) - max(Counter(_winners(expected)).values()) >= _OTHERS:
+        return f"output {name!r} of the converted file always names one class; the float model names several"
+    return None
+
+
+def _is_constant(y: npt.NDArray[np.float32]) -> bool:
+    return bool(np.all(y == y[0]))
+
+
+def _is_one_class(y: npt.NDArray[np.float32]) -> bool:
+    return len(set(_winners(y))) == 1
 
 
 def _outputs(content: bytes, probes: Sequence[Sequence[npt.NDArray[np.float64]]]) -> list[npt.NDArray[np.float32]]:

@@ -13,7 +13,8 @@ class TensorInfo:
         low, high: its range, which holds 0.
         scale, zero_point: real = scale * (integer - zero_point); None where the tensor stays float.
         source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
-        channel_scales: for each channel the scale that was absorbed into the weights around it, or None.
+        channel_scales: for each channel the scale that was absorbed into the weights around it, or None: the model's
+            value over the file's.
         unscaled: why some of its channels had to keep scale 1 ("probs: leaves the model"), or None.
     """
 

@@ -37,7 +37,7 @@ def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> t
         ModelFileError: the file is missing, damaged or no TFLite file.
     """
     named = target_named(target)
-    content = bytes(tflite) if isinstance(tflite, bytes | bytearray) else _read(Path(tflite))
+    content = bytes(tflite) if isinstance(tflite, bytes | bytearray) else read_file(Path(tflite))
     if content[4:8] != b"TFL3":
         raise ModelFileError(f"expected a TFLite file, found {len(content)} bytes without the mark TFL3")
     try:
@@ -66,7 +66,8 @@ def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
     warnings.warn(text, TargetWarning, stacklevel=4)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """A file's content, or a ModelFileError."""
     try:
         return path.read_bytes()
     except OSError as error:

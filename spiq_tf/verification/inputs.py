@@ -1,0 +1,86 @@
+"""The inputs that a file is verified on: the user's, or generated ones in the range that the file states."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from spiq_tf.errors import InvalidArgumentError
+from spiq_tf.fields import random_fields
+from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
+from spiq_tf.tflite.flatbuffer import FlatModel
+
+Inputs: TypeAlias = npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | Mapping[str, npt.NDArray[Any]]
+Batch: TypeAlias = Sequence[npt.NDArray[np.float32]]
+"""One array for each input, in the model's order."""
+
+_GENERATED = 16
+
+
+def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
+    """The user's inputs in batches of the file's size; what is left over at the end is left out.
+
+    Raises:
+        InvalidArgumentError: an input is missing, of another shape than the model's, or there are fewer examples than
+            one batch holds.
+    """
+    arrays = _arrays(graph, inputs)
+    for tensor, array in zip(graph.inputs, arrays, strict=True):
+        if array.shape[1:] != tensor.shape[1:] or len(array) != len(arrays[0]):
+            raise InvalidArgumentError(
+                f"inputs: expected {len(arrays[0])} examples of shape {tensor.shape[1:]} for input {tensor.name!r},"
+                f" found an array of shape {array.shape}"
+            )
+    size = graph.inputs[0].shape[0]
+    if len(arrays[0]) < size:
+        raise InvalidArgumentError(f"inputs: expected at least one batch, {size} examples, found {len(arrays[0])}")
+    return [[a[k : k + size] for a in arrays] for k in range(0, len(arrays[0]) - size + 1, size)]
+
+
+def _arrays(graph: LayerGraph, inputs: Inputs) -> list[npt.NDArray[np.float32]]:
+    if isinstance(inputs, Mapping):
+        missing = [t.name for t in graph.inputs if t.name not in inputs]
+        if missing:
+            raise InvalidArgumentError(f"inputs: expected one for each of the model's, found none for {missing[0]!r}")
+        each = [inputs[t.name] for t in graph.inputs]
+    else:
+        each = list(inputs) if isinstance(inputs, list | tuple) else [np.asarray(inputs)]
+    if len(each) != len(graph.inputs):
+        raise InvalidArgumentError(f"inputs: expected {len(graph.inputs)} arrays, found {len(each)}")
+    return [np.asarray(value, np.float32) for value in each]
+
+
+def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
+    """Random fields with the spectrum of images (fixed seed), within the ranges that the file's inputs can hold."""
+    random = np.random.default_rng(0)
+    size = graph.inputs[0].shape[0]
+    channels = [_channels(t, *_range(flat, int(i))) for t, i in zip(graph.inputs, flat.subgraph.inputs, strict=True)]
+    for _ in range(max(_GENERATED // size, 1)):
+        yield [
+            np.concatenate([random_fields(tensor, known, random) for _ in range(size)])
+            for tensor, known in zip(graph.inputs, channels, strict=True)
+        ]
+
+
+def _channels(tensor: Tensor, low: float, high: float) -> InputChannels:
+    ones = np.ones(tensor.channels)
+    moments = Moments((low + high) / 2 * ones, ((high - low) / 4) ** 2 * ones)
+    return InputChannels(moments, Range(low * ones, high * ones, Source.TOLD))
+
+
+def _range(flat: FlatModel, index: int) -> tuple[float, float]:
+    """What an input can hold; of a float input, what the integers can that it is converted to."""
+    found = flat.quantization(index)
+    if found is None:
+        behind = [o for o in flat.operators if index in o.inputs and flat.kind(o) == "QUANTIZE"]
+        if not behind:
+            raise InvalidArgumentError(
+                f"inputs: the range of the float input {flat.name(index)!r} is not known: pass inputs"
+            )
+        index = int(behind[0].outputs[0])
+        found = flat.quantization(index)
+        assert found is not None  # a QUANTIZE makes integers
+    limits, (scale, zero_point) = np.iinfo(flat.dtype(index)), found
+    return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale

@@ -1,0 +1,208 @@
+"""The noise of each layer, in all and its own, and how much of that at the outputs is its doing."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from absl import logging
+
+from spiq_tf.capture import replay
+from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.primitives.values import Array
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.specification import FIXED_OUTPUT
+from spiq_tf.verification.finding import LayerFinding
+from spiq_tf.verification.float_model import run_float
+from spiq_tf.verification.inputs import Batch
+from spiq_tf.verification.sums import Sums, decibels
+
+_Values = Mapping[str, npt.NDArray[np.float32]]
+
+_EXTREME = 1e-6  # relative: float values this close to their largest lie at a limit of the layer's own
+
+
+def layer_findings(
+    graph: LayerGraph,
+    flat: FlatModel,
+    content: bytes,
+    held: Mapping[str, int],
+    scales: Mapping[str, Array],
+    batches: Sequence[Batch],
+) -> tuple[LayerFinding, ...]:
+    """What is found of every tensor that the file holds.
+
+    Args:
+        graph: the float model.
+        flat: the file.
+        content: the same, packed.
+        held: by the name of the graph's tensor, the index of the file's that holds it.
+        scales: that were absorbed, the model's value over the file's, of shape (channels,), by the graph's tensor.
+            Those that are missing are fitted to the float values: that hides what is wrong with a channel's scale.
+        batches: the inputs.
+    """
+    made = (*graph.inputs, *(t for call in graph.calls for t in call.outputs))
+    file = _File(flat, Interpreter(content, keep_all=True), {t: held[t.name] for t in made if t.name in held})
+    scales = {**_fitted(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
+    found = {tensor.name: _Tensor(Sums(tensor.channels)) for tensor in file.tensors}
+    random = np.random.default_rng(1)
+    for batch in batches:
+        with tf.GradientTape() as tape:
+            exact = run_float(graph, batch, tape)
+        values = {name: value * scales[name].astype(np.float32) for name, value in file.run(batch).items()}
+        own, fed = _own_errors(graph, batch, values)
+        for name, tensor in found.items():
+            x = exact[name].numpy()
+            tensor.sums.add(x, values[name] - x)
+            tensor.count_saturated(x, file.at_ends(name))
+            tensor.own += _power(own[name])
+            tensor.signal += _power(fed[name])
+        for name, power in _passed_on(graph, tape, exact, own, random):
+            found[name].passed += power
+    whole = sum(tensor.passed for tensor in found.values())
+    return tuple(
+        LayerFinding(
+            layer=name,
+            tensor=flat.name(held[name]),
+            noise=tensor.sums.noise(),
+            own_db=float(decibels(tensor.signal, tensor.own)),
+            share=tensor.passed / whole if whole > 0 else None,
+            saturated=tensor.saturated / tensor.values,
+        )
+        for name, tensor in found.items()
+    )
+
+
+def _fitted(graph: LayerGraph, file: "_File", batches: Sequence[Batch], tensors: Sequence[Tensor]) -> dict[str, Array]:
+    """The scale for which each channel of the file comes closest to the model's; 1 where nothing is left of it."""
+    products, squares = ({t.name: np.zeros(t.channels) for t in tensors} for _ in range(2))
+    for batch in batches if tensors else ():
+        exact, values = run_float(graph, batch), file.run(batch)
+        for t in tensors:
+            x, y = (v.reshape(-1, t.channels).astype(np.float64) for v in (exact[t.name].numpy(), values[t.name]))
+            products[t.name] += np.einsum("ic,ic->c", x, y)
+            squares[t.name] += np.einsum("ic,ic->c", x, x)
+    alive = {name: (product > 0) & (squares[name] > 0) for name, product in products.items()}
+    return {
+        name: np.where(alive[name], squares[name], 1.0) / np.where(alive[name], product, 1.0)
+        for name, product in products.items()
+    }
+
+
+@dataclass
+class _Tensor:
+    """What adds up over the batches."""
+
+    sums: Sums
+    own: float = 0.0
+    signal: float = 0.0
+    passed: float = 0.0
+    saturated: float = 0.0
+    values: int = 0
+
+    def count_saturated(self, exact: npt.NDArray[np.float32], at_ends: tuple[int, int]) -> None:
+        """What lies at the ends of the int8 range, without as many as lie at the ends of the float values' own."""
+        top, bottom = float(exact.max()), float(exact.min())
+        margin = _EXTREME * (top - bottom)
+        at_top, at_bottom = np.sum(exact >= top - margin), np.sum(exact <= bottom + margin)
+        self.saturated += max(at_ends[1] - int(at_top), 0) + max(at_ends[0] - int(at_bottom), 0)
+        self.values += exact.size
+
+
+class _File:
+    """The file, run with all its tensors kept."""
+
+    def __init__(self, flat: FlatModel, interpreter: Interpreter, held: Mapping[Tensor, int]) -> None:
+        self.tensors = tuple(held)
+        self._flat, self._interpreter = flat, interpreter
+        self._held = {tensor.name: index for tensor, index in held.items()}
+        self._fixed = {int(o.outputs[0]) for o in flat.operators if flat.kind(o) in FIXED_OUTPUT}
+
+    def run(self, batch: Batch) -> dict[str, npt.NDArray[np.float32]]:
+        """The real values, in the file's units, of the tensors that it holds."""
+        self._interpreter.run(batch)
+        return {t.name: self._real(self._held[t.name]).reshape(t.shape) for t in self.tensors}
+
+    def _real(self, index: int) -> npt.NDArray[np.float32]:
+        value, found = self._interpreter.value(index), self._flat.quantization(index)
+        if found is None:
+            return value.astype(np.float32)
+        return ((value.astype(np.float32) - found[1]) * found[0]).astype(np.float32)
+
+    def at_ends(self, name: str) -> tuple[int, int]:
+        """How many values of the last run lie at the lower and the upper end of int8, where those cut something off.
+
+        At a zero point of -128 the lower end is 0, as behind a ReLU, and small values are rounded to it; scales that
+        the operator fixes reach as far as its values.
+        """
+        index = self._held[name]
+        found = self._flat.quantization(index)
+        if found is None or index in self._fixed:
+            return 0, 0
+        value = self._interpreter.value(index)
+        limits = np.iinfo(value.dtype)
+        lower, upper = int(np.sum(value == limits.min)), int(np.sum(value == limits.max))
+        return lower if found[1] > limits.min else 0, upper if found[1] < limits.max else 0
+
+
+def _own_errors(
+    graph: LayerGraph, batch: Batch, file: _Values
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
+    """What each layer adds, the file's values minus those of the float layer on what the file feeds it; and the
+    latter."""
+    local: dict[str, Any] = {}
+    errors, fed = {}, {}
+
+    def enter(tensor: Tensor, value: npt.NDArray[np.float32]) -> None:
+        local[tensor.name] = tf.constant(file.get(tensor.name, value))
+        if tensor.name in file:
+            errors[tensor.name], fed[tensor.name] = file[tensor.name] - value, value
+
+    for tensor, x in zip(graph.inputs, batch, strict=True):
+        enter(tensor, x)
+    with keras.StatelessScope():
+        for call in graph.calls:
+            for tensor, value in zip(call.outputs, replay(call, local), strict=True):
+                enter(tensor, value.numpy())
+    return errors, fed
+
+
+def _power(values: npt.NDArray[np.float32]) -> float:
+    return float(np.sum(values.astype(np.float64) ** 2))
+
+
+def _passed_on(
+    graph: LayerGraph, tape: tf.GradientTape, exact: Mapping[str, Any], errors: _Values, random: np.random.Generator
+) -> list[tuple[str, float]]:
+    """Power of each error at the outputs, relative to theirs, to first order; nothing where there is no derivative.
+
+    With v a vector of random signs and J the derivative, E[(v J error)^2] = |J error|^2 (Hutchinson, 1990).
+    """
+    names = [name for name in errors if exact[name].dtype == tf.float32]
+    outputs = [exact[t.name] for t in graph.outputs if exact[t.name].dtype == tf.float32]
+    try:
+        slopes = tape.gradient(outputs, [exact[name] for name in names], [_signs(y, random) for y in outputs])
+    except (LookupError, tf.errors.OpError) as error:  # TensorFlow's own, where an operation has no gradient
+        logging.warning("no layer's share in the outputs' noise is known, the model has no derivative: %s", error)
+        return []
+    return [
+        (name, float(np.sum(_by_example(tf.convert_to_tensor(slope).numpy() * errors[name]) ** 2)))
+        for name, slope in zip(names, slopes, strict=True)
+        if slope is not None
+    ]
+
+
+def _signs(output: tf.Tensor, random: np.random.Generator) -> tf.Tensor:
+    signs = random.choice(np.array([-1.0, 1.0], np.float32), size=output.shape)
+    return tf.constant(signs / np.float32(max(float(tf.norm(output)), _TINY)))
+
+
+_TINY = 1e-30
+
+
+def _by_example(values: npt.NDArray[np.float32]) -> Array:
+    return values.reshape(len(values), -1).sum(axis=1, dtype=np.float64)

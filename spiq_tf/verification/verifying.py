@@ -1,0 +1,141 @@
+"""`spiq_tf.verify`: a finished file against the float model that it was made of."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spiq_tf.capture import capture
+from spiq_tf.device.checking import read_file
+from spiq_tf.errors import InvalidArgumentError
+from spiq_tf.graph import LayerGraph
+from spiq_tf.intake.accept import accepted
+from spiq_tf.primitives.values import Array
+from spiq_tf.probe import degenerate
+from spiq_tf.result import QuantizedModel
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.matching import match
+from spiq_tf.verification.finding import LayerFinding, OutputFinding, Verification
+from spiq_tf.verification.float_model import run_float
+from spiq_tf.verification.inputs import Batch, Inputs, generated_batches, given_batches
+from spiq_tf.verification.layers import layer_findings
+from spiq_tf.verification.sums import Sums
+
+_SATURATED = 0.1  # of a tensor's values: tails that are cut are far rarer
+
+
+def verify(
+    model: Any, tflite: bytes | str | os.PathLike[str] | QuantizedModel, inputs: Inputs | None = None
+) -> Verification:
+    """Compares a file with its float model, at the outputs and layer by layer.
+
+    Layers are compared where the file's tensors can be told by their names, as in every file of spiq_tf. What
+    `quantize` returned knows the scales that were absorbed; of a file alone they are fitted, channel by channel, which
+    shows a layer's noise a little too small.
+
+    Args:
+        model: the Keras model that the file was made of, as `convert` takes it.
+        tflite: the file's content, its path, or what `quantize` returned.
+        inputs: what to compare on: an array of shape (examples, ...), one for each input in the model's order, or a
+            mapping from input names to arrays. None: generated ones, with the spectrum of images, in the range that
+            the file states for its inputs. Those show what breaks; how often real classes agree, only real inputs do.
+
+    Returns:
+        What was found; `problems` says in words what makes the file useless.
+
+    Raises:
+        InvalidArgumentError: the file has other inputs or outputs than the model, or the inputs do not fit.
+        ModelFileError: the file is missing or no TFLite file.
+        ModelTypeError, InvalidModelError: as for `convert`.
+        LoweringError: LiteRT cannot run the file.
+    """
+    content = _content(tflite)
+    flat = FlatModel(content)
+    batch_size = (flat.shape(int(flat.subgraph.inputs[0])) or (1,))[0]
+    graph = capture(accepted(model, batch_size), batch_size)
+    _check_ends(flat, graph)
+    batches = list(generated_batches(graph, flat)) if inputs is None else given_batches(graph, inputs)
+    expected, found = _outputs(graph, content, batches)
+    if isinstance(tflite, QuantizedModel):
+        held, scales = _known(tflite, flat)
+    else:
+        held, scales = {name: index for index, name in match(flat, graph).items()}, {}
+    layers = layer_findings(graph, flat, content, held, scales, batches)
+    return Verification(
+        tuple(map(_output, graph.output_names, expected, found)),
+        layers,
+        (*_useless(graph.output_names, expected, found), *_cut(layers)),
+        len(batches) * batch_size,
+        inputs is None,
+    )
+
+
+def _content(tflite: bytes | str | os.PathLike[str] | QuantizedModel) -> bytes:
+    if isinstance(tflite, QuantizedModel):
+        return tflite.content
+    return bytes(tflite) if isinstance(tflite, bytes | bytearray) else read_file(Path(tflite))
+
+
+def _check_ends(flat: FlatModel, graph: LayerGraph) -> None:
+    for end, indices, tensors in (
+        ("input", flat.subgraph.inputs, graph.inputs),
+        ("output", flat.subgraph.outputs, graph.outputs),
+    ):
+        shapes, expected = [flat.shape(int(i)) for i in indices], [t.shape for t in tensors]
+        if shapes != expected:
+            raise InvalidArgumentError(
+                f"expected a file with {end}s of the model's shapes {expected}, found {shapes}: it was made of another"
+                " model"
+            )
+
+
+def _known(result: QuantizedModel, flat: FlatModel) -> tuple[dict[str, int], dict[str, Array]]:
+    """The file's tensor that holds each of the graph's, and the scales that were absorbed, by the graph's name."""
+    place = {flat.name(index): index for index in flat.activations()}
+    tensors = [(t.layer, t) for t in result.tensors if t.layer is not None and t.name in place]
+    held = {layer: place[t.name] for layer, t in tensors}
+    return held, {layer: np.array(t.channel_scales) for layer, t in tensors}
+
+
+def _outputs(
+    graph: LayerGraph, content: bytes, batches: Sequence[Batch]
+) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
+    """The float model's and the file's outputs, each of shape (examples, ...)."""
+    interpreter = Interpreter(content)
+    expected, found = [], []
+    for batch in batches:
+        values = run_float(graph, batch)
+        expected.append([values[t.name].numpy() for t in graph.outputs])
+        found.append(interpreter.run(batch))
+    whole, others = ([np.concatenate(each) for each in zip(*runs, strict=True)] for runs in (expected, found))
+    return whole, others
+
+
+def _output(name: str, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> OutputFinding:
+    sums = Sums(expected.shape[-1] if expected.ndim > 1 else 1)
+    sums.add(expected, found - expected)
+    agreement = None
+    if expected.ndim > 1 and expected.shape[-1] > 1:
+        agreement = float(np.mean(expected.argmax(axis=-1) == found.argmax(axis=-1)))
+    return OutputFinding(name, sums.noise(), agreement)
+
+
+def _useless(
+    names: Sequence[str], expected: Sequence[npt.NDArray[np.float32]], found: Sequence[npt.NDArray[np.float32]]
+) -> list[str]:
+    if len(found[0]) == 1:
+        return []  # of a single example nothing varies
+    problems = (degenerate(*each) for each in zip(names, expected, found, strict=True))
+    return [problem for problem in problems if problem is not None]
+
+
+def _cut(layers: Sequence[LayerFinding]) -> list[str]:
+    return [
+        f"tensor {x.layer!r}: {x.saturated:.0%} of its values lie at an end of its range, which is too narrow"
+        for x in layers
+        if x.saturated > _SATURATED
+    ]

@@ -1,0 +1,198 @@
+"""`spiq_tf.verify` against files that were damaged on purpose, and against numbers worked out by hand."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from ai_edge_litert import interpreter as litert
+from keras import layers
+
+import spiq_tf
+from spiq_tf.tflite.flatbuffer import FlatModel
+from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
+
+TOOL = Path(__file__).parents[1] / "tools" / "verify.py"
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(4)
+    image = keras.Input((12, 12, 3), name="image")
+    x = image
+    for index in range(4):
+        x = conv_bn(x, 8, activation=layers.ReLU(name=f"relu_{index}"), name=f"conv_{index}")
+    x = layers.GlobalAveragePooling2D(name="pool")(x)
+    return settle(keras.Model(image, layers.Dense(5, name="scores")(x)))
+
+
+@pytest.fixture(scope="module")
+def result(model):
+    return spiq_tf.quantize(model, input_range=RANGE)
+
+
+def with_changed(content, place, change):
+    """The file with the weights of its n-th operator that has some changed."""
+    flat = FlatModel(content)
+    operator = [o for o in flat.operators if flat.kind(o) in ("CONV_2D", "FULLY_CONNECTED")][place]
+    index = int(operator.inputs[1])
+    flat.set_value(index, change(flat.value(index).copy()))
+    return flat.content()
+
+
+def test_outputs_against_plain_arithmetic(model, result):
+    x = images(model, 24)
+    found = spiq_tf.verify(model, result, x)
+    interpreter = litert.Interpreter(model_content=result.content)
+    interpreter.allocate_tensors()
+    (entry,), (exit_,) = interpreter.get_input_details(), interpreter.get_output_details()
+    values = []
+    for one in x:
+        scale, zero_point = entry["quantization"]
+        interpreter.set_tensor(
+            entry["index"], np.clip(np.round(one[None] / scale) + zero_point, -128, 127).astype("i1")
+        )
+        interpreter.invoke()
+        scale, zero_point = exit_["quantization"]
+        values.append((interpreter.get_tensor(exit_["index"]).astype(float) - zero_point) * scale)
+    expected, values = model(x).numpy(), np.concatenate(values)
+    (output,) = found.outputs
+    error = values - expected
+    assert output.sqnr_db == pytest.approx(10 * np.log10(np.sum(expected**2) / np.sum(error**2)), abs=0.01)
+    assert output.agreement == np.mean(expected.argmax(1) == values.argmax(1))
+    bias = np.sqrt(np.sum(error.mean(axis=0) ** 2) / np.sum(expected.var(axis=0)))
+    assert output.noise.bias == pytest.approx(bias, rel=1e-3)
+    each = np.sum(expected**2, axis=0) / np.sum(error**2, axis=0)
+    assert output.noise.worst_channel == each.argmin()
+    assert found.problems == ()
+    assert (found.examples, found.generated) == (24, False)
+
+
+def test_layers_in_the_models_units(model, result):
+    """What a layer's values are, at most a few steps of the file's scale apart from the float model's."""
+    found = {x.layer: x for x in spiq_tf.verify(model, result, images(model, 24)).layers}
+    assert {"image", "relu_0", "relu_1", "relu_2", "relu_3", "pool", "scores"} == set(found)
+    inner = keras.Model(model.inputs, model.get_layer("relu_0").output)
+    power = np.mean(inner(images(model, 24)).numpy() ** 2)
+    (told,) = (t for t in result.tensors if t.layer == "relu_0")
+    steps = told.scale * np.array(told.channel_scales)
+    expected = 10 * np.log10(power / np.mean(steps**2 / 12))  # of rounding alone
+    # a share of the values is exactly 0 and not rounded, the input and the weights are rounded too
+    assert expected - 8 < found["relu_0"].own_db < expected + 4
+    assert found["relu_3"].noise.sqnr_db < found["relu_3"].own_db
+    assert sum(x.share for x in found.values()) == pytest.approx(1.0)
+
+
+def test_the_layer_that_is_damaged(model, result):
+    def halved(weights):
+        weights[:3] //= 2
+        return weights
+
+    sound = {x.layer: x for x in spiq_tf.verify(model, result).layers}
+    damaged = dataclasses.replace(result, content=with_changed(result.content, 2, halved))
+    damaged = spiq_tf.verify(model, damaged)
+    assert damaged.costliest(1)[0].layer == "relu_2"
+    for finding in damaged.layers:
+        if finding.layer == "relu_2":
+            assert finding.share > 0.8
+            assert finding.own_db < sound["relu_2"].own_db - 10
+        else:  # on what they are fed they compute what they should
+            assert finding.own_db > sound[finding.layer].own_db - 3
+    assert damaged.sqnr_db < spiq_tf.verify(model, result).sqnr_db - 5
+
+
+def test_a_file_alone_shows_nearly_what_the_result_does(model, result, tmp_path):
+    x = images(model, 24)
+    result.save(tmp_path / "model.tflite")
+    alone, whole = spiq_tf.verify(model, tmp_path / "model.tflite", x), spiq_tf.verify(model, result, x)
+    assert alone.outputs == whole.outputs
+    for one, other in zip(alone.layers, whole.layers, strict=True):
+        assert (one.layer, one.tensor) == (other.layer, other.tensor)
+        assert other.noise.sqnr_db - 0.1 < one.noise.sqnr_db < other.noise.sqnr_db + 3
+
+
+def test_files_that_are_useless(model, result):
+    def zero(weights):
+        return 0 * weights
+
+    (problem,) = spiq_tf.verify(model, with_changed(result.content, 4, zero)).problems
+    assert (
+        problem == "output 'scores' of the converted file is the same for every input tried; the float model's is not"
+    )
+
+
+def test_a_tensor_that_is_cut_off(model):
+    narrow = spiq_tf.quantize(model, input_range=RANGE, ranges={"relu_2": (0, 0.3)})
+    (problem,) = (p for p in spiq_tf.verify(model, narrow, images(model, 24)).problems if "relu_2" in p)
+    assert "lie at an end of its range, which is too narrow" in problem
+
+
+def test_a_file_of_another_converter(model):
+    converter = tf.lite.TFLiteConverter.from_keras_model(model)
+    found = spiq_tf.verify(model, converter.convert(), images(model, 8))
+    assert found.sqnr_db > 80
+    assert {x.layer for x in found.layers} <= {"image", "scores"}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_other_types_at_the_ends(model, kind):
+    other = spiq_tf.quantize(model, input_range=RANGE, inference_input_type=kind, inference_output_type=kind)
+    x = images(model, 24)
+    found = spiq_tf.verify(model, other, x)
+    expected = spiq_tf.verify(model, spiq_tf.convert(model, input_range=RANGE), x).sqnr_db
+    assert found.sqnr_db == pytest.approx(expected, abs=0.01)
+    assert spiq_tf.verify(model, other).generated
+
+
+def test_batches_and_several_inputs():
+    ends = [keras.Input((8, 8, 3), name="left"), keras.Input((8, 8, 2), name="right")]
+    joined = layers.Concatenate()([conv_bn(end, 6, activation=layers.ReLU()) for end in ends])
+    model = settle(keras.Model(ends, layers.Dense(4)(layers.GlobalAveragePooling2D()(joined))))
+    content = spiq_tf.convert(model, input_range=RANGE, batch_size=2)
+    x = images(model, 5)
+    found = spiq_tf.verify(model, content, {t.name: value for t, value in zip(model.inputs, x, strict=True)})
+    assert found.examples == 4
+    assert found == spiq_tf.verify(model, content, x)
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="expected at least one batch, 2 examples, found 1"):
+        spiq_tf.verify(model, content, [value[:1] for value in x])
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="expected one for each of the model's, found none for"):
+        spiq_tf.verify(model, content, {})
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="inputs: expected 2 arrays, found 1"):
+        spiq_tf.verify(model, content, x[0])
+
+
+def test_what_does_not_belong_together(model, result):
+    other = NETWORKS["residual"]()
+    with pytest.raises(
+        spiq_tf.InvalidArgumentError, match=r"inputs of the model's shapes .* it was made of another model"
+    ):
+        spiq_tf.verify(other, result)
+    with pytest.raises(spiq_tf.InvalidArgumentError, match=r"examples of shape \(12, 12, 3\) for input 'image', found"):
+        spiq_tf.verify(model, result, np.zeros((2, 8, 8, 3)))
+    with pytest.raises(spiq_tf.ModelFileError, match="cannot be read"):
+        spiq_tf.verify(model, "absent.tflite")
+
+
+def test_the_command(model, result, tmp_path):
+    model.save(tmp_path / "model.keras")
+    result.save(tmp_path / "model.tflite")
+    np.save(tmp_path / "images.npy", images(model, 8))
+    files = [tmp_path / "model.keras", tmp_path / "model.tflite"]
+
+    def run(*arguments):
+        command = [sys.executable, TOOL, *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = run(f"--inputs={tmp_path / 'images.npy'}", f"--json={tmp_path / 'found.json'}", "--lowest_db=10", *files)
+    assert done.returncode == 0
+    assert "8 given inputs" in done.stdout
+    assert json.loads((tmp_path / "found.json").read_text())["examples"] == 8
+    low = run("--lowest_db=90", *files)
+    assert low.returncode == 1
+    assert "expected 90 dB at least" in low.stderr
+    assert run(files[0], tmp_path / "absent.tflite").returncode == 2
