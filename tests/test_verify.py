@@ -129,7 +129,7 @@ def test_files_that_are_useless(model, result):
 def test_a_tensor_that_is_cut_off(model):
     narrow = spiq_tf.quantize(model, input_range=RANGE, ranges={"relu_2": (0, 0.3)})
     (problem,) = (p for p in spiq_tf.verify(model, narrow, images(model, 24)).problems if "relu_2" in p)
-    assert "lie at an end of its range, which is too narrow" in problem
+    assert "of its values lie beyond the range of its scale, which is too narrow" in problem
 
 
 def test_a_file_of_another_converter(model):

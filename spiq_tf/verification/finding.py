@@ -56,7 +56,7 @@ class LayerFinding:
             what the file makes of that.
         share: how much of the noise at the outputs is the layer's own, as far as small noise adds up; None where the
             model has no derivative.
-        saturated: share of its values that lie at an end of the int8 range but at none of the float values' range.
+        cut: share of its values that lie beyond the range of its scale, by more than rounding explains.
     """
 
     layer: str
@@ -64,7 +64,7 @@ class LayerFinding:
     noise: Noise
     own_db: float
     share: float | None
-    saturated: float
+    cut: float
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,12 @@ from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.specification import FIXED_OUTPUT
 from spiq_tf.verification.finding import LayerFinding
 from spiq_tf.verification.float_model import run_float
 from spiq_tf.verification.inputs import Batch
 from spiq_tf.verification.sums import Sums, decibels
 
 _Values = Mapping[str, npt.NDArray[np.float32]]
-
-_EXTREME = 1e-6  # relative: float values this close to their largest lie at a limit of the layer's own
 
 
 def layer_findings(
@@ -58,7 +55,8 @@ def layer_findings(
         for name, tensor in found.items():
             x = exact[name].numpy()
             tensor.sums.add(x, values[name] - x)
-            tensor.count_saturated(x, file.at_ends(name))
+            tensor.cut += file.count_cut(name, (own[name] / scales[name]).astype(np.float32))
+            tensor.values += x.size
             tensor.own += _power(own[name])
             tensor.signal += _power(fed[name])
         for name, power in _passed_on(graph, tape, exact, own, random):
@@ -71,7 +69,7 @@ def layer_findings(
             noise=tensor.sums.noise(),
             own_db=float(decibels(tensor.signal, tensor.own)),
             share=tensor.passed / whole if whole > 0 else None,
-            saturated=tensor.saturated / tensor.values,
+            cut=tensor.cut / tensor.values,
         )
         for name, tensor in found.items()
     )
@@ -101,16 +99,8 @@ class _Tensor:
     own: float = 0.0
     signal: float = 0.0
     passed: float = 0.0
-    saturated: float = 0.0
+    cut: int = 0
     values: int = 0
-
-    def count_saturated(self, exact: npt.NDArray[np.float32], at_ends: tuple[int, int]) -> None:
-        """What lies at the ends of the int8 range, without as many as lie at the ends of the float values' own."""
-        top, bottom = float(exact.max()), float(exact.min())
-        margin = _EXTREME * (top - bottom)
-        at_top, at_bottom = np.sum(exact >= top - margin), np.sum(exact <= bottom + margin)
-        self.saturated += max(at_ends[1] - int(at_top), 0) + max(at_ends[0] - int(at_bottom), 0)
-        self.values += exact.size
 
 
 class _File:
@@ -120,7 +110,6 @@ class _File:
         self.tensors = tuple(held)
         self._flat, self._interpreter = flat, interpreter
         self._held = {tensor.name: index for tensor, index in held.items()}
-        self._fixed = {int(o.outputs[0]) for o in flat.operators if flat.kind(o) in FIXED_OUTPUT}
 
     def run(self, batch: Batch) -> dict[str, npt.NDArray[np.float32]]:
         """The real values, in the file's units, of the tensors that it holds."""
@@ -133,20 +122,23 @@ class _File:
             return value.astype(np.float32)
         return ((value.astype(np.float32) - found[1]) * found[0]).astype(np.float32)
 
-    def at_ends(self, name: str) -> tuple[int, int]:
-        """How many values of the last run lie at the lower and the upper end of int8, where those cut something off.
+    def count_cut(self, name: str, errors: npt.NDArray[np.float32]) -> int:
+        """How many values of the last run lie at an end of int8 and yet are wrong by more than rounding explains.
 
-        At a zero point of -128 the lower end is 0, as behind a ReLU, and small values are rounded to it; scales that
-        the operator fixes reach as far as its values.
+        Args:
+            name: of the tensor.
+            errors: that its layer made, in the file's units.
         """
-        index = self._held[name]
-        found = self._flat.quantization(index)
-        if found is None or index in self._fixed:
-            return 0, 0
-        value = self._interpreter.value(index)
+        found = self._flat.quantization(self._held[name])
+        if found is None:
+            return 0
+        value = self._interpreter.value(self._held[name])
         limits = np.iinfo(value.dtype)
-        lower, upper = int(np.sum(value == limits.min)), int(np.sum(value == limits.max))
-        return lower if found[1] > limits.min else 0, upper if found[1] < limits.max else 0
+        ends = (value == limits.min) | (value == limits.max)
+        return int(np.sum(ends & (np.abs(errors.reshape(value.shape)) > _BEYOND * found[0])))
+
+
+_BEYOND = 2.0  # steps
 
 
 def _own_errors(

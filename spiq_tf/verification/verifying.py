@@ -25,7 +25,7 @@ from spiq_tf.verification.inputs import Batch, Inputs, generated_batches, given_
 from spiq_tf.verification.layers import layer_findings
 from spiq_tf.verification.sums import Sums
 
-_SATURATED = 0.1  # of a tensor's values: tails that are cut are far rarer
+_MOST_CUT = 0.1  # of a tensor's values: tails that are cut are far rarer
 
 
 def verify(
@@ -135,7 +135,7 @@ def _useless(
 
 def _cut(layers: Sequence[LayerFinding]) -> list[str]:
     return [
-        f"tensor {x.layer!r}: {x.saturated:.0%} of its values lie at an end of its range, which is too narrow"
+        f"tensor {x.layer!r}: {x.cut:.0%} of its values lie beyond the range of its scale, which is too narrow"
         for x in layers
-        if x.saturated > _SATURATED
+        if x.cut > _MOST_CUT
     ]
