@@ -103,7 +103,7 @@ def quantize(
         float_layers,
     )
     plan = pipeline.plan(model, input_range, options)
-    return description.describe(plan.model, plan, pipeline.convert_plan(plan, options))
+    return description.describe(plan.model, plan, pipeline.convert_plan(plan, options), options.target.name)
 
 
 def rewrite(

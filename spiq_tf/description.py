@@ -1,5 +1,7 @@
 """Puts together what `spiq_tf.quantize` tells of a finished conversion."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 
@@ -9,12 +11,16 @@ from spiq_tf.result import QuantizedModel
 from spiq_tf.tensors import TensorInfo
 
 
-def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedModel:
+def describe(model: keras.Model, plan: Plan, converted: Converted, target: str) -> QuantizedModel:
     """The result for users, from what the stages returned."""
     graph = plan.rewritten.graph
     unknown = (node.call.name for node in graph.nodes if isinstance(node.rule, Opaque))
+    total = sum(noise.total for noise in plan.choice.noise.values())
     return QuantizedModel(
+        name=str(model.name),
         content=converted.content,
+        target=target,
+        expected_db=float(-10 * np.log10(total)) if total > 0 else None,
         tensors=tuple(_tensor(plan, converted, index) for index in converted.lowered.flat.activations()),
         float_operators=_float_operators(converted),
         fallback_layers=tuple(dict.fromkeys(unknown)),
@@ -26,22 +32,44 @@ def describe(model: keras.Model, plan: Plan, converted: Converted) -> QuantizedM
 
 
 def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
-    held = converted.lowered.tensors.get(index)
-    layer = None if held is None else held.name
     interval = converted.intervals[index]
     quantization = converted.quantized.quantization(index)
-    scales = None if held is None else tuple(float(s) for s in plan.choice.scales[held.name] / held.factor)
-    return TensorInfo(
+    held = converted.lowered.tensors.get(index)
+    known = TensorInfo(
         name=converted.quantized.name(index),
-        layer=layer,
+        layer=None,
         low=interval.low,
         high=interval.high,
         scale=None if quantization is None else quantization[0],
         zero_point=None if quantization is None else quantization[1],
         source=converted.ranges[index].source.label,
-        channel_scales=scales,
-        unscaled=None if layer is None else plan.classes.why_unscaled(layer),
+        channel_scales=None,
+        channel_ranges=None,
+        noise=None,
+        unscaled=None,
     )
+    if held is None:
+        return known
+    own = plan.choice.ranges[held.name]
+    return replace(
+        known,
+        layer=held.name,
+        channel_scales=tuple((plan.choice.scales[held.name] / held.factor).tolist()),
+        channel_ranges=tuple(zip(own.low.tolist(), own.high.tolist(), strict=True)),
+        noise=_noise(plan, held.name),
+        unscaled=plan.classes.why_unscaled(held.name),
+    )
+
+
+def _noise(plan: Plan, name: str) -> float | None:
+    """Of a tensor, and of the weights of a linear primitive whose output is fused away into it."""
+    graph, predicted = plan.rewritten.graph, plan.choice.noise
+    if not predicted:
+        return None
+    chain = [name]
+    while chain[-1] in graph.producers and graph.producers[chain[-1]].inputs[0].name in graph.fused:
+        chain.append(graph.producers[chain[-1]].inputs[0].name)
+    return float(sum(predicted[each].total for each in chain if each in predicted))
 
 
 def _float_operators(converted: Converted) -> tuple[str, ...]:

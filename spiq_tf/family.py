@@ -120,6 +120,11 @@ class Noise:
     cutting: float = 0.0
     weights: float = 0.0
 
+    @property
+    def total(self) -> float:
+        """Of all three."""
+        return self.rounding + self.cutting + self.weights
+
 
 @dataclass(frozen=True)
 class Solution:

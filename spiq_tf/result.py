@@ -18,7 +18,11 @@ class QuantizedModel:
     """A converted model.
 
     Attributes:
+        name: of the model.
         content: the TFLite file.
+        target: what it was made for.
+        expected_db: predicted signal-to-noise ratio at the outputs, within some 6 dB, since the outputs' own power is an
+            estimate too; None where the method predicts none.
         tensors: its activations, in the order in which they are computed.
         float_operators: operators that stay float, each with the layer that it belongs to.
         fallback_layers: layers that no rule describes: unscaled, their range sampled.
@@ -26,7 +30,10 @@ class QuantizedModel:
         violations: what keeps the file from running wholly on its target, as `spiq_tf.check` finds it.
     """
 
+    name: str
     content: bytes = field(repr=False)
+    target: str
+    expected_db: float | None
     tensors: tuple[TensorInfo, ...] = field(repr=False)
     float_operators: tuple[str, ...]
     fallback_layers: tuple[str, ...]

@@ -15,6 +15,9 @@ class TensorInfo:
         source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
         channel_scales: for each channel the scale that was absorbed into the weights around it, or None: the model's
             value over the file's.
+        channel_ranges: for each channel its smallest and largest value, in the model's units, or None.
+        noise: predicted, what rounding this tensor, cutting its tails and rounding the weights that make it add
+            to the outputs: its power relative to theirs. None where the method predicts none.
         unscaled: why some of its channels had to keep scale 1 ("probs: leaves the model"), or None.
     """
 
@@ -26,4 +29,6 @@ class TensorInfo:
     zero_point: int | None
     source: str
     channel_scales: tuple[float, ...] | None
+    channel_ranges: tuple[tuple[float, float], ...] | None
+    noise: float | None
     unscaled: str | None
