@@ -21,7 +21,7 @@ class QuantizedModel:
         name: of the model.
         content: the TFLite file.
         target: what it was made for.
-        expected_db: predicted signal-to-noise ratio at the outputs, within some 6 dB, since the outputs' own power is an
+        expected_db: predicted signal-to-noise ratio at the outputs, within some 6 dB, as the outputs' own power is an
             estimate too; None where the method predicts none.
         tensors: its activations, in the order in which they are computed.
         float_operators: operators that stay float, each with the layer that it belongs to.
