@@ -10,12 +10,12 @@ from spiq_tf.conventions import is_reversed
 from spiq_tf.device.metadata import InputDescription, ModelDescription
 from spiq_tf.device.metadata_schema import ColorSpace
 from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.input_range import FEATURE_REACH
 from spiq_tf.options import Options
 from spiq_tf.primitives.values import Array, InputChannels, Range
 from spiq_tf.version import VERSION
 
 _LARGEST_PIXEL = 255.0
-_WIDEST = 10.0  # deviations that the range of pixels spans at most; that of standardised features is told as 12
 
 
 def model_description(
@@ -79,9 +79,9 @@ def _colors(tensor: Tensor, known: Range) -> tuple[ColorSpace, str]:
 
 
 def _may_be_pixels(tensor: Tensor, known: InputChannels) -> bool:
-    width = known.range.high - known.range.low
-    narrow = bool(np.all((width > 0) & (width <= _WIDEST * known.moments.deviation)))
-    return len(tensor.shape) == 4 and tensor.channels in (1, 3) and narrow
+    """Height, width and 1 or 3 channels, and a range that is not that of features which a layer standardises."""
+    features = np.allclose(known.range.high - known.range.low, 2 * FEATURE_REACH * known.moments.deviation)
+    return len(tensor.shape) == 4 and tensor.channels in (1, 3) and not features
 
 
 def _alike(first: Array, second: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
