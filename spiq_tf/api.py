@@ -23,6 +23,7 @@ def convert(
     target: str = "portable",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     float_layers: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
     method: str = "noise",
 ) -> bytes:
     """Converts a trained Keras model into a full-integer int8 TFLite file, without data.
@@ -47,6 +48,8 @@ def convert(
             statistics say. All channels of such an output keep one scale.
         float_layers: names, or patterns with * and ?, of layers that stay float, each together with the layers that are
             computed in one operator with it. For the layer that hurts; such a file is no longer full-integer.
+        labels: names of the classes, in the order of the only output (batch, classes): the file then holds them as
+            labels.txt, where Android's and MediaPipe's image classifiers look for them.
         method: "noise", the best, chooses the scales and ranges that add the least noise, as predicted, and
             corrects what rounding the weights breaks. For comparison: "spiq" is SPIQ as published (WACV 2023), "dfq"
             Data-Free Quantization as published (ICCV 2019), but for its replacement of ReLU6 by ReLU.
@@ -59,7 +62,7 @@ def convert(
         InvalidModelError: it is unbuilt, recurrent, of dynamic size, its weights are no numbers, or its own call
             cannot be read as a graph of layers.
         InputRangeError: the input range is malformed, or must be given.
-        InvalidArgumentError: another argument is wrong.
+        InvalidArgumentError: another argument is wrong, or there is not one label for each class.
         LoweringError: TensorFlow's converter has no operators for a part of the model.
     """
     options = checked_options(
@@ -71,6 +74,7 @@ def convert(
         method,
         ranges,
         float_layers,
+        labels,
     )
     return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
 
@@ -86,6 +90,7 @@ def quantize(
     target: str = "portable",
     ranges: Mapping[str, tuple[float, float]] | None = None,
     float_layers: Sequence[str] = (),
+    labels: Sequence[str] | None = None,
     method: str = "noise",
 ) -> QuantizedModel:
     """Converts like `convert`, and returns with the file what was decided about each of its tensors.
@@ -101,6 +106,7 @@ def quantize(
         method,
         ranges,
         float_layers,
+        labels,
     )
     plan = pipeline.plan(model, input_range, options)
     return description.describe(plan.model, plan, pipeline.convert_plan(plan, options), options.target.name)

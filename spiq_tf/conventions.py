@@ -46,6 +46,12 @@ CONVENTIONS = (
 )
 
 
+def is_reversed(known: Range) -> bool:
+    """Whether a range of three channels is that of a convention that feeds blue first."""
+    ranges = (convention.range() for convention in CONVENTIONS if convention.reverse)
+    return any(np.allclose(known.low, r.low) and np.allclose(known.high, r.high) for r in ranges)
+
+
 def misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float:
     """How far the running statistics lie from those that such images would cause.
 

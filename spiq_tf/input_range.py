@@ -18,6 +18,9 @@ from spiq_tf.statistics import first_norms
 Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
 InputRange: TypeAlias = tuple[Bound, Bound] | Mapping[str, tuple[Bound, Bound]]
 
+FEATURE_REACH = 6.0
+"""Deviations to either side of the mean that features are given whose Normalization layer is not that of pixels."""
+
 _PLAUSIBLE = 1.5  # a convention whose misfit is larger explains nothing
 _DECISIVE = 9.0  # by how much the runner-up's deviance, the sum of squared misfits, must be larger
 
@@ -104,7 +107,8 @@ def _told_by_layer(layer: Any, rule: FixedAffine) -> InputChannels | None:
         for top in (255.0, 1.0):
             if np.all((mean > 0.1 * top) & (mean < 0.9 * top) & (deviation > 0.05 * top) & (deviation < 0.5 * top)):
                 return InputChannels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.TOLD))
-        spread = Range(mean - 6 * deviation, mean + 6 * deviation, Source.TOLD)
+        reach = FEATURE_REACH * deviation
+        spread = Range(mean - reach, mean + reach, Source.TOLD)
         return InputChannels(Moments(mean, deviation**2), spread)
     for top in (255.0, 1.0):
         low, high = rule.offset, top * rule.factor + rule.offset

@@ -54,6 +54,7 @@ class Options:
         parts: of the method.
         ranges: of layers' outputs, by layer name, in place of what statistics say.
         float_layers: names or patterns of the layers that stay float.
+        labels: names of the classes, or None.
     """
 
     inference_input_type: str
@@ -64,6 +65,7 @@ class Options:
     parts: Parts = METHODS["noise"]
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     float_layers: tuple[str, ...] = ()
+    labels: tuple[str, ...] | None = None
 
 
 def checked_options(
@@ -75,6 +77,7 @@ def checked_options(
     method: Any = "noise",
     ranges: Any = None,
     float_layers: Any = (),
+    labels: Any = None,
 ) -> Options:
     """Raises InvalidArgumentError naming the argument that is wrong."""
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
@@ -96,6 +99,7 @@ def checked_options(
         METHODS[method],
         {name: _pair(name, pair) for name, pair in _mapping(ranges).items()},
         _names(float_layers),
+        _labels(labels),
     )
 
 
@@ -140,6 +144,21 @@ def _names(float_layers: Any) -> tuple[str, ...]:
     names = tuple(float_layers)
     if not all(isinstance(name, str) for name in names):
         raise InvalidArgumentError(f"float_layers: expected names or patterns, found {names!r}")
+    return names
+
+
+def _labels(labels: Any) -> tuple[str, ...] | None:
+    """Names may stand twice (as two of ImageNet's do); readers skip empty lines, so none may be empty."""
+    if labels is None:
+        return None
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise InvalidArgumentError(f"labels: expected a list of strings, one for each class, found {labels!r}")
+    names = tuple(labels)
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip() or any(end in name for end in "\r\n"):
+            raise InvalidArgumentError(
+                f"labels: expected strings of one line each that are not empty, found {name!r} for class {place}"
+            )
     return names
 
 

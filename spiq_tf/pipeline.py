@@ -8,6 +8,8 @@ from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
 from spiq_tf.capture import capture
 from spiq_tf.checks import check_weights
 from spiq_tf.device.checking import violations_of, warn_of_violations
+from spiq_tf.device.describing import model_description
+from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
 from spiq_tf.fields import read_by_unknown, run_fields, shown_moments
 from spiq_tf.input_range import InputRange, input_channels
@@ -84,6 +86,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     model = accepted(model, options.batch_size)
     graph = capture(model, options.batch_size)
     check_weights(graph)
+    check_labels(options.labels, [t.shape for t in graph.outputs])
     if options.parts.absorbed_biases:
         graph = high_bias.absorbed(graph)
     inputs = input_channels(graph, input_range)
@@ -124,6 +127,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     fill_tables(quantized, tables)
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
+    content = with_metadata(content, model_description(plan.model.name, graph, plan.inputs, options))
     inputs = [plan.inputs[t.name] for t in graph.inputs]
     warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)
     violations = violations_of(content, options.target)
