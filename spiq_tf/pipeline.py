@@ -29,6 +29,7 @@ from spiq_tf.tflite.inside import inside_ranges
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
 from spiq_tf.tflite.parametric import separate_from_norm
+from spiq_tf.tflite.pixels import PixelInputs, take_pixels
 from spiq_tf.tflite.ranges import file_ranges
 from spiq_tf.tflite.tables import fill_tables, place_tables
 from spiq_tf.tflite.unmapped import replace_unmapped
@@ -119,17 +120,21 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
     found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
     found = replace_unmapped(lowered.flat, found, kept, options.target)
-    whole = quantize.tensor_intervals(lowered.flat, found)
-    warn_of_coarse_scales(lowered.flat, found, whole, lowered.tensors, plan.classes.scaled)
+    entering = [plan.inputs[t.name] for t in graph.inputs]
+    pixels = PixelInputs(found, entering, {})
+    if options.inference_input_type == "uint8":
+        pixels = take_pixels(lowered.flat, found, entering)
+    whole = quantize.tensor_intervals(lowered.flat, pixels.ranges)
+    warn_of_coarse_scales(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = correct.correct(lowered.flat, moments, steps, kept, options)
+    uncorrected = correct.correct(lowered.flat, moments, steps, pixels.offsets, kept, options)
     quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)
     fill_tables(quantized, tables)
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
-    content = with_metadata(content, model_description(plan.model.name, graph, plan.inputs, options))
-    inputs = [plan.inputs[t.name] for t in graph.inputs]
-    warn_if_degenerate(content, lowered.content, inputs, [t.shape for t in graph.inputs], graph.output_names)
+    content = with_metadata(content, model_description(plan.model.name, graph, pixels.fed, options))
+    shapes = [t.shape for t in graph.inputs]
+    warn_if_degenerate((content, pixels.fed), (lowered.content, entering), shapes, graph.output_names)
     violations = violations_of(content, options.target)
     warn_of_violations(violations, options.target)
-    return Converted(content, quantized, lowered, found, whole, tuple(uncorrected), violations)
+    return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), violations)

@@ -18,27 +18,24 @@ _OTHERS = 2  # so many probes must have another class in the float model, where 
 
 
 def warn_if_degenerate(
-    content: bytes,
-    float_content: bytes,
-    inputs: Sequence[InputChannels],
+    converted: tuple[bytes, Sequence[InputChannels]],
+    exact: tuple[bytes, Sequence[InputChannels]],
     shapes: Sequence[tuple[int, ...]],
     names: Sequence[str],
 ) -> None:
     """Warns of each output that is the same for all probes, or whose largest entry is.
 
     Args:
-        content: the finished file.
-        float_content: the float file, run only where the other looks degenerate.
-        inputs: what is known of the inputs; probes keep to their ranges.
+        converted: the finished file, and what is known of its inputs; probes keep to their ranges.
+        exact: the float file, and the same; run only where the other looks degenerate.
         shapes: of the inputs.
         names: of the outputs.
     """
-    probes = [[_probe(x, shape, seed) for x, shape in zip(inputs, shapes, strict=True)] for seed in range(_PROBES)]
-    found = _outputs(content, probes)
+    found = _outputs(*converted, shapes)
     if not any(_is_constant(y) or _is_one_class(y) for y in found):
         return
-    for name, exact, y in zip(names, _outputs(float_content, probes), found, strict=True):
-        problem = degenerate(name, exact, y)
+    for name, expected, y in zip(names, _outputs(*exact, shapes), found, strict=True):
+        problem = degenerate(name, expected, y)
         if problem is not None:
             warnings.warn(problem, DegenerateOutputWarning, stacklevel=4)
 
@@ -68,8 +65,11 @@ def _is_one_class(y: npt.NDArray[np.float32]) -> bool:
     return len(set(_winners(y))) == 1
 
 
-def _outputs(content: bytes, probes: Sequence[Sequence[npt.NDArray[np.float64]]]) -> list[npt.NDArray[np.float32]]:
+def _outputs(
+    content: bytes, inputs: Sequence[InputChannels], shapes: Sequence[tuple[int, ...]]
+) -> list[npt.NDArray[np.float32]]:
     """Outputs for all probes, each of shape (probes, ...)."""
+    probes = [[_probe(x, shape, seed) for x, shape in zip(inputs, shapes, strict=True)] for seed in range(_PROBES)]
     interpreter = Interpreter(content)
     return [np.stack(values) for values in zip(*(interpreter.run(probe) for probe in probes), strict=True)]
 

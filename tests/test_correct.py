@@ -106,7 +106,7 @@ def test_correction_is_exact_for_a_constant_input(layer):
     scales = dict.fromkeys(lowered.flat.activations(), 0.1)
     options = checked_options()
     moments = Moments(mean, np.ones(8))
-    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): moments}, scales, (), options)
+    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): moments}, scales, {}, (), options)
     after = Interpreter(lowered.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"

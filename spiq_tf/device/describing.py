@@ -1,7 +1,7 @@
 """Puts together what a file says of itself, from what the conversion knows."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -19,14 +19,14 @@ _LARGEST_PIXEL = 255.0
 
 
 def model_description(
-    name: str, graph: LayerGraph, inputs: Mapping[str, InputChannels], options: Options
+    name: str, graph: LayerGraph, inputs: Sequence[InputChannels], options: Options
 ) -> ModelDescription:
     """What the file of a model says of itself.
 
     Args:
         name: of the model.
         graph: the model.
-        inputs: what is known of its inputs, by tensor name.
+        inputs: what is known of the file's inputs, in the order of the model's.
         options: what the user chose.
     """
     chosen = {**asdict(options), "target": options.target.name}
@@ -36,8 +36,8 @@ def model_description(
         text=f"Converted by spiq_tf {VERSION}, without data. Options:",
         options={**chosen, "spiq_tf": VERSION},
         inputs=[
-            input_description(name, tensor, inputs[tensor.name])
-            for name, tensor in zip(graph.input_names, graph.inputs, strict=True)
+            input_description(name, tensor, known)
+            for name, tensor, known in zip(graph.input_names, graph.inputs, inputs, strict=True)
         ],
         output_names=graph.output_names,
         labels=labels,

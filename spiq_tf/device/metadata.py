@@ -11,9 +11,9 @@ Conventions of the readers (the same page; the code of tflite-support's Task lib
   as float ones, not 0 and 1; the step from there to integers, `value / scale + zero_point`, is the tensor's own.
 - The Task library's and MediaPipe's image classifiers take float32 and uint8 inputs, not int8. Of a float32 input they
   require the normalization, MediaPipe with one mean and deviation for all channels; into a uint8 input they copy the
-  pixels as they are and read neither normalization nor scale. That is exact for the ranges (0, 255) and (0, 1), and
-  up to one and a half steps off for (-1, 1), whose grid spiq_tf lays a little wider. Where ranges differ by channel
-  (ImageNet's mean and deviation) it is wrong: put a Normalization layer into the model, so that it is fed 0..255.
+  pixels as they are and read neither normalization nor scale. That is right where all channels have one range, since
+  spiq_tf gives such inputs the pixels' own steps. Where ranges differ by channel (ImageNet's mean and deviation) it is
+  wrong: put a Normalization layer into the model, so that it is fed 0..255.
 - They take the labels of a classifier's output from a file of the type TENSOR_AXIS_LABELS, one label a line. Only
   images in the order RGB are taken.
 - Stats hold real values, in units of the float model. Writers differ there for integers; no reader uses them.

@@ -20,6 +20,7 @@ def correct(
     flat: FlatModel,
     moments: Mapping[int, Moments],
     scales: Mapping[int, float],
+    offsets: Mapping[int, float],
     kept: Collection[int],
     options: Options,
 ) -> list[str]:
@@ -32,6 +33,7 @@ def correct(
         flat: the float file; changed.
         moments: of each channel of the activations, by tensor index, where known.
         scales: the int8 scale of each activation, by tensor index.
+        offsets: by how much the model's values of a tensor are larger than the file's, if they are.
         kept: outputs of the operators that stay float.
         options: what the user chose.
 
@@ -57,9 +59,12 @@ def correct(
             rounded[weights] = kernel, round_kernel(guarded, per_tensor, deviation, options.parts.kept_sums)
             flat.set_value(weights, layout.write(rounded[weights][1], flat.shape(weights)))
         kernel, grid = rounded[weights]
+        coverage = layout.coverage(flat, operator)
+        if offset := offsets.get(x, 0.0):
+            bias = bias + kernels.mean_response(grid, coverage, np.full(flat.shape(x)[-1], offset))
+            flat.set_value(bias_index, bias)
         if x in moments and options.parts.corrected_biases:
-            shift = kernels.mean_response(grid - kernel, layout.coverage(flat, operator), moments[x].mean)
-            flat.set_value(bias_index, bias - shift)
+            flat.set_value(bias_index, bias - kernels.mean_response(grid - kernel, coverage, moments[x].mean))
         elif not np.array_equal(grid, kernel):
             uncorrected.append(flat.name(int(operator.outputs[0])))
     return uncorrected

@@ -27,7 +27,7 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
     The last tensor of a layer call is the call's output; tensors before it are a kernel's within the call (the
     depthwise half of a SeparableConv2D, a convolution in front of its own sigmoid) or are born in lowering.
     """
-    found = {int(i): t.name for i, t in zip(flat.subgraph.inputs, graph.inputs, strict=True)}
+    found = {int(i): name for i, name in zip(flat.subgraph.inputs, fed(flat, graph), strict=True)}
     owned: dict[int, list[tuple[int, str]]] = {}
     owned_by = owners(flat, graph)
     for operator in flat.operators:
@@ -42,6 +42,16 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
         if last not in found and len(ends) == 1 and ends[0].name not in found.values():
             found |= {last: ends[0].name} if _holds(flat.shape(last), ends[0].shape) else {}
     return found
+
+
+def fed(flat: FlatModel, graph: LayerGraph) -> list[str]:
+    """The graph's tensor that each of the file's inputs holds: an input, or what a Rescaling in front, which the file
+    has taken in, makes of one."""
+    scopes = (_SCOPE.search(flat.name(int(index))) for index in flat.subgraph.inputs)
+    return [
+        tensor.name if scope is None else graph.calls[int(scope[1])].outputs[0].name
+        for scope, tensor in zip(scopes, graph.inputs, strict=True)
+    ]
 
 
 def _held_for(graph: LayerGraph, tensor: Tensor) -> Tensor:

@@ -11,12 +11,14 @@ from spiq_tf.fields import random_fields
 from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.matching import fed
 
 Inputs: TypeAlias = npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | Mapping[str, npt.NDArray[Any]]
 Batch: TypeAlias = Sequence[npt.NDArray[np.float32]]
 """One array for each input, in the model's order."""
 
 _GENERATED = 16
+_PIXELS = 0.0, 255.0  # what a file is fed that has taken a Rescaling in
 
 
 def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
@@ -56,7 +58,11 @@ def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
     """Random fields with the spectrum of images (fixed seed), within the ranges that the file's inputs can hold."""
     random = np.random.default_rng(0)
     size = graph.inputs[0].shape[0]
-    channels = [_channels(t, *_range(flat, int(i))) for t, i in zip(graph.inputs, flat.subgraph.inputs, strict=True)]
+    ends = zip(graph.inputs, fed(flat, graph), flat.subgraph.inputs, strict=True)
+    channels = [
+        _channels(tensor, *(_range(flat, int(index)) if tensor.name == name else _PIXELS))
+        for tensor, name, index in ends
+    ]
     for _ in range(max(_GENERATED // size, 1)):
         yield [
             np.concatenate([random_fields(tensor, known, random) for _ in range(size)])

@@ -15,6 +15,7 @@ from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.matching import fed
 from spiq_tf.verification.finding import LayerFinding
 from spiq_tf.verification.float_model import run_float
 from spiq_tf.verification.inputs import Batch
@@ -43,22 +44,23 @@ def layer_findings(
         batches: the inputs.
     """
     made = (*graph.inputs, *(t for call in graph.calls for t in call.outputs))
-    file = _File(flat, Interpreter(content, keep_all=True), {t: held[t.name] for t in made if t.name in held})
+    kept = {t: held[t.name] for t in made if t.name in held}
+    file = _File(flat, Interpreter(content, keep_all=True), fed(flat, graph), kept)
     scales = {**_fitted(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
     found = {tensor.name: _Tensor(Sums(tensor.channels)) for tensor in file.tensors}
     random = np.random.default_rng(1)
     for batch in batches:
         with tf.GradientTape() as tape:
             exact = run_float(graph, batch, tape)
-        values = {name: value * scales[name].astype(np.float32) for name, value in file.run(batch).items()}
-        own, fed = _own_errors(graph, batch, values)
+        values = {name: value * scales[name].astype(np.float32) for name, value in file.run(exact).items()}
+        own, local = _own_errors(graph, batch, values)
         for name, tensor in found.items():
             x = exact[name].numpy()
             tensor.sums.add(x, values[name] - x)
             tensor.cut += file.count_cut(name, (own[name] / scales[name]).astype(np.float32))
             tensor.values += x.size
             tensor.own += _power(own[name])
-            tensor.signal += _power(fed[name])
+            tensor.signal += _power(local[name])
         for name, power in _passed_on(graph, tape, exact, own, random):
             found[name].passed += power
     whole = sum(tensor.passed for tensor in found.values())
@@ -79,7 +81,8 @@ def _fitted(graph: LayerGraph, file: "_File", batches: Sequence[Batch], tensors:
     """The scale for which each channel of the file comes closest to the model's; 1 where nothing is left of it."""
     products, squares = ({t.name: np.zeros(t.channels) for t in tensors} for _ in range(2))
     for batch in batches if tensors else ():
-        exact, values = run_float(graph, batch), file.run(batch)
+        exact = run_float(graph, batch)
+        values = file.run(exact)
         for t in tensors:
             x, y = (v.reshape(-1, t.channels).astype(np.float64) for v in (exact[t.name].numpy(), values[t.name]))
             products[t.name] += np.einsum("ic,ic->c", x, y)
@@ -106,14 +109,16 @@ class _Tensor:
 class _File:
     """The file, run with all its tensors kept."""
 
-    def __init__(self, flat: FlatModel, interpreter: Interpreter, held: Mapping[Tensor, int]) -> None:
+    def __init__(
+        self, flat: FlatModel, interpreter: Interpreter, fed_with: Sequence[str], held: Mapping[Tensor, int]
+    ) -> None:
         self.tensors = tuple(held)
-        self._flat, self._interpreter = flat, interpreter
+        self._flat, self._interpreter, self._fed = flat, interpreter, fed_with
         self._held = {tensor.name: index for tensor, index in held.items()}
 
-    def run(self, batch: Batch) -> dict[str, npt.NDArray[np.float32]]:
-        """The real values, in the file's units, of the tensors that it holds."""
-        self._interpreter.run(batch)
+    def run(self, exact: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
+        """The real values, in the file's units, of the tensors that it holds, fed those of the float model."""
+        self._interpreter.run([exact[name].numpy() for name in self._fed])
         return {t.name: self._real(self._held[t.name]).reshape(t.shape) for t in self.tensors}
 
     def _real(self, index: int) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ from spiq_tf.probe import degenerate
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.matching import match
+from spiq_tf.tflite.matching import fed, match
 from spiq_tf.verification.finding import LayerFinding, OutputFinding, Verification
 from spiq_tf.verification.float_model import run_float
 from spiq_tf.verification.inputs import Batch, Inputs, generated_batches, given_batches
@@ -59,7 +59,7 @@ def verify(
     graph = capture(accepted(model, batch_size), batch_size)
     _check_ends(flat, graph)
     batches = list(generated_batches(graph, flat)) if inputs is None else given_batches(graph, inputs)
-    expected, found = _outputs(graph, content, batches)
+    expected, found = _outputs(graph, flat, content, batches)
     if isinstance(tflite, QuantizedModel):
         held, scales = _known(tflite, flat)
     else:
@@ -102,15 +102,15 @@ def _known(result: QuantizedModel, flat: FlatModel) -> tuple[dict[str, int], dic
 
 
 def _outputs(
-    graph: LayerGraph, content: bytes, batches: Sequence[Batch]
+    graph: LayerGraph, flat: FlatModel, content: bytes, batches: Sequence[Batch]
 ) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
     """The float model's and the file's outputs, each of shape (examples, ...)."""
-    interpreter = Interpreter(content)
+    interpreter, names = Interpreter(content), fed(flat, graph)
     expected, found = [], []
     for batch in batches:
         values = run_float(graph, batch)
         expected.append([values[t.name].numpy() for t in graph.outputs])
-        found.append(interpreter.run(batch))
+        found.append(interpreter.run([values[name].numpy() for name in names]))
     whole, others = ([np.concatenate(each) for each in zip(*runs, strict=True)] for runs in (expected, found))
     return whole, others
 

@@ -1,0 +1,122 @@
+"""Inputs that take pixels as they come: byte p is integer p, and a Rescaling in front is in scale and zero point.
+
+Readers of TFLite files copy an image's bytes into a uint8 input as they are. So the step of such an input is that of
+the pixels, to the last bit, and a Rescaling needs no operator: that p stands for factor p + offset is what scale and
+zero point say. The zero point is a whole number, which -offset / factor need not be (127.5 for pixels in [-1, 1]); what
+that leaves, the same for all pixels, is added to the biases of the convolutions that read them.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from spiq_tf.primitives.values import Array, InputChannels, Moments, Range
+from spiq_tf.tflite.channelwise import Channels, has_one_tap
+from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
+
+_LARGEST = 255  # pixel
+_SAME = 1e-5  # relative: steps of two channels that float32 makes differ by less are one
+
+
+@dataclass(frozen=True)
+class PixelInputs:
+    """What is changed by inputs that take pixels.
+
+    Attributes:
+        ranges: of every activation's channels, by tensor index.
+        fed: what the file's inputs stand for, in the order of the model's: behind a Rescaling that it took in.
+        offsets: by how much the model's values are larger than the file's, by index of the tensor.
+    """
+
+    ranges: Mapping[int, Range]
+    fed: Sequence[InputChannels]
+    offsets: Mapping[int, float]
+
+
+def take_pixels(flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[InputChannels]) -> PixelInputs:
+    """Gives the inputs that may be images the step of their pixels, and takes Rescalings in, in place.
+
+    Only where convolutions alone read them, which can make up for the offset, and with one range for all channels.
+    Where the zero point would be half-way, it is the lower one: who quantizes pixels in [-1, 1] by scale and zero
+    point, and rounds halves up, then comes back to the bytes.
+
+    Args:
+        flat: the float file.
+        ranges: of every activation, by tensor index.
+        inputs: what is known of the model's inputs, in its order.
+    """
+    found, fed, offsets = dict(ranges), list(inputs), {}
+    for place, (index, known) in enumerate(zip(map(int, flat.subgraph.inputs), inputs, strict=True)):
+        rescaling = _rescaling(flat, index)
+        entry = index if rescaling is None else int(rescaling.outputs[0])
+        behind = (
+            known
+            if rescaling is None
+            else _rescaled(known, _channels(flat, rescaling, 1), _channels(flat, rescaling, 2))
+        )
+        grid = _grid(behind.range)
+        padded = _convolved(flat, entry)
+        if grid is None or padded is None or len(flat.shape(index)) != 4:
+            continue
+        step, zero_point = grid
+        whole = Range(np.array([-zero_point * step]), np.array([(_LARGEST - zero_point) * step]), behind.range.source)
+        for tensor in (entry, *padded):
+            found[tensor] = whole
+            offsets[tensor] = float(behind.range.low[0]) + zero_point * step
+        if rescaling is not None:
+            fed[place] = behind
+            flat.subgraph.operators = [o for o in flat.operators if o is not rescaling]
+            flat.subgraph.inputs = np.array([entry if i == index else int(i) for i in flat.subgraph.inputs], np.int32)
+    return PixelInputs(found, fed, offsets)
+
+
+def _rescaling(flat: FlatModel, index: int) -> Any | None:
+    """The only operator that reads an input, where that is factor x + offset, factor > 0, without an activation."""
+    readers = [operator for operator in flat.operators if index in operator.inputs]
+    if len(readers) != 1 or not has_one_tap(flat, readers[0]) or index in flat.subgraph.outputs:
+        return None
+    plain = readers[0].builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
+    return readers[0] if plain and np.all(_channels(flat, readers[0], 1) > 0) else None
+
+
+def _channels(flat: FlatModel, operator: Any, place: int) -> Channels:
+    return flat.value(int(operator.inputs[place])).reshape(-1)
+
+
+def _rescaled(known: InputChannels, factor: Channels, offset: Channels) -> InputChannels:
+    def moved(value: Array) -> Array:
+        return factor.astype(np.float64) * value + offset
+
+    own = known.range
+    moments = Moments(moved(known.moments.mean), factor.astype(np.float64) ** 2 * known.moments.variance)
+    return InputChannels(moments, replace(own, low=moved(own.low), high=moved(own.high)))
+
+
+def _grid(own: Range) -> tuple[float, int] | None:
+    """Step and zero point for which all 256 pixels are spread over the range; None where channels differ."""
+    steps = (own.high - own.low) / _LARGEST
+    step = float(steps[0])
+    alike = np.allclose(steps, step, rtol=_SAME, atol=0) and np.allclose(own.low, own.low[0], rtol=0, atol=_SAME * step)
+    zero_point = math.ceil(-float(own.low[0]) / step - 0.5 - _SAME * _LARGEST)  # halves down: see `take_pixels`
+    return (step, zero_point) if alike and 0 <= zero_point <= _LARGEST else None
+
+
+def _convolved(flat: FlatModel, index: int) -> list[int] | None:
+    """The padded copies of a tensor, if it and they are read by convolutions and paddings alone."""
+    padded: list[int] = []
+    readers = [operator for operator in flat.operators if index in operator.inputs]
+    if not readers or index in flat.subgraph.outputs:
+        return None
+    for operator in readers:
+        if flat.kind(operator) == "PAD":
+            behind = _convolved(flat, int(operator.outputs[0]))
+            if behind is None:
+                return None
+            padded += [int(operator.outputs[0]), *behind]
+        elif flat.kind(operator) not in KERNEL_OPERATORS or not flat.is_constant(int(operator.inputs[1])):
+            return None
+    return padded
