@@ -80,8 +80,7 @@ def _float_operators(converted: Converted) -> tuple[str, ...]:
         if flat.kind(operator) in ("QUANTIZE", "DEQUANTIZE"):
             continue
         output = int(operator.outputs[0])
-        activations = [int(i) for i in (*operator.inputs, output) if i >= 0 and not flat.is_constant(int(i))]
-        if any(flat.dtype(index) == np.float32 for index in activations):
+        if any(flat.dtype(index) == np.float32 for index in (*flat.read_by(operator), output)):
             held = converted.lowered.tensors.get(output)
             found.append(f"{flat.kind(operator)} ({flat.name(output) if held is None else held.name})")
     return tuple(found)

@@ -159,7 +159,7 @@ def weights(flat: FlatModel, target: Target) -> Iterator[Violation]:
 def biases(flat: FlatModel, target: Target) -> Iterator[Violation]:
     """Biases are int32, their scale is input scale x weight scale."""
     for at in _with_weights(flat):
-        place = 3 if at.kind == "TRANSPOSE_CONV" else 2
+        place = flat.bias_place(at.operator)
         if len(at.inputs) <= place:
             continue
         index = at.inputs[place]
@@ -248,14 +248,14 @@ RULES: tuple[Rule, ...] = (
 def _with_weights(flat: FlatModel) -> Iterator[_At]:
     """Operators with constant weights on int8 tensors."""
     for at in _all(flat):
-        data = at.inputs[2 if at.kind == "TRANSPOSE_CONV" else 0] if at.inputs else -1
+        data = at.inputs[flat.data_place(at.operator)] if at.inputs else -1
         if at.kind in KERNEL_OPERATORS and flat.dtype(data) == np.int8 and flat.is_constant(at.inputs[1]):
             yield at
 
 
 def _products(at: _At) -> _Array:
     """Input scale x weight scale, one a channel or one for all."""
-    data = at.inputs[2 if at.kind == "TRANSPOSE_CONV" else 0]
+    data = at.inputs[at.flat.data_place(at.operator)]
     given, weights_ = (_quantization(at.flat, index)[0] for index in (data, at.inputs[1]))
     return given[0] * weights_ if len(given) else np.zeros(0)
 

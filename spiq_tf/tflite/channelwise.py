@@ -5,7 +5,6 @@ two int8 operators with a range in between, and its constants would share one in
 is one operator with exact weights, a 32-bit bias and an activation of its own.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,8 +83,7 @@ def has_one_tap(flat: FlatModel, operator: Any) -> bool:
 
 def _readers(flat: FlatModel) -> dict[int, Any]:
     """The operator that reads each tensor of which there is one reader, the model's outputs counting as one."""
-    count = Counter(int(i) for operator in flat.operators for i in operator.inputs)
-    count.update(int(i) for i in flat.subgraph.outputs)
+    count = flat.reader_counts()
     return {int(i): operator for operator in flat.operators for i in operator.inputs if count[int(i)] == 1}
 
 

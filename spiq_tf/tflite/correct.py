@@ -42,14 +42,14 @@ def correct(
         unknown.
     """
     uncorrected = []
-    readers = Counter(int(i) for operator in flat.operators for i in operator.inputs)
+    readers = flat.reader_counts()
     rounded: dict[int, tuple[Array, Array]] = {}  # weights tensor: original and rounded kernel
     for operator in flat.operators:
         layout = _LAYOUTS.get(flat.kind(operator))
         if layout is None or int(operator.outputs[0]) in kept or not flat.is_constant(int(operator.inputs[1])):
             continue
-        x, weights = (int(operator.inputs[place]) for place in (layout.value, 1))
-        bias_index = _own_bias(flat, operator, layout.bias, readers)
+        x, weights = (int(operator.inputs[place]) for place in (flat.data_place(operator), 1))
+        bias_index = _own_bias(flat, operator, readers)
         bias = flat.value(bias_index).astype(np.float64)
         if weights not in rounded:
             kernel = layout.read(flat.value(weights).astype(np.float64), flat.shape(x))
@@ -70,16 +70,15 @@ def correct(
     return uncorrected
 
 
-def _own_bias(flat: FlatModel, operator: Any, place: int, readers: Counter[int]) -> int:
+def _own_bias(flat: FlatModel, operator: Any, readers: Counter[int]) -> int:
     """The operator's bias, made its own; convolutions without one share a constant of zeros.
 
     Args:
         flat: the file.
         operator: gets a copy if others read its bias too.
-        place: of the bias among its inputs.
         readers: how many operators still read each tensor; the last one keeps the tensor itself.
     """
-    inputs = [int(i) for i in operator.inputs]
+    inputs, place = [int(i) for i in operator.inputs], flat.bias_place(operator)
     if len(inputs) > place and inputs[place] >= 0:
         if readers[inputs[place]] == 1:
             return inputs[place]
@@ -93,13 +92,7 @@ def _own_bias(flat: FlatModel, operator: Any, place: int, readers: Counter[int])
 
 
 class _Convolution:
-    """TFLite's CONV_2D: weights (outputs, height, width, inputs a group).
-
-    Attributes:
-        value, bias: places of both among the operator's inputs; the weights' is 1.
-    """
-
-    value, bias = 0, 2
+    """TFLite's CONV_2D: weights (outputs, height, width, inputs a group)."""
 
     def read(self, weights: Array, input_shape: tuple[int, ...]) -> Array:
         groups = input_shape[-1] // weights.shape[-1]
@@ -126,10 +119,11 @@ class _Depthwise(_Convolution):
 class _Transposed(_Convolution):
     """TFLite's TRANSPOSE_CONV: an output position reads but a share of the taps, all equally often."""
 
-    value, bias = 2, 3
-
     def coverage(self, flat: FlatModel, operator: Any) -> Array:
-        x, y = (math.prod(flat.shape(int(i))[1:3]) for i in (operator.inputs[self.value], operator.outputs[0]))
+        x, y = (
+            math.prod(flat.shape(int(i))[1:3])
+            for i in (operator.inputs[flat.data_place(operator)], operator.outputs[0])
+        )
         return np.full(math.prod(flat.shape(int(operator.inputs[1]))[1:3]), x / y)
 
 

@@ -1,6 +1,7 @@
 """Reading, changing and writing a TFLite flatbuffer of one subgraph."""
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ from spiq_tf.errors import LoweringError
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 """Operators with weights, which are the second of their inputs."""
+
+_DATA_PLACES = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
+_BIAS_PLACES = {"TRANSPOSE_CONV": 3}
 
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
@@ -93,6 +97,32 @@ class FlatModel:
         code = self.model.operatorCodes[operator.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         return _OPERATORS.get(number, f"OPERATOR_{number}")
+
+    def data_place(self, operator: Any) -> int:
+        """The place, among the operator's inputs, of what it works on."""
+        return _DATA_PLACES.get(self.kind(operator), 0)
+
+    def bias_place(self, operator: Any) -> int:
+        """The place, among the inputs of an operator with weights, of its bias; it may have none."""
+        return _BIAS_PLACES.get(self.kind(operator), 2)
+
+    def read_by(self, operator: Any) -> list[int]:
+        """The operator's inputs that are computed or fed."""
+        return [int(i) for i in operator.inputs if i >= 0 and not self.is_constant(int(i))]
+
+    def channels(self, operator: Any, place: int) -> npt.NDArray[Any]:
+        """A constant among the operator's inputs as a vector."""
+        return self.value(int(operator.inputs[place])).reshape(-1)
+
+    def makers(self) -> dict[int, Any]:
+        """The operator that makes each tensor that is computed."""
+        return {int(i): operator for operator in self.operators for i in operator.outputs}
+
+    def reader_counts(self) -> Counter[int]:
+        """How many operators read each tensor, the model's outputs counting as one."""
+        count = Counter(int(i) for operator in self.operators for i in operator.inputs)
+        count.update(int(i) for i in self.subgraph.outputs)
+        return count
 
     def tensor(self, index: int) -> Any:
         """The tensor's object in the schema."""

@@ -6,7 +6,7 @@ wide as it is.
 """
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,7 @@ def inside_ranges(lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[s
         return {}
     flat = lowered.flat
     made = [int(i) for o in operators for i in o.outputs]
-    read = [i for i in dict.fromkeys(i for o in operators for i in _activations(flat, o)) if i not in made]
+    read = [i for i in dict.fromkeys(i for o in operators for i in flat.read_by(o)) if i not in made]
     held = [(lowered.tensors[index], flat.shape(index)) for index in read]
     interpreter = Interpreter(_part(flat, operators, read, made).content(), delegate=False)
     low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
@@ -60,14 +60,10 @@ def _inside(lowered: Lowered, graph: LayerGraph, shown: Mapping[str, Array]) -> 
     found = []
     for operator in lowered.flat.operators:
         outputs = {int(i) for i in operator.outputs}
-        if outputs <= inside and all(i in ready for i in _activations(lowered.flat, operator)):
+        if outputs <= inside and all(i in ready for i in lowered.flat.read_by(operator)):
             found.append(operator)
             ready |= outputs
     return found
-
-
-def _activations(flat: FlatModel, operator: Any) -> Iterator[int]:
-    return (int(i) for i in operator.inputs if i >= 0 and not flat.is_constant(int(i)))
 
 
 def _part(flat: FlatModel, operators: Sequence[Any], inputs: Sequence[int], outputs: Sequence[int]) -> FlatModel:

@@ -48,7 +48,7 @@ def quantize_islands(flat: FlatModel, intervals: Mapping[int, Interval]) -> None
 
 def _between_integers(flat: FlatModel, intervals: Mapping[int, Interval]) -> set[int]:
     """Identities of the operators of which all neighbours are int8, or of the table too."""
-    makers = {int(i): operator for operator in flat.operators for i in operator.outputs}
+    makers = flat.makers()
     readers: dict[int, list[Any]] = {}
     for operator in flat.operators:
         for index in map(int, operator.inputs):
@@ -57,7 +57,7 @@ def _between_integers(flat: FlatModel, intervals: Mapping[int, Interval]) -> set
     chosen = {id(o): o for o in possible if flat.dtype(int(o.outputs[0])) == np.float32}
 
     def fits(operator: Any) -> bool:
-        fed = [makers.get(int(i)) for i in operator.inputs if not flat.is_constant(int(i))]
+        fed = [makers.get(index) for index in flat.read_by(operator)]
         read = readers.get(int(operator.outputs[0]), [])
         fed_by_integers = all(m is not None and (id(m) in chosen or flat.kind(m) == "DEQUANTIZE") for m in fed)
         return fed_by_integers and all(id(r) in chosen or flat.kind(r) == "QUANTIZE" for r in read)

@@ -66,7 +66,7 @@ def _least_scales(flat: FlatModel, operator: Any, known: Mapping[int, Interval])
 
 def _largest_bias(flat: FlatModel, operator: Any) -> float:
     """Which the scale of the weights must be able to hold, however small they are themselves."""
-    place = 3 if flat.kind(operator) == "TRANSPOSE_CONV" else 2
+    place = flat.bias_place(operator)
     bias = int(operator.inputs[place]) if len(operator.inputs) > place else -1
     return float(np.abs(flat.value(bias)).max()) if bias >= 0 and flat.is_constant(bias) else 0.0
 

@@ -4,7 +4,6 @@ The CPU delegate leaves an int8 PRELU to slower kernels: on ESPNet that takes 2.
 prelu(x) = x + relu(-(1 - a) x) where a <= 1, and x - relu(-(a - 1) x) where a >= 1.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
@@ -76,8 +75,8 @@ def separate_from_norm(flat: FlatModel, ranges: Mapping[int, Range], kept: Colle
         whole = ranges[value]
         if value in kept or output in kept or whole.source == Source.GIVEN:
             continue  # the user asked for this very tensor
-        factor, offset = _channels(flat, norm, 1), _channels(flat, norm, 2)
-        slopes = 1 + _channels(flat, half, 1)
+        factor, offset = flat.channels(norm, 1), flat.channels(norm, 2)
+        slopes = 1 + flat.channels(half, 1)
         positive, sloped = (flat.add_activation(name, output) for name in ("positive", "sloped"))
         replaced[id(norm)] = depthwise(flat, x, positive, (1 - slopes) * factor, (1 - slopes) * offset, _RELU)
         replaced[id(half)] = depthwise(flat, x, sloped, slopes * factor, slopes * offset)
@@ -93,9 +92,8 @@ def separate_from_norm(flat: FlatModel, ranges: Mapping[int, Range], kept: Colle
 def _behind_norms(flat: FlatModel) -> Iterator[tuple[Any, Any, Any]]:
     """The three operators of each PReLU that alone reads a depthwise convolution of one tap: that, the rectified part
     and the sum."""
-    makers = {int(i): operator for operator in flat.operators for i in operator.outputs}
-    readers = Counter(int(i) for operator in flat.operators for i in operator.inputs)
-    readers.update(int(i) for i in flat.subgraph.outputs)
+    makers = flat.makers()
+    readers = flat.reader_counts()
     for total in flat.operators:
         if flat.kind(total) != "ADD":
             continue
@@ -106,10 +104,6 @@ def _behind_norms(flat: FlatModel) -> Iterator[tuple[Any, Any, Any]]:
         if not (has_one_tap(flat, norm) and has_one_tap(flat, half) and int(half.inputs[0]) == value):
             continue
         activations = [operator.builtinOptions.fusedActivationFunction for operator in (norm, half)]
-        falling = np.all(_channels(flat, half, 1) <= 0) and not np.any(_channels(flat, half, 2))
+        falling = np.all(flat.channels(half, 1) <= 0) and not np.any(flat.channels(half, 2))
         if falling and activations == [schema.ActivationFunctionType.NONE, _RELU]:
             yield norm, half, total
-
-
-def _channels(flat: FlatModel, operator: Any, place: int) -> Channels:
-    return flat.value(int(operator.inputs[place])).reshape(-1)

@@ -54,9 +54,7 @@ def take_pixels(flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[I
         rescaling = _rescaling(flat, index)
         entry = index if rescaling is None else int(rescaling.outputs[0])
         behind = (
-            known
-            if rescaling is None
-            else _rescaled(known, _channels(flat, rescaling, 1), _channels(flat, rescaling, 2))
+            known if rescaling is None else _rescaled(known, flat.channels(rescaling, 1), flat.channels(rescaling, 2))
         )
         grid = _grid(behind.range)
         padded = _convolved(flat, entry)
@@ -80,11 +78,7 @@ def _rescaling(flat: FlatModel, index: int) -> Any | None:
     if len(readers) != 1 or not has_one_tap(flat, readers[0]) or index in flat.subgraph.outputs:
         return None
     plain = readers[0].builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
-    return readers[0] if plain and np.all(_channels(flat, readers[0], 1) > 0) else None
-
-
-def _channels(flat: FlatModel, operator: Any, place: int) -> Channels:
-    return flat.value(int(operator.inputs[place])).reshape(-1)
+    return readers[0] if plain and np.all(flat.channels(readers[0], 1) > 0) else None
 
 
 def _rescaled(known: InputChannels, factor: Channels, offset: Channels) -> InputChannels:

@@ -52,7 +52,7 @@ def _fixed_intervals(flat: FlatModel) -> dict[int, Interval]:
     what it reads."""
     found: dict[int, Interval] = {}
     for operator in flat.operators:
-        kind, read = flat.kind(operator), [int(i) for i in operator.inputs if not flat.is_constant(int(i))]
+        kind, read = flat.kind(operator), flat.read_by(operator)
         if kind in _FIXED:
             found[int(operator.outputs[0])] = _FIXED[kind]
         elif kind in SHARED_SCALE and len(read) == 1 and read[0] in found:

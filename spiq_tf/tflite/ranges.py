@@ -50,7 +50,7 @@ def _ceilings(flat: FlatModel) -> dict[int, float]:
     found: dict[int, list[float]] = {}
     for operator in flat.operators:
         constants = [flat.value(int(i)) for i in operator.inputs if i >= 0 and flat.is_constant(int(i))]
-        for index in (int(i) for i in operator.inputs if i >= 0 and not flat.is_constant(int(i))):
+        for index in flat.read_by(operator):
             ceiling = float(constants[0].max()) if constants and flat.kind(operator) == "MINIMUM" else np.inf
             found.setdefault(index, []).append(_CEILINGS.get(flat.kind(operator), ceiling))
     leaving = set(map(int, flat.subgraph.outputs))

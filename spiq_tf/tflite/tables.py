@@ -89,7 +89,7 @@ def _in_units(function: Function, before: float, behind: float) -> Function:
 
 def _between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
     """The operators that make y of x and constants alone, the last one first; None if others read what they make."""
-    makers = {int(i): operator for operator in flat.operators for i in operator.outputs}
+    makers = flat.makers()
     found: list[Any] = []
     waiting = [y]
     while waiting:

@@ -83,9 +83,6 @@ _SPECIAL: Mapping[str, Callable[[_Use], int]] = {
 }
 """Of uses that ask for more than int8 tensors; less than the plain version where they do not."""
 
-_DATA = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
-"""The place of the tensor whose type decides, where it is not the first."""
-
 
 def set_lowest_versions(flat: FlatModel) -> None:
     """Gives, in place, every operator on integers its lowest version, and drops the versions that none has."""
@@ -101,7 +98,7 @@ def set_lowest_versions(flat: FlatModel) -> None:
 def lowest_version(flat: FlatModel, operator: Any) -> int:
     """The lowest version of an operator that does what it is asked; of one on floats the version that it has."""
     kind, inputs = flat.kind(operator), [int(i) for i in operator.inputs if i >= 0]
-    data = flat.dtype(inputs[_DATA.get(kind, 0)])
+    data = flat.dtype(inputs[flat.data_place(operator)])
     if data == np.float32 and kind != "QUANTIZE":
         return int(flat.model.operatorCodes[operator.opcodeIndex].version)
     use = _Use(flat, inputs, int(operator.outputs[0]), operator.builtinOptions, len(operator.inputs))
