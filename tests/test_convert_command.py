@@ -65,7 +65,8 @@ def test_single_layers(tmp_path):
 
 
 def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
-    done = run("--output_dir", tmp_path / "out", "--input_range=-1,1", models / "bad.keras", models / "a.keras")
+    options = ["--output_dir", tmp_path / "out", "--input_range=-1,1", "--workers=1"]
+    done = run(*options, models / "bad.keras", models / "a.keras")
     assert done.returncode == 1
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -77,6 +78,9 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
         (["--input_range=1", "x.keras"], "expected LOW,HIGH"),
         (["--ranges=conv=1", "x.keras"], "--ranges conv: expected LOW,HIGH, found 1"),
         (["--report_json=absent/report.json", "x.keras"], "cannot write"),
+        (["--resume", "--overwrite", "x.keras"], "not both"),
+        (["--labels_file=absent.txt", "x.keras"], "absent.txt"),
+        (["--resume", f"--report_json={TOOL}", "x.keras"], "expected the --report_json of an earlier run"),
     ],
 )
 def test_wrong_arguments(arguments, message, tmp_path):
