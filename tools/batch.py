@@ -3,6 +3,7 @@
 import glob
 import hashlib
 import json
+import math
 import os
 import time
 import warnings
@@ -46,7 +47,7 @@ class Outcome:
         up_to_date: whether the output was there already and nothing was done.
         made_with: a hash of the model's time and size, the options and the version; "" if that is not known.
         sha256: of the output.
-        sqnr_db: of the worst output, if verified.
+        sqnr_db: of the worst output; None where it was not compared, or is infinite: JSON has no such number.
     """
 
     model: str
@@ -187,7 +188,7 @@ def _written(job: Job) -> Outcome:
     outcome = Outcome(
         job.model,
         error="; ".join(verification.problems) or None if verification else None,
-        sqnr_db=verification.sqnr_db if verification else None,
+        sqnr_db=verification.sqnr_db if verification and math.isfinite(verification.sqnr_db) else None,
         float_operators=result.float_operators,
         fallback_layers=result.fallback_layers,
         unscaled=tuple(t.unscaled for t in result.tensors if t.unscaled),
@@ -221,10 +222,15 @@ def read_record(path: str) -> dict[str, Outcome]:
     names = {field.name for field in fields(Outcome)}
     try:
         rows = json.loads(Path(path).read_bytes())
-        outcomes = [Outcome(**{name: value for name, value in row.items() if name in names}) for row in rows]
+        outcomes = [Outcome(**{k: _frozen(v) for k, v in row.items() if k in names}) for row in rows]
     except (ValueError, AttributeError, TypeError) as error:
         raise spiq_tf.InvalidArgumentError(
             f"{path}: expected the --report_json of an earlier run, found something else ({error}); name another file,"
             " or remove it"
         ) from error
     return {Path(outcome.output).name: outcome for outcome in outcomes if outcome.output and outcome.made_with}
+
+
+def _frozen(value: Any) -> Any:
+    """JSON has lists where there were tuples."""
+    return tuple(value) if isinstance(value, list) else value

@@ -42,7 +42,11 @@ flags.DEFINE_list(
 flags.DEFINE_enum("inference_input_type", "int8", ["int8", "uint8", "float32"], "Data type of the files' inputs.")
 flags.DEFINE_enum("inference_output_type", "int8", ["int8", "uint8", "float32"], "Data type of the files' outputs.")
 flags.DEFINE_integer("batch_size", 1, "Static batch of the files.", lower_bound=1)
-flags.DEFINE_bool("per_channel_dense", False, "Gives Dense weights a scale for each output; for runtimes since 2024.")
+flags.DEFINE_bool(
+    "per_channel_dense",
+    None,
+    "Gives Dense weights a scale for each output, for runtimes since 2024; left out, the target decides.",
+)
 flags.DEFINE_multi_string("ranges", [], "LAYER=LOW,HIGH: range of a layer's output, in place of what statistics say.")
 flags.DEFINE_list("float_layers", [], "Names or patterns of layers that stay float.")
 flags.DEFINE_enum("target", "portable", list(TARGETS), "What the files are to run on.")

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from batch import Outcome
 from rich import box
@@ -42,24 +43,36 @@ def _table(outcomes: Iterable[Outcome]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("notes", overflow="fold")
     for outcome in outcomes:
-        table.add_row(*(Text(cell) for cell in (outcome.model, *_figures(outcome), ", ".join(_notes(outcome)))))
+        cells = Path(outcome.model).name, *_figures(outcome), ", ".join(_notes(outcome))
+        table.add_row(*map(Text, cells))
     return table
 
 
 def _figures(outcome: Outcome) -> tuple[str, ...]:
-    decibels = "" if outcome.sqnr_db is None else f"{outcome.sqnr_db:.1f}"
     if outcome.error is not None:
-        return "", f"{outcome.seconds:.1f}", decibels, "", ""
+        return "", f"{outcome.seconds:.1f}", _decibels(outcome), "", ""
+    size = f"{outcome.bytes / 1024:.0f}"
+    if _is_unknown(outcome):
+        return size, "", "", "", ""
     counts = str(len(outcome.float_operators)), str(len(outcome.violations))
-    return f"{outcome.bytes / 1024:.0f}", f"{outcome.seconds:.1f}", decibels, *counts
+    return size, f"{outcome.seconds:.1f}", _decibels(outcome), *counts
+
+
+def _decibels(outcome: Outcome) -> str:
+    return "" if outcome.sqnr_db is None else f"{outcome.sqnr_db:.1f}"
+
+
+def _is_unknown(outcome: Outcome) -> bool:
+    """Whether nothing is known of an output but that it is newer than its model."""
+    return outcome.up_to_date and not outcome.made_with
 
 
 def _notes(outcome: Outcome) -> list[str]:
     if outcome.error is not None:
         return ["FAILED"]
+    if _is_unknown(outcome):
+        return ["up to date by its time alone: no record of its options"]
     notes = ["up to date"] if outcome.up_to_date else []
-    if outcome.up_to_date and not outcome.made_with:
-        return [*notes, "by its time alone: no record of its options"]
     notes += [f"{len(outcome.fallback_layers)} layers by fallback"] if outcome.fallback_layers else []
     notes += [f"{len(outcome.warnings)} warnings"] if outcome.warnings else []
     return notes
