@@ -12,6 +12,7 @@ from pathlib import Path
 
 import batch
 import keras
+import machine
 import pytest
 from batch import Job, Outcome
 from keras import layers
@@ -137,7 +138,7 @@ def test_interrupted_killed_and_resumed_it_ends_as_if_nothing_had_been(tmp_path)
     options = tmp_path / "options.txt"
     options.write_text("# as absl reads it\n--input_range=-1,1\n--workers=2\n")
     common = ["--flagfile", options, tmp_path / "models" / "*.keras"]
-    undisturbed = run("--output_dir", whole, *common)
+    undisturbed = run("--output_dir", whole, *common, "--workers=1")
     assert "8 of 8 converted" in undisturbed.stdout
     assert "\x1b" not in undisturbed.stdout
     head, _, table = undisturbed.stdout.partition("violations")
@@ -221,6 +222,14 @@ def test_the_fingerprint_tells_models_and_options_apart(tmp_path):
     assert batch.fingerprint(replace(job, verify=True)) != first
     os.utime(model / "variables" / "data", ns=(1, 1))
     assert batch.fingerprint(job) != first
+
+
+def test_workers_run_one_thread_each_if_the_user_says_nothing(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    found = machine.one_thread_each()
+    assert found["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in found
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path):

@@ -37,6 +37,10 @@ def test_leftovers_go_once_their_process_is_dead(writer, tmp_path):
     os.waitid(os.P_PID, writer.pid, os.WEXITED | os.WNOWAIT)  # dead, and nobody has asked for its exit code
     remove_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == others
+    (tmp_path / temporary).touch()
+    writer.wait()  # now it is gone altogether
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == others
 
 
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """The pool of processes, with functions that crash, hang up, raise and grow."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ def act(job):
         case "raise":
             raise ValueError("no good")
         case "sleep":
-            time.sleep(60)
+            time.sleep(600)
         case "variable":
             return os.environ["SHARE"]
     return job, os.getpid()
@@ -95,8 +96,12 @@ def test_workers_end_with_their_parent(sent, to_all, code, tmp_path):
         processes = [int(parent.stdout.readline()) for _ in range(2)]
         (os.killpg if to_all else os.kill)(parent.pid, signal.Signals[sent])
         assert parent.wait() == code
-        assert parent.stderr.read() == ""  # ends when the last worker has closed it
-    wait_until(lambda: not any(exists(process) for process in processes))
+        try:
+            wait_until(lambda: not any(exists(process) for process in processes))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(parent.pid, signal.SIGKILL)
+        assert parent.stderr.read() == ""
 
 
 def exists(process):

@@ -21,7 +21,7 @@ from typing import Any
 import workers
 from absl import app, flags
 from batch import Job, Outcome, converted, known_before, named_models, read_record, write_record
-from machine import GIB, cores, memory_bytes, thread_limits
+from machine import GIB, cores, memory_bytes, one_thread_each
 from summaries import line, print_summary
 from tqdm import tqdm
 
@@ -66,8 +66,8 @@ flags.DEFINE_bool("keep_going", False, "Goes on with the other models after one 
 flags.DEFINE_integer(
     "workers",
     None,
-    "Processes that convert side by side, each with its share of the cores. By default as many as there are models,"
-    " cores, and 2 GiB of memory, whichever is least.",
+    "Processes that convert side by side, one thread each: the files are the same for any number. By default as many as"
+    " there are models, cores, or 2 GiB of memory, whichever is least.",
     lower_bound=1,
 )
 flags.DEFINE_float(
@@ -197,7 +197,7 @@ def outcomes_of(jobs: Sequence[Job], known: Mapping[str, Outcome]) -> Iterator[O
         waiting,
         workers=count,
         memory=FLAGS.worker_memory_gib * GIB if FLAGS.worker_memory_gib else memory_bytes() / count,
-        environment=thread_limits(count),
+        environment=one_thread_each(),
     )
     progress = tqdm(total=len(jobs), initial=len(known), unit="model", disable=not sys.stderr.isatty())
     with contextlib.closing(running), progress as bar:

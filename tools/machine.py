@@ -5,9 +5,6 @@ from pathlib import Path
 
 GIB = 1 << 30
 
-_THREADS = ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""What TensorFlow and the libraries under NumPy and SciPy read when they are imported."""
-
 _GROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -23,9 +20,11 @@ def memory_bytes() -> int:
     return whole if limit == "max" else min(whole, int(limit))
 
 
-def thread_limits(workers: int) -> dict[str, str]:
-    """Environment of workers that share the cores; what the user has set stays, and one worker alone has them all."""
-    if workers == 1:
-        return {}
-    share = str(max(1, cores() // workers))
-    return {name: share for name in _THREADS if name not in os.environ}
+def one_thread_each() -> dict[str, str]:
+    """Environment of processes in which TensorFlow and the libraries under NumPy and SciPy run one thread.
+
+    What the user has set stays. Sums depend on how many threads share them, and the bytes of a file would on how many
+    processes there are; and conversions are no faster with two threads than with one.
+    """
+    names = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
+    return {name: "1" for name in names if name not in os.environ}
