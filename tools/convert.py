@@ -9,8 +9,11 @@ cannot be written, 130 or 143 after SIGINT or SIGTERM.
 """
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while TensorFlow is imported: an end without a traceback
 
 import contextlib
 import sys
