@@ -14,6 +14,7 @@ import batch
 import keras
 import machine
 import pytest
+import records
 from batch import Job, Outcome
 from keras import layers
 
@@ -208,7 +209,7 @@ FOUND = Outcome("m.keras", sha256="of the file", made_with="these options")
     ],
 )
 def test_what_is_up_to_date(written, record, expected):
-    assert batch.is_up_to_date(10, written, FOUND, record) is expected
+    assert records.is_up_to_date(10, written, FOUND, record) is expected
 
 
 def test_the_fingerprint_tells_models_and_options_apart(tmp_path):
@@ -238,7 +239,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path):
         Outcome("b.keras", error="no model"),
         Outcome("c.keras", output="out/c.tflite", up_to_date=True),  # by its time alone
     ]
-    batch.write_record(tmp_path / "record.json", outcomes)
-    (read,) = batch.read_record(tmp_path / "record.json").items()
+    records.write_record(tmp_path / "record.json", outcomes)
+    (read,) = records.read_record(tmp_path / "record.json").items()
     assert read == ("a.tflite", outcomes[0])
-    assert batch.read_record(tmp_path / "absent.json") == {}
+    assert records.read_record(tmp_path / "absent.json") == {}

@@ -23,8 +23,9 @@ from typing import Any
 
 import workers
 from absl import app, flags
-from batch import Job, Outcome, converted, known_before, named_models, read_record, write_record
+from batch import Job, Outcome, converted, named_models
 from machine import GIB, cores, memory_bytes, one_thread_each
+from records import known_before, read_record, write_record
 from summaries import line, print_summary
 from tqdm import tqdm
 
@@ -65,7 +66,9 @@ flags.DEFINE_bool(
     " reports too, if the --report_json of an earlier run says that it was made from this model with these options."
     " Where there is no record of it, the times alone decide, whatever options it was made with.",
 )
-flags.DEFINE_bool("keep_going", False, "Goes on with the other models after one has failed.")
+flags.DEFINE_bool(
+    "keep_going", False, "Goes on with the other models after one has failed; without it that ends the run at once."
+)
 flags.DEFINE_integer(
     "workers",
     None,
@@ -199,7 +202,7 @@ def outcomes_of(jobs: Sequence[Job], known: Mapping[str, Outcome]) -> Iterator[O
         converted,
         waiting,
         workers=count,
-        memory=FLAGS.worker_memory_gib * GIB if FLAGS.worker_memory_gib else memory_bytes() / count,
+        memory=memory_bytes() / count if FLAGS.worker_memory_gib is None else FLAGS.worker_memory_gib * GIB,
         environment=one_thread_each(),
     )
     progress = tqdm(total=len(jobs), initial=len(known), unit="model", disable=not sys.stderr.isatty())
