@@ -1,6 +1,9 @@
 """Writing files so that none is ever half there, and loading models so that what is wrong is said."""
 
+import contextlib
 import os
+import platform
+import re
 import tempfile
 import zipfile
 from pathlib import Path
@@ -15,12 +18,14 @@ from spiq_tf.intake import keras2_files
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file in one step: readers see the old one or the whole new one.
 
+    A process that is killed meanwhile leaves a hidden file, which `remove_leftovers` knows by its name.
+
     Raises:
         InvalidArgumentError: the folder does not exist or cannot be written.
     """
     target = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f"{_temporary_names()}{os.getpid()}.", dir=target.parent)
     except OSError as error:
         raise InvalidArgumentError(f"cannot write {target}: {error.strerror} ({target.parent})") from error
     try:
@@ -34,6 +39,44 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         raise InvalidArgumentError(f"cannot write {target}: {error.strerror}") from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes what `write_atomically` began in a folder and cannot end, since its process is dead.
+
+    Files of processes of other machines and of other users are left alone, as are those of dead processes whose number
+    another one has by now: what is not known to be dead may be at work.
+
+    Raises:
+        OSError: the folder cannot be read, or a file in it not removed.
+    """
+    ours = re.compile(re.escape(_temporary_names()) + r"(\d+)\.[a-z0-9_]+")
+    for path in Path(folder).iterdir():
+        match = ours.fullmatch(path.name)
+        if match and not _is_alive(int(match[1])):
+            with contextlib.suppress(PermissionError):  # another user's, in a folder where each may only remove his own
+                path.unlink(missing_ok=True)
+
+
+def _temporary_names() -> str:
+    """What the names of this machine's temporary files begin with; a process number is one of its machine."""
+    return f".spiq_tf.{platform.node()}."
+
+
+def _is_alive(process: int) -> bool:
+    if os.name == "nt":  # there os.kill ends the process, whatever the signal
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        return True
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # no such folder on this system, or the process has ended just now: taken for alive
+        return True
+    return state not in ("Z", "X")  # dead, but its parent has not asked how it ended
 
 
 def _umask() -> int:

@@ -1,13 +1,25 @@
 """tools/convert.py as its users call it: in a process of its own."""
 
+import contextlib
 import json
+import os
+import platform
+import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import batch
+import keras
+import machine
 import pytest
+import records
+from batch import Job, Outcome
+from keras import layers
 
 from tests.networks import NETWORKS
+from tests.test_workers import wait_until
 
 TOOL = Path(__file__).parents[1] / "tools" / "convert.py"
 
@@ -65,7 +77,8 @@ def test_single_layers(tmp_path):
 
 
 def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
-    done = run("--output_dir", tmp_path / "out", "--input_range=-1,1", models / "bad.keras", models / "a.keras")
+    options = ["--output_dir", tmp_path / "out", "--input_range=-1,1", "--workers=1"]
+    done = run(*options, models / "bad.keras", models / "a.keras")
     assert done.returncode == 1
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -77,6 +90,9 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
         (["--input_range=1", "x.keras"], "expected LOW,HIGH"),
         (["--ranges=conv=1", "x.keras"], "--ranges conv: expected LOW,HIGH, found 1"),
         (["--report_json=absent/report.json", "x.keras"], "cannot write"),
+        (["--resume", "--overwrite", "x.keras"], "not both"),
+        (["--labels_file=absent.txt", "x.keras"], "absent.txt"),
+        (["--resume", f"--report_json={TOOL}", "x.keras"], "expected the --report_json of an earlier run"),
     ],
 )
 def test_wrong_arguments(arguments, message, tmp_path):
@@ -90,3 +106,140 @@ def test_output_folder_that_cannot_be_made(models, tmp_path):
     done = run("--output_dir", tmp_path / "file" / "out", models / "a.keras")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def small_models(folder, count):
+    folder.mkdir()
+    for number in range(count):
+        keras.utils.set_random_seed(number)
+        model = keras.Sequential([keras.Input((8, 8, 3), name="image"), layers.Conv2D(4, 3), layers.Flatten()])
+        model.save(folder / f"{number}.keras")
+
+
+@contextlib.contextmanager
+def started(*arguments):
+    """The command in a process group of its own."""
+    command = [sys.executable, TOOL, *map(str, arguments)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
+        yield process
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def outputs(folder):
+    return sorted(path.name for path in folder.glob("*.tflite"))
+
+
+def test_interrupted_killed_and_resumed_it_ends_as_if_nothing_had_been(tmp_path):
+    small_models(tmp_path / "models", 8)
+    whole, out, record = tmp_path / "whole", tmp_path / "out", tmp_path / "record.json"
+    options = tmp_path / "options.txt"
+    options.write_text("# as absl reads it\n--input_range=-1,1\n--workers=2\n")
+    common = ["--flagfile", options, tmp_path / "models" / "*.keras"]
+    undisturbed = run("--output_dir", whole, *common, "--workers=1")
+    assert "8 of 8 converted" in undisturbed.stdout
+    assert "\x1b" not in undisturbed.stdout
+    head, _, table = undisturbed.stdout.partition("violations")
+    assert head.count(" -> ") == 8
+    assert [row.split()[0] for row in table.splitlines() if ".keras" in row] == [f"{i}.keras" for i in range(8)]
+
+    common += ["--output_dir", out, "--resume", "--report_json", record]
+    with started(*common) as first:
+        wait_until(lambda: outputs(out))
+        os.killpg(first.pid, signal.SIGINT)
+        assert first.wait() == 130
+        assert "Traceback" not in first.stderr.read()
+        assert "of 8 converted" in first.stdout.read()
+    done = outputs(out)
+    assert 0 < len(done) < 8
+    assert sorted(contents(out)) == done, "nothing half is left"
+    recorded = json.loads(record.read_text())
+    assert len(done) - 2 <= len(recorded) <= len(done)  # each worker may have written and not yet said so
+
+    with started(*common) as second:
+        wait_until(lambda: len(outputs(out)) > len(done))
+        os.killpg(second.pid, signal.SIGKILL)
+    kept = len(outputs(out))
+    assert kept < 8
+    assert len(json.loads(record.read_text())) >= len(recorded)
+    (out / f".spiq_tf.{platform.node()}.{second.pid}.abcdefgh").write_bytes(b"half")
+
+    last = run(*common)
+    assert last.returncode == 0
+    assert f"{8 - kept} of 8 converted, {kept} up to date" in last.stdout
+    assert contents(out) == contents(whole)
+    rows = json.loads(record.read_text())
+    assert [Path(row["model"]).name for row in rows] == [f"{i}.keras" for i in range(8)]
+    assert sum(row["up_to_date"] for row in rows) == kept
+    assert sum(row["seconds"] > 0 for row in rows) >= 8 - kept + len(recorded), "what is known of the first run stays"
+
+
+def test_a_file_that_crashes_its_worker_fails_alone(tmp_path, monkeypatch):
+    small_models(tmp_path / "models", 1)
+    image = keras.Input((8, 8, 3))
+    monkeypatch.setenv("HARMLESS", "1")
+    crash = layers.Lambda(lambda x: x if "HARMLESS" in os.environ else os.kill(os.getpid(), 11), output_shape=(8, 8, 3))
+    keras.Model(image, crash(image)).save(tmp_path / "models" / "crash.keras")
+    monkeypatch.delenv("HARMLESS")
+    options = ["--input_range=-1,1", "--keep_going", "--trust_code_in_files", "--verify"]
+    done = run("--output_dir", tmp_path / "out", *options, tmp_path / "models" / "*.keras")
+    assert done.returncode == 1
+    assert list(contents(tmp_path / "out")) == ["0.tflite"]
+    assert "crash.keras: the worker that converted it died: signal 11 (SIGSEGV)" in done.stderr.splitlines()[-1]
+
+
+FOUND = Outcome("m.keras", sha256="of the file", made_with="these options")
+
+
+@pytest.mark.parametrize(
+    ("written", "record", "expected"),
+    [
+        ([11], None, True),
+        ([10], None, False),  # of the same time as the model: it may be from before
+        ([9], None, False),
+        ([11], FOUND, True),
+        ([10], FOUND, False),
+        ([11], replace(FOUND, made_with="other options"), False),
+        ([11], replace(FOUND, sha256="of another file"), False),
+        ([11, 12, 0], FOUND, False),  # a report is missing
+        ([11, 12, 11], FOUND, True),
+    ],
+)
+def test_what_is_up_to_date(written, record, expected):
+    assert records.is_up_to_date(10, written, FOUND, record) is expected
+
+
+def test_the_fingerprint_tells_models_and_options_apart(tmp_path):
+    model = tmp_path / "folder"
+    (model / "variables").mkdir(parents=True)
+    (model / "variables" / "data").write_bytes(b"one")
+    job = Job(str(model), tmp_path / "m.tflite", None, {"input_range": (-1.0, 1.0)}, verify=False, trusted=False)
+    first = batch.fingerprint(job)
+    assert batch.fingerprint(replace(job, output=tmp_path / "elsewhere.tflite")) == first
+    assert batch.fingerprint(replace(job, options={"input_range": (0.0, 1.0)})) != first
+    assert batch.fingerprint(replace(job, verify=True)) != first
+    os.utime(model / "variables" / "data", ns=(1, 1))
+    assert batch.fingerprint(job) != first
+
+
+def test_workers_run_one_thread_each_if_the_user_says_nothing(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
+    found = machine.one_thread_each()
+    assert found["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert "OMP_NUM_THREADS" not in found
+
+
+def test_a_record_is_read_as_it_was_written(tmp_path):
+    outcomes = [
+        Outcome("a.keras", output="out/a.tflite", made_with="x", sha256="y", warnings=("one",)),
+        Outcome("b.keras", error="no model"),
+        Outcome("c.keras", output="out/c.tflite", up_to_date=True),  # by its time alone
+    ]
+    records.write_record(tmp_path / "record.json", outcomes)
+    (read,) = records.read_record(tmp_path / "record.json").items()
+    assert read == ("a.tflite", outcomes[0])
+    assert records.read_record(tmp_path / "absent.json") == {}

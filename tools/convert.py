@@ -1,30 +1,41 @@
 """Converts Keras model files and SavedModel folders to int8 TFLite files without data.
 
 python tools/convert.py --output_dir OUT [--input_range -1,1] MODEL.keras 'MODELS/*.h5' ...
+python tools/convert.py --output_dir OUT --resume --report_json OUT.json --flagfile OPTIONS.txt 'MODELS/*.keras'
 
-The exit code is 0 only if every file was converted.
+Whenever it is interrupted, kill -9 included, no file is half there, and --resume goes on where it was. The exit code is
+0 only if every file was converted or up to date, 1 if one failed, 2 if the arguments are wrong or what is asked for
+cannot be written, 130 or 143 after SIGINT or SIGTERM.
 """
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # while TensorFlow is imported: an end without a traceback
 
-import glob
-import json
+import contextlib
 import sys
-import time
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+import workers
+from absl import app, flags
+from batch import Job, Outcome, converted, named_models
+from machine import GIB, cores, memory_bytes, one_thread_each
+from records import known_before, read_record, write_record
+from summaries import line, print_summary
 from tqdm import tqdm
 
 import spiq_tf
+from spiq_tf.device.targets import TARGETS
+from spiq_tf.files import remove_leftovers
 
 FLAGS = flags.FLAGS
+
+MEMORY_OF_A_WORKER = 2 * GIB  # TensorFlow alone takes a third of it
 
 flags.DEFINE_string("output_dir", None, "Folder for the .tflite files; made if it is not there.", required=True)
 flags.DEFINE_list(
@@ -35,54 +46,91 @@ flags.DEFINE_list(
 flags.DEFINE_enum("inference_input_type", "int8", ["int8", "uint8", "float32"], "Data type of the files' inputs.")
 flags.DEFINE_enum("inference_output_type", "int8", ["int8", "uint8", "float32"], "Data type of the files' outputs.")
 flags.DEFINE_integer("batch_size", 1, "Static batch of the files.", lower_bound=1)
-flags.DEFINE_bool("per_channel_dense", False, "Gives Dense weights a scale for each output; for runtimes since 2024.")
+flags.DEFINE_bool(
+    "per_channel_dense",
+    None,
+    "Gives Dense weights a scale for each output, for runtimes since 2024; left out, the target decides.",
+)
 flags.DEFINE_multi_string("ranges", [], "LAYER=LOW,HIGH: range of a layer's output, in place of what statistics say.")
 flags.DEFINE_list("float_layers", [], "Names or patterns of layers that stay float.")
+flags.DEFINE_enum("target", "portable", list(TARGETS), "What the files are to run on.")
+flags.DEFINE_string("labels_file", None, "Names of the classes, one a line, that go into the files.")
+flags.DEFINE_bool("verify", False, "Compares each file with its model; one that is degenerate fails.")
+flags.DEFINE_string("report_dir", None, "Folder for a report on each model, as .json and .html; made if not there.")
+flags.DEFINE_string("report_json", None, "Writes what became of each model to this file, anew after each.")
 flags.DEFINE_bool("overwrite", False, "Replaces outputs that exist; without it they are an error for their model.")
-flags.DEFINE_bool("keep_going", False, "Goes on with the other models after one has failed.")
-flags.DEFINE_string("report_json", None, "Writes what became of each model to this file.")
+flags.DEFINE_bool(
+    "resume",
+    False,
+    "Keeps outputs that are up to date and makes the others anew. Up to date is what is newer than its model, and its"
+    " reports too, if the --report_json of an earlier run says that it was made from this model with these options."
+    " Where there is no record of it, the times alone decide, whatever options it was made with.",
+)
+flags.DEFINE_bool(
+    "keep_going", False, "Goes on with the other models after one has failed; without it that ends the run at once."
+)
+flags.DEFINE_integer(
+    "workers",
+    None,
+    "Processes that convert side by side, one thread each: the files are the same for any number. By default as many as"
+    " there are models, cores, or 2 GiB of memory, whichever is least.",
+    lower_bound=1,
+)
+flags.DEFINE_float(
+    "worker_memory_gib",
+    None,
+    "A worker that holds more than this after a model is replaced by a fresh one; by default memory / workers. A single"
+    " model may still need more, and fails alone if the system then ends its worker.",
+    lower_bound=0.0,
+)
 flags.DEFINE_bool("trust_code_in_files", False, "Loads files that carry code (Lambda layers): they can do anything.")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one model file."""
-
-    model: str
-    output: str | None = None
-    error: str | None = None
-    seconds: float = 0.0
-    bytes: int = 0
-    float_operators: tuple[str, ...] = ()
-    fallback_layers: tuple[str, ...] = ()
-    unscaled: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def main(argv: Sequence[str]) -> int:
     """Converts every file that the arguments name; returns the exit code."""
     try:
-        options = quantize_options()
-        jobs = named_jobs(argv[1:], Path(FLAGS.output_dir))
-        Path(FLAGS.output_dir).mkdir(parents=True, exist_ok=True)
-        if FLAGS.report_json:  # found out now, not after the work
-            spiq_tf.write_atomically(FLAGS.report_json, b"[]")
+        workers.raise_when_interrupted()
+        return run(named_jobs(argv[1:]))
+    except workers.Interrupted as interrupted:
+        print(f"interrupted by {interrupted}", file=sys.stderr)
+        return interrupted.exit_code
     except (OSError, spiq_tf.SpiqError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    outcomes = list(outcomes_of(jobs, options))
-    if FLAGS.report_json:
-        spiq_tf.write_atomically(FLAGS.report_json, json.dumps([asdict(o) for o in outcomes], indent=1).encode())
-    failed = [o for o in outcomes if o.error is not None]
-    print(f"{len(outcomes) - len(failed)} of {len(jobs)} converted")
-    for outcome in failed:
-        print(f"failed: {outcome.model}: {outcome.error}", file=sys.stderr)
-    return 0 if len(outcomes) == len(jobs) and not failed else 1
+
+
+def run(jobs: Sequence[Job]) -> int:
+    """Converts what is not up to date, and says what became of all; returns the exit code."""
+    outcomes = prepared(jobs)
+    try:
+        for outcome in outcomes_of(jobs, outcomes):
+            outcomes[outcome.model] = outcome
+            record(jobs, outcomes)
+    finally:
+        clean()  # after workers that died
+        print_summary(len(jobs), in_order(jobs, outcomes))
+    return 0 if len(outcomes) == len(jobs) and all(o.error is None for o in outcomes.values()) else 1
+
+
+def named_jobs(arguments: Sequence[str]) -> list[Job]:
+    """What the arguments and flags ask for."""
+    options, output, reports = quantize_options(), Path(FLAGS.output_dir), FLAGS.report_dir
+    return [
+        Job(
+            model=model,
+            output=output / f"{name}.tflite",
+            reports=(Path(reports, f"{name}.json"), Path(reports, f"{name}.html")) if reports else None,
+            options=options,
+            verify=FLAGS.verify,
+            trusted=FLAGS.trust_code_in_files,
+        )
+        for model, name in named_models(arguments).items()
+    ]
 
 
 def quantize_options() -> dict[str, Any]:
     """The flags that are arguments of `spiq_tf.quantize`."""
-    return {
+    options = {
         "input_range": input_range(FLAGS.input_range),
         "inference_input_type": FLAGS.inference_input_type,
         "inference_output_type": FLAGS.inference_output_type,
@@ -90,7 +138,9 @@ def quantize_options() -> dict[str, Any]:
         "per_channel_dense": FLAGS.per_channel_dense,
         "ranges": layer_ranges(FLAGS.ranges),
         "float_layers": FLAGS.float_layers,
+        "target": FLAGS.target,
     }
+    return options | ({"labels": labels(FLAGS.labels_file)} if FLAGS.labels_file else {})
 
 
 def input_range(values: list[str] | None) -> tuple[float, float] | None:
@@ -111,76 +161,74 @@ def _pair(flag: str, text: str) -> tuple[float, float]:
     return low, high
 
 
-def named_jobs(arguments: Sequence[str], folder: Path) -> list[tuple[str, Path]]:
-    """Model files and folders with the output of each: names and globs expanded, in order, each once."""
-    if not arguments:
-        raise spiq_tf.InvalidArgumentError("expected model files, SavedModel folders or globs as arguments, found none")
-    files: dict[str, None] = {}
-    for argument in arguments:
-        matches = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
-        files.update(dict.fromkeys(matches or [argument]))  # a name that matches nothing fails as a file
-    return [(file, folder / f"{_model_name(Path(file))}.tflite") for file in files]
+def labels(path: str) -> list[str]:
+    """The lines of a file."""
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise spiq_tf.InvalidArgumentError(f"--labels_file: {path} is no text in UTF-8: {error}") from error
 
 
-def _model_name(path: Path) -> str:
-    """A folder's whole name, dots included; a file's without its suffix."""
-    return path.resolve().name if path.is_dir() else path.stem
+def prepared(jobs: Sequence[Job]) -> dict[str, Outcome]:
+    """Makes the folders, sees that the record can be written, and returns the outcomes that are known already."""
+    if FLAGS.resume and FLAGS.overwrite:
+        raise spiq_tf.InvalidArgumentError("pass --resume or --overwrite, not both: one keeps what the other replaces")
+    records = read_record(FLAGS.report_json) if FLAGS.resume and FLAGS.report_json else {}
+    outcomes = known_before(jobs, FLAGS.resume, FLAGS.overwrite, records)
+    for folder in filter(None, (FLAGS.output_dir, FLAGS.report_dir)):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    record(jobs, outcomes)
+    clean()  # after earlier runs that were killed
+    return outcomes
 
 
-def outcomes_of(jobs: Sequence[tuple[str, Path]], options: Mapping[str, Any]) -> Iterator[Outcome]:
-    """Converts one file after the other, showing progress; ends early at a failure without --keep_going."""
-    taken: dict[Path, str] = {}
-    with tqdm(jobs, unit="model", disable=not sys.stderr.isatty()) as bar:
-        for file, output in bar:
-            if output in taken:
-                outcome = Outcome(file, error=f"{output} is already the output of {taken[output]}: rename one of them")
+def clean() -> None:
+    """Removes what processes that died have left where this run writes."""
+    record_folder = Path(FLAGS.report_json).parent if FLAGS.report_json else None
+    for folder in filter(None, {FLAGS.output_dir, FLAGS.report_dir, record_folder}):
+        remove_leftovers(folder)
+
+
+def outcomes_of(jobs: Sequence[Job], known: Mapping[str, Outcome]) -> Iterator[Outcome]:
+    """Converts what is not known, showing progress; a failure without --keep_going ends it, and what is at work."""
+    failed = [outcome for outcome in known.values() if outcome.error is not None]
+    for outcome in failed:
+        print(line(outcome))
+    waiting = [job for job in jobs if job.model not in known]
+    if not waiting or (failed and not FLAGS.keep_going):
+        return
+    count = FLAGS.workers or max(1, min(len(waiting), cores(), memory_bytes() // MEMORY_OF_A_WORKER))
+    running = workers.run(
+        converted,
+        waiting,
+        workers=count,
+        memory=memory_bytes() / count if FLAGS.worker_memory_gib is None else FLAGS.worker_memory_gib * GIB,
+        environment=one_thread_each(),
+    )
+    progress = tqdm(total=len(jobs), initial=len(known), unit="model", disable=not sys.stderr.isatty())
+    with contextlib.closing(running), progress as bar:
+        for job, result in running:
+            if isinstance(result, workers.Lost):
+                outcome = Outcome(job.model, error=f"the worker that converted it {result.reason}")
             else:
-                outcome = converted(file, output, options)
-            taken.setdefault(output, file)
+                outcome = result
             with bar.external_write_mode():
-                print(summary(outcome), flush=True)
+                print(line(outcome), flush=True)
+            bar.update()
             yield outcome
             if outcome.error is not None and not FLAGS.keep_going:
                 return
 
 
-def converted(file: str, output: Path, options: Mapping[str, Any]) -> Outcome:
-    """Converts one file; a failure becomes part of the outcome."""
-    start = time.perf_counter()
-    try:
-        if output.exists() and not FLAGS.overwrite:
-            raise spiq_tf.InvalidArgumentError(f"{output} exists; pass --overwrite to replace it")
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", spiq_tf.SpiqWarning)
-            model = spiq_tf.load_model(file, safe_mode=not FLAGS.trust_code_in_files)
-            result = spiq_tf.quantize(model, **options)
-        result.save(output)
-    except spiq_tf.SpiqError as error:
-        return Outcome(file, error=str(error), seconds=time.perf_counter() - start)
-    except Exception as error:  # one model among many: a defect of ours must not stop the others
-        logging.exception("unexpected error in %s", file)
-        return Outcome(file, error=f"unexpected {type(error).__name__}: {error}", seconds=time.perf_counter() - start)
-    return Outcome(
-        file,
-        output=str(output),
-        seconds=time.perf_counter() - start,
-        bytes=len(result.content),
-        float_operators=result.float_operators,
-        fallback_layers=result.fallback_layers,
-        unscaled=tuple(t.unscaled for t in result.tensors if t.unscaled),
-        warnings=tuple(str(w.message) for w in caught if issubclass(w.category, spiq_tf.SpiqWarning)),
-    )
+def record(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> None:
+    """Writes --report_json, if it is asked for."""
+    if FLAGS.report_json:
+        write_record(FLAGS.report_json, in_order(jobs, outcomes))
 
 
-def summary(outcome: Outcome) -> str:
-    """One line on one model."""
-    if outcome.error is not None:
-        return f"{outcome.model}: FAILED"
-    notes = [f"{len(outcome.float_operators)} operators float"] if outcome.float_operators else []
-    notes += [f"{len(outcome.fallback_layers)} layers by fallback"] if outcome.fallback_layers else []
-    notes += list(outcome.warnings)
-    tail = f" ({'; '.join(notes)})" if notes else ""
-    return f"{outcome.model} -> {outcome.output}: {outcome.bytes / 1024:.0f} KiB, {outcome.seconds:.1f} s{tail}"
+def in_order(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[Outcome]:
+    """The outcomes that there are, in the order of the arguments."""
+    return [outcomes[job.model] for job in jobs if job.model in outcomes]
 
 
 if __name__ == "__main__":
