@@ -9,7 +9,7 @@ from spiq_tf.reporting.markup import Content, Markup, table, tag
 from spiq_tf.reporting.pictures import Largest
 
 _MOST_CHANNELS = 200  # drawn of a layer
-_MOST_OF_ALL = 30_000  # drawn of all layers, some 25 bytes each: bounds the size of the page
+_MOST_OF_ALL = 20_000  # drawn of all layers, some 25 bytes each: bounds the size of the page
 _FEWEST_CHANNELS = 16
 _COSTLIEST = 8
 
