@@ -340,3 +340,15 @@ def test_a_verification_of_another_file_is_refused(model, result, found):
         result.report("report.html")
     with pytest.raises(spiq_tf.InvalidArgumentError, match="cannot write"):
         result.report(found).save_html("absent/report.html")
+
+
+def test_several_outputs_are_told_apart(result, found):
+    (one,) = found.outputs
+    noisy = dataclasses.replace(one, name="noisy", noise=dataclasses.replace(one.noise, sqnr_db=7.25), agreement=None)
+    read = Page(page(result.report(dataclasses.replace(found, outputs=(one, noisy)))))
+    assert "measured" in read.texts("dt")
+    assert read.texts("dd")[0] == "7.2 dB"
+    cells = read.texts("td")
+    place = cells.index("noisy")
+    assert cells[place : place + 3] == ["noisy", "7.2 dB", "-"]
+    assert cells[place - 4 : place - 1] == ["scores", f"{one.sqnr_db:.1f} dB", f"{one.agreement:.1%}"]

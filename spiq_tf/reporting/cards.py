@@ -51,7 +51,7 @@ def _figure(when: str, picture: Picture, most: int) -> Markup:
         "figure",
         tag("span", *ends, class_="ends"),
         pictures.channels(picture, most, label),
-        tag("figcaption", f"{when}: median {words.percent(picture.median_of_widest)} of the widest{steps}"),
+        tag("figcaption", f"{when}: median {picture.median_of_widest:.0%} of the widest{steps}"),
         class_=when,
     )
 

@@ -34,7 +34,7 @@ def _target(name: str, found: tuple[Violation, ...]) -> Markup:
     ]
     more = len(found) - len(rows)
     rest = tag("p", f"And {more} more, which save_json lists.") if more else None
-    return join(tag("h3", f"{name}: {words.counted(len(found), 'violation')}"), table(head, rows), rest)
+    return join(tag("h3", f"{name}: {words.counted(len(found), 'violation')}"), table(head, rows, "violations"), rest)
 
 
 def fallbacks(facts: Facts) -> Markup:

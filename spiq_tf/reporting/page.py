@@ -7,6 +7,7 @@ from spiq_tf.reporting.cards import card
 from spiq_tf.reporting.facts import Facts, LayerFacts
 from spiq_tf.reporting.markup import Content, Markup, table, tag
 from spiq_tf.reporting.pictures import Largest
+from spiq_tf.verification.finding import Verification
 
 _MOST_CHANNELS = 200  # drawn of a layer
 _MOST_OF_ALL = 20_000  # drawn of all layers, some 25 bytes each: bounds the size of the page
@@ -73,10 +74,22 @@ def _verdict(facts: Facts) -> Markup:
         else None,
         listings.bullets(facts.problems, "problems"),
         tag("dl", *(tag("div", tag("dt", title), tag("dd", value)) for title, value in tiles), class_="tiles"),
+        _outputs(found),
         tag("p", tag("strong", "Operators. "), words.operator_counts(facts)),
         tag("ul", *(_chip(name, len(found)) for name, found in facts.violations.items()), class_="chips"),
         tag("nav", *(tag("a", title, href=f"#{title.lower()}") for title in ("Layers", "Targets", "Fallbacks"))),
     )
+
+
+def _outputs(found: Verification | None) -> Markup | None:
+    """Each output by itself, where there are several."""
+    if found is None or len(found.outputs) == 1:
+        return None
+    rows: list[tuple[Content, ...]] = [
+        (o.name, words.decibels(o.sqnr_db), words.percent(o.agreement), words.decibels(o.noise.worst_channel_db))
+        for o in found.outputs
+    ]
+    return table(("Outputs", "signal to noise", "agreement", "worst channel"), rows, "figures")
 
 
 def _profile(facts: Facts) -> Markup | None:
@@ -97,7 +110,7 @@ def _profile(facts: Facts) -> Markup | None:
             f" {_full(largest)}.",
         ),
         pictures.profile(facts.layers, largest),
-        table(head, [_costly(i, facts.layers[i], measured) for i in costliest], "costly"),
+        table(head, [_costly(i, facts.layers[i], measured) for i in costliest], "figures"),
         tag("p", _REMEDY, class_="small"),
     )
 
