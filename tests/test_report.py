@@ -37,7 +37,10 @@ def model():
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(12, 3, use_bias=False)(x))
     x = layers.ReLU(name="second")(x)
     x = layers.GlobalAveragePooling2D(name="pool")(x)
-    return settle(keras.Model(image, layers.Dense(5, name="scores")(x), name="small"))
+    model = settle(keras.Model(image, layers.Dense(5, name="scores")(x), name="small"))
+    beta = model.get_layer("norm").beta
+    beta.assign(np.where(np.arange(12) == 3, -20.0, beta.numpy()))  # a channel that the ReLU never lets pass
+    return model
 
 
 @pytest.fixture(scope="module")
