@@ -7,6 +7,7 @@ from spiq_tf.reporting.cards import card
 from spiq_tf.reporting.facts import Facts, LayerFacts
 from spiq_tf.reporting.markup import Content, Markup, table, tag
 from spiq_tf.reporting.pictures import Largest
+from spiq_tf.tensors import REACHED_DEVIATIONS
 from spiq_tf.verification.finding import Verification
 
 _MOST_CHANNELS = 200  # drawn of a layer
@@ -19,8 +20,8 @@ _READING = (
     " one order: the widest in the model first. Before: in the model's units. After: in the file's, where each channel"
     " was divided by a scale of its own that the weights around it absorbed. Shaded is the interval that 256 integers"
     " share: a channel that spans little of it has few of the 255 steps and is rounded coarsely, what lies outside is"
-    " cut off. Lines end 4 deviations from the channel's centre, or where it is bounded. The captions tell how wide the"
-    " median channel is: the more alike channels are, the better one scale suits them."
+    f" cut off. Lines end {REACHED_DEVIATIONS:.0f} deviations from the channel's centre, or where it is bounded. The"
+    " captions tell how wide the median channel is: the more alike channels are, the better one scale suits them."
 )
 _BARS = (
     "Bars show how much of the noise at the outputs is the layer's own; a full bar is the largest share. Own is the"
@@ -99,7 +100,8 @@ def _profile(facts: Facts) -> Markup | None:
     measured = facts.has_measured_shares
     numbered = [((x.measured_share if measured else x.predicted_share) or 0.0, i) for i, x in enumerate(facts.layers)]
     costliest = [i for _, i in sorted(numbered, key=lambda each: (-each[0], each[1]))[:_COSTLIEST]]
-    how = "measured upwards, predicted downwards" if measured else "as predicted"
+    both = "measured upwards" + ", predicted downwards" * (largest.predicted > 0)
+    how = both if measured else "as predicted"
     head = ("Costliest layers", *(("measured",) * measured), "predicted", *(("own",) * measured))
     return tag(
         "section",
