@@ -27,7 +27,7 @@ from spiq_tf.errors import (
     TargetWarning,
 )
 from spiq_tf.files import load_model, write_atomically
-from spiq_tf.report import Report
+from spiq_tf.reporting.report import Report
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tensors import TensorInfo
 from spiq_tf.verification.finding import Verification

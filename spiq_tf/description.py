@@ -7,8 +7,9 @@ import numpy as np
 
 from spiq_tf.pipeline import Converted, Plan
 from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.spread import Spread
 from spiq_tf.result import QuantizedModel
-from spiq_tf.tensors import TensorInfo
+from spiq_tf.tensors import REACHED_DEVIATIONS, TensorInfo
 
 
 def describe(model: keras.Model, plan: Plan, converted: Converted, target: str) -> QuantizedModel:
@@ -50,15 +51,21 @@ def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
     )
     if held is None:
         return known
-    own = plan.choice.ranges[held.name]
     return replace(
         known,
         layer=held.name,
         channel_scales=tuple((plan.choice.scales[held.name] / held.factor).tolist()),
-        channel_ranges=tuple(zip(own.low.tolist(), own.high.tolist(), strict=True)),
+        channel_ranges=_reached(plan.spreads[held.name]),
         noise=_noise(plan, held.name),
         unscaled=plan.classes.why_unscaled(held.name),
     )
+
+
+def _reached(spread: Spread) -> tuple[tuple[float, float], ...]:
+    """What the channels reach themselves: the ranges of the choice are what the file can hold of each."""
+    own = spread.range(REACHED_DEVIATIONS)
+    high = np.maximum(own.high, -spread.below.bound)  # of a dead channel behind a ReLU
+    return tuple(zip(np.minimum(own.low, high).tolist(), high.tolist(), strict=True))
 
 
 def _noise(plan: Plan, name: str) -> float | None:

@@ -16,6 +16,7 @@ from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
+from spiq_tf.primitives.spread import Spread
 from spiq_tf.primitives.values import Array, InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
@@ -43,6 +44,7 @@ class Plan:
     Attributes:
         model: what is converted: the user's model as a float32 graph of layers.
         inputs: what is known of the model's inputs, by tensor name.
+        spreads: how far each channel reaches, by tensor name, in the model's units.
         classes: which channels share a scale, and which have none.
         choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
@@ -52,6 +54,7 @@ class Plan:
 
     model: Any
     inputs: Mapping[str, InputChannels]
+    spreads: Mapping[str, Spread]
     classes: ScaleClasses
     choice: Choice
     rewritten: Rewritten
@@ -105,7 +108,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
         choice = scales.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
     rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
-    return Plan(model, inputs, classes, choice, rewritten, kept, read_by_unknown(graph, batches))
+    return Plan(model, inputs, spreads, classes, choice, rewritten, kept, read_by_unknown(graph, batches))
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:

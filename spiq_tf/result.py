@@ -8,9 +8,10 @@ import keras
 
 from spiq_tf.device.violation import Violation
 from spiq_tf.files import write_atomically
-from spiq_tf.report import Report, report_of
+from spiq_tf.reporting.report import Report, report_of
 from spiq_tf.rewriting import Rewritten, clone_with
 from spiq_tf.tensors import TensorInfo
+from spiq_tf.verification.finding import Verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,10 +54,29 @@ class QuantizedModel:
         """
         return clone_with(self._model, self._rewritten)
 
-    def report(self) -> Report:
-        """What the conversion had to fall back on: ranges that are estimates, what keeps one scale and why, what stays
-        float. `print(result.report())` shows it."""
-        return report_of(self.tensors, self.float_operators, self.uncorrected)
+    def report(self, verification: Verification | None = None) -> Report:
+        """What the conversion decided and had to fall back on, and what was measured of its file.
+
+        `print(result.report())` lists the fallbacks, `rich.print` shows all of it as tables; the report's methods write
+        it as a page or as JSON.
+
+        Args:
+            verification: what `spiq_tf.verify(model, result)` returned; None: only what was predicted is told.
+
+        Raises:
+            InvalidArgumentError: the verification is none, or of another file.
+        """
+        return report_of(
+            self.name,
+            self.target,
+            self.content,
+            self.expected_db,
+            self.tensors,
+            self.float_operators,
+            self.fallback_layers,
+            self.uncorrected,
+            verification,
+        )
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the file in one step, never a part of it.

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+REACHED_DEVIATIONS = 4.0
+"""From its centre, where a channel is said to end: of a Gaussian's values 1 in 16 000 lies beyond."""
+
 
 @dataclass(frozen=True)
 class TensorInfo:
@@ -15,7 +18,8 @@ class TensorInfo:
         source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
         channel_scales: for each channel the scale that was absorbed into the weights around it, or None: the model's
             value over the file's.
-        channel_ranges: for each channel its smallest and largest value, in the model's units, or None.
+        channel_ranges: for each channel the smallest and largest value that it is expected to reach, 4 deviations from
+            its centre and within its bounds, in the model's units, or None. The file may cut it, or hold more.
         noise: predicted, what rounding this tensor, cutting its tails and rounding the weights that make it add
             to the outputs: its power relative to theirs. None where the method predicts none.
         unscaled: why some of its channels had to keep scale 1 ("probs: leaves the model"), or None.

@@ -1,0 +1,164 @@
+"""All that a report says, as data."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spiq_tf.device.checking import violations_of
+from spiq_tf.device.targets import TARGETS
+from spiq_tf.device.violation import Violation
+from spiq_tf.errors import InvalidArgumentError
+from spiq_tf.tensors import TensorInfo
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.verification.finding import LayerFinding, Verification
+
+ESTIMATES = ("fallback", "told", "given", "propagated")
+"""Sources of ranges other than a BatchNorm and the operator itself, the least certain first."""
+
+
+@dataclass(frozen=True)
+class LayerFacts:
+    """One tensor of the file that is a layer's output, or the model's input.
+
+    Attributes:
+        tensor: what was decided about it.
+        shape: in the file; None where the file no longer holds the tensor.
+        operator: kind of the operator that makes it, "CONV_2D"; None of an input.
+        predicted_share: of the noise predicted at the outputs, what this tensor adds; None where none is predicted.
+        finding: what was measured; None where nothing was.
+        float_operators: kinds of the layer's operators that stay float.
+    """
+
+    tensor: TensorInfo
+    shape: tuple[int, ...] | None
+    operator: str | None
+    predicted_share: float | None
+    finding: LayerFinding | None
+    float_operators: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the layer call."""
+        return self.tensor.layer or self.tensor.name
+
+    @property
+    def measured_share(self) -> float | None:
+        """Of the noise measured at the outputs, what this layer adds; None where that is not known."""
+        return None if self.finding is None else self.finding.share
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What did not go the best way here, in words."""
+        stays = [f"stays float: {kind}" for kind in self.float_operators]
+        return (*stays, *(f"one scale for all channels: {why}" for why in [self.tensor.unscaled] if why))
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A conversion, and what was measured of its file.
+
+    Attributes:
+        name: of the model.
+        target: what the file was made for.
+        size: of the file, in bytes.
+        graph: name of the file's graph.
+        expected_db: predicted signal-to-noise ratio at the outputs, in dB; None where the method predicts none.
+        operators: how many the file has, by kind, the most frequent first.
+        violations: what keeps the file from running wholly on each target, by its name.
+        verification: what was measured; None where nothing was.
+        tensors: the file's activations, in the order in which they are computed.
+        layers: those that are a layer's output or the model's input.
+        float_operators: operators that stay float, each with the layer that it belongs to.
+        fallback_layers: layers that no rule describes: unscaled, their range sampled.
+        uncorrected: operators whose bias is not corrected, since nothing is known of their input's mean.
+    """
+
+    name: str
+    target: str
+    size: int
+    graph: str
+    expected_db: float | None
+    operators: Mapping[str, int]
+    violations: Mapping[str, tuple[Violation, ...]]
+    verification: Verification | None
+    tensors: tuple[TensorInfo, ...]
+    layers: tuple[LayerFacts, ...]
+    float_operators: tuple[str, ...]
+    fallback_layers: tuple[str, ...]
+    uncorrected: tuple[str, ...]
+
+    @property
+    def estimated(self) -> tuple[TensorInfo, ...]:
+        """Tensors whose range comes neither from a BatchNorm nor from the operator itself."""
+        return tuple(t for t in self.tensors if t.source in ESTIMATES)
+
+    @property
+    def unscaled(self) -> tuple[TensorInfo, ...]:
+        """Tensors with channels that keep scale 1; each says why."""
+        return tuple(t for t in self.tensors if t.unscaled)
+
+    @property
+    def has_measured_shares(self) -> bool:
+        """Whether it was measured what layers add to the noise at the outputs."""
+        return any(layer.measured_share is not None for layer in self.layers)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What was measured to make the file useless, in words."""
+        return () if self.verification is None else self.verification.problems
+
+
+def violations_by_target(content: bytes) -> dict[str, tuple[Violation, ...]]:
+    """What keeps a file from running wholly on each of the targets, by name."""
+    return {name: violations_of(content, target) for name, target in TARGETS.items()}
+
+
+def operators_by_kind(flat: FlatModel) -> dict[str, int]:
+    """How many operators a file has of each kind, the most frequent first."""
+    return dict(Counter(flat.kind(operator) for operator in flat.operators).most_common())
+
+
+def layers_of(
+    flat: FlatModel, tensors: Iterable[TensorInfo], float_operators: Iterable[str], verification: Verification | None
+) -> tuple[LayerFacts, ...]:
+    """What is known of each tensor that has a layer.
+
+    Raises:
+        InvalidArgumentError: the verification is none, or of another file.
+    """
+    tensors = tuple(tensors)
+    findings = _findings(tensors, verification)
+    place = {flat.name(index): index for index in flat.activations()}
+    makers = {int(i): flat.kind(operator) for operator in flat.operators for i in operator.outputs}
+    total = sum(t.noise or 0.0 for t in tensors)
+    kept = [operator.removesuffix(")").split(" (", 1) for operator in float_operators]
+    return tuple(
+        LayerFacts(
+            tensor=t,
+            shape=flat.shape(place[t.name]) if t.name in place else None,
+            operator=makers.get(place.get(t.name, -1)),
+            predicted_share=t.noise / total if t.noise is not None and total > 0 else None,
+            finding=findings.get(t.layer),
+            float_operators=tuple(kind for kind, owner in kept if owner == t.layer),
+        )
+        for t in tensors
+        if t.layer is not None
+    )
+
+
+def _findings(tensors: tuple[TensorInfo, ...], verification: Any) -> dict[str | None, LayerFinding]:
+    if verification is None:
+        return {}
+    if not isinstance(verification, Verification):
+        raise InvalidArgumentError(
+            f"verification: expected what spiq_tf.verify(model, result) returns, found {type(verification).__name__}"
+        )
+    known = {(t.layer, t.name) for t in tensors}
+    foreign = [x.layer for x in verification.layers if (x.layer, x.tensor) not in known]
+    if foreign:
+        raise InvalidArgumentError(
+            f"verification: expected one of this file, found layer {foreign[0]!r}, which the file does not hold: pass"
+            " what spiq_tf.verify(model, result) returns for this result"
+        )
+    return {x.layer: x for x in verification.layers}

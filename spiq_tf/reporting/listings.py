@@ -1,0 +1,78 @@
+"""What the page lists at its end: what targets do not take, and what did not go the best way."""
+
+from collections.abc import Iterable
+
+from spiq_tf.device.violation import Violation
+from spiq_tf.reporting import words
+from spiq_tf.reporting.facts import ESTIMATES, Facts
+from spiq_tf.reporting.markup import Content, Markup, join, table, tag
+
+_MOST_VIOLATIONS = 100  # listed of a target
+_MOST_LINES = 12  # shown of a list without opening it
+
+
+def targets(facts: Facts) -> Markup:
+    """What the rules of each target do not take of the file."""
+    return tag(
+        "section",
+        tag("h2", "Targets"),
+        tag("p", f"The file was made for {facts.target}. {_clean(facts)}", class_="small"),
+        *(_target(name, found) for name, found in facts.violations.items() if found),
+        id="targets",
+    )
+
+
+def _clean(facts: Facts) -> str:
+    names = [name for name, found in facts.violations.items() if not found]
+    return f"It keeps to all rules of {', '.join(names)}." if names else "It breaks rules of all targets."
+
+
+def _target(name: str, found: tuple[Violation, ...]) -> Markup:
+    head = "operator", "rule", "found", "what to do", "tensor"
+    rows: list[tuple[Content, ...]] = [
+        (v.operator or "file", v.rule, v.found, v.advice, v.tensor) for v in found[:_MOST_VIOLATIONS]
+    ]
+    more = len(found) - len(rows)
+    rest = tag("p", f"And {more} more, which save_json lists.") if more else None
+    return join(tag("h3", f"{name}: {words.counted(len(found), 'violation')}"), table(head, rows, "violations"), rest)
+
+
+def fallbacks(facts: Facts) -> Markup:
+    """What did not go the best way, long lists closed."""
+    ranges = (
+        (f"Ranges {words.SOURCES[source]}", [f"{t.layer or t.name}: {words.interval(t.low, t.high)}" for t in found])
+        for source in ESTIMATES
+        if (found := [t for t in facts.estimated if t.source == source])
+    )
+    lists = [
+        ("Operators that stay float", facts.float_operators),
+        ("Layers that no rule describes", facts.fallback_layers),
+        *ranges,
+        ("Tensors that keep one scale for all channels", [f"{t.layer}: {t.unscaled}" for t in facts.unscaled]),
+        ("Operators without bias correction", facts.uncorrected),
+    ]
+    return tag(
+        "section",
+        tag("h2", "Fallbacks"),
+        tag(
+            "p",
+            "What did not go the best way. An operator stays float where float_layers= names its layer, or where int8"
+            " has no kernel for it.",
+            class_="small",
+        ),
+        *(_titled(title, tuple(lines)) for title, lines in lists),
+        id="fallbacks",
+    )
+
+
+def _titled(title: str, lines: tuple[str, ...]) -> Markup:
+    head, items = f"{title}: {len(lines) or 'none'}", bullets(lines, "lines")
+    if len(lines) > _MOST_LINES:
+        return tag("details", tag("summary", tag("h3", head)), items)
+    return join(tag("h3", head), items)
+
+
+def bullets(lines: Iterable[str], class_: str) -> Markup | None:
+    """A list; None where it has no lines."""
+    items = [tag("li", line) for line in lines]
+    return tag("ul", *items, class_=class_) if items else None

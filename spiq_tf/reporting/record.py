@@ -1,0 +1,70 @@
+"""The report as JSON; docs/report.md says what each field means."""
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from spiq_tf.reporting.facts import Facts, LayerFacts
+from spiq_tf.tensors import TensorInfo
+from spiq_tf.verification.finding import LayerFinding, Noise, Verification
+from spiq_tf.version import VERSION
+
+SCHEMA = "spiq_tf/report/1"
+
+
+def record(facts: Facts) -> dict[str, Any]:
+    """All of the report as numbers, strings, lists and dicts."""
+    known = {layer.tensor.name: layer for layer in facts.layers}
+    return {
+        "schema": SCHEMA,
+        "spiq_tf": VERSION,
+        "model": facts.name,
+        "target": facts.target,
+        "bytes": facts.size,
+        "predicted_db": facts.expected_db,
+        "operators": dict(facts.operators),
+        "violations": {name: [asdict(v) for v in found] for name, found in facts.violations.items()},
+        "verification": None if facts.verification is None else _verification(facts.verification),
+        "tensors": [_tensor(t, known.get(t.name)) for t in facts.tensors],
+        "float_operators": list(facts.float_operators),
+        "fallback_layers": list(facts.fallback_layers),
+        "uncorrected": list(facts.uncorrected),
+    }
+
+
+def _verification(found: Verification) -> dict[str, Any]:
+    return {
+        "examples": found.examples,
+        "generated": found.generated,
+        "problems": list(found.problems),
+        "outputs": [{"name": o.name, "agreement": o.agreement, **_noise(o.noise)} for o in found.outputs],
+    }
+
+
+def _tensor(tensor: TensorInfo, layer: LayerFacts | None) -> dict[str, Any]:
+    return {
+        **asdict(tensor),
+        "shape": None if layer is None or layer.shape is None else list(layer.shape),
+        "operator": None if layer is None else layer.operator,
+        "float_operators": [] if layer is None else list(layer.float_operators),
+        "predicted_share": None if layer is None else layer.predicted_share,
+        "measured": None if layer is None or layer.finding is None else _finding(layer.finding),
+    }
+
+
+def _finding(found: LayerFinding) -> dict[str, Any]:
+    return {"share": found.share, "own_db": _finite(found.own_db), "cut": found.cut, **_noise(found.noise)}
+
+
+def _noise(noise: Noise) -> dict[str, Any]:
+    return {
+        "sqnr_db": _finite(noise.sqnr_db),
+        "bias": noise.bias,
+        "worst_channel": noise.worst_channel,
+        "worst_channel_db": _finite(noise.worst_channel_db),
+    }
+
+
+def _finite(decibels: float) -> float | None:
+    """JSON has no infinity."""
+    return decibels if math.isfinite(decibels) else None

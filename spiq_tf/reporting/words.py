@@ -1,0 +1,102 @@
+"""How the report puts its numbers and findings, in whatever form it is read."""
+
+import math
+from collections.abc import Iterable
+
+from spiq_tf.reporting.facts import Facts
+
+SOURCES = {
+    "batch_norm": "from a BatchNorm",
+    "propagated": "computed from other ranges",
+    "fixed": "fixed by the operator",
+    "given": "given by the caller",
+    "told": "told from the model",
+    "fallback": "sampled: no rule describes the layer",
+}
+"""Where a range comes from."""
+
+WITHIN_DB = 6  # of the prediction, as QuantizedModel.expected_db says
+NONE = "-"
+_LEAST_SHOWN = 0.0005
+
+
+def decibels(value: float | None) -> str:
+    """A signal-to-noise ratio with its unit."""
+    if value is None:
+        return NONE
+    return "no noise" if math.isinf(value) else f"{value:.1f} dB"
+
+
+def percent(value: float | None) -> str:
+    """A share; one that is too small for the digits is not none."""
+    if value is None:
+        return NONE
+    return "<0.1%" if 0 < value < _LEAST_SHOWN else f"{value:.1%}"
+
+
+def number(value: float | None) -> str:
+    """In four digits."""
+    return NONE if value is None else f"{value + 0.0:.4g}"
+
+
+def interval(low: float, high: float) -> str:
+    """A range as a pair."""
+    return f"[{number(low)}, {number(high)}]"
+
+
+def counted(count: int, thing: str) -> str:
+    """A number of things: "no violations", "1 violation"."""
+    return f"{count or 'no'} {thing}{'s' * (count != 1)}"
+
+
+def kibibytes(size: int) -> str:
+    """The size of a file."""
+    return f"{size / 1024:,.0f} KiB"
+
+
+def verdict(facts: Facts) -> str:
+    """What a stranger should know first: one or two sentences."""
+    found = facts.verification
+    if found is None:
+        return f"Not measured. {predicted(facts)}"
+    inputs = f"{counted(found.examples, 'generated input' if found.generated else 'given input')}"
+    worst = " of the worst output" if len(found.outputs) > 1 else ""
+    heads = [f"The file is not fit for use: {counted(len(found.problems), 'problem')} found."] if found.problems else []
+    heads.append(
+        f"On {inputs} the int8 file differs from the float model by {_amplitude(found.sqnr_db)} of the size of its"
+        f" outputs: {decibels(found.sqnr_db)} signal to noise{worst}."
+    )
+    agreement = lowest_agreement(facts)
+    if agreement is not None:
+        heads.append(f"Its largest output is the float model's in {agreement:.1%} of the cases.")
+    return " ".join(heads)
+
+
+def predicted(facts: Facts) -> str:
+    """The prediction, and how far it can be trusted."""
+    if facts.expected_db is None:
+        return "The method that was chosen predicts no signal-to-noise ratio."
+    return (
+        f"{decibels(facts.expected_db)} signal to noise is predicted from the weights, within some {WITHIN_DB} dB:"
+        f" differences of {_amplitude(facts.expected_db)} of the size of the outputs."
+    )
+
+
+def lowest_agreement(facts: Facts) -> float | None:
+    """How often the largest output is the float model's, of the output where that is rarest."""
+    outputs = () if facts.verification is None else facts.verification.outputs
+    return min((o.agreement for o in outputs if o.agreement is not None), default=None)
+
+
+def operator_counts(facts: Facts) -> str:
+    """How many operators of each kind."""
+    return ", ".join(f"{count} {kind}" for kind, count in facts.operators.items())
+
+
+def target_counts(facts: Facts) -> Iterable[tuple[str, str]]:
+    """Each target, and how many violations the file has there."""
+    return ((name, counted(len(found), "violation")) for name, found in facts.violations.items())
+
+
+def _amplitude(db: float) -> str:
+    return percent(10 ** (-db / 20))
