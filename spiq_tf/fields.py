@@ -24,6 +24,7 @@ _MOST_VALUES = 500_000_000  # of all tensors together, which are held for the de
 _COMMON = 0.9  # correlation of an image's channels
 _ENOUGH = 32  # positions of all batches together, for statistics worth the name
 _TINY = 1e-30
+_DENSE = keras.layers.Dense
 
 
 @dataclass(frozen=True)
@@ -97,9 +98,9 @@ def _called(graph: LayerGraph, call: Call, values: Mapping[str, Any]) -> dict[st
     x = values[first.inputs[0].name]
     if not others and isinstance(first.rule, BatchNorm) and math.prod(x.shape[:-1]) >= _ENOUGH:
         return {first.output.name: _normalised(x, first.rule, graph.weights)}
-    if len(others) <= 1 and first.rule.is_linear and hasattr(call.layer, "convolution_op"):
-        layer = call.layer
-        summed = _convolved(layer, x)
+    layer = call.layer
+    if len(others) <= 1 and first.rule.is_linear and (hasattr(layer, "convolution_op") or type(layer) is _DENSE):
+        summed = x @ tf.convert_to_tensor(layer.kernel) if type(layer) is _DENSE else _convolved(layer, x)
         summed = summed if layer.bias is None else summed + layer.bias
         return {first.output.name: summed, **{node.output.name: layer.activation(summed) for node in others}}
     return {t.name: y for t, y in zip(call.outputs, replay(call, dict(values)), strict=True)}

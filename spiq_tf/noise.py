@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from spiq_tf.graph import LayerGraph, Node
-from spiq_tf.primitives.activation import Rectifier
+from spiq_tf.graph import LayerGraph, Node, Tensor
+from spiq_tf.primitives.activation import Rectifier, Softmax
 from spiq_tf.primitives.merge import Add
 from spiq_tf.primitives.spread import Side, Spread
 from spiq_tf.primitives.values import Array, Moments
@@ -39,6 +39,19 @@ class Gains:
     lasting: Array
 
 
+def judged(graph: LayerGraph) -> tuple[Tensor, ...]:
+    """The tensors at which noise counts: the outputs, of a softmax what it reads.
+
+    Classes are decided there, and the derivative of a softmax that is sure of its class says nothing of how near
+    another one is: on random fields it is thousands of times too small.
+    """
+    makers = [graph.producers.get(tensor.name) for tensor in graph.outputs]
+    return tuple(
+        maker.inputs[0] if maker is not None and isinstance(maker.rule, Softmax) else tensor
+        for maker, tensor in zip(makers, graph.outputs, strict=True)
+    )
+
+
 def output_gains(graph: LayerGraph, moments: Mapping[str, Moments], measured: Mapping[str, Gains]) -> dict[str, Gains]:
     """The gains of every tensor, by one pass from the outputs back.
 
@@ -49,7 +62,7 @@ def output_gains(graph: LayerGraph, moments: Mapping[str, Moments], measured: Ma
     """
     rounding = {t.name: np.zeros(t.channels) for t in graph.tensors}
     lasting = {t.name: np.zeros(t.channels) for t in graph.tensors}
-    for tensor in graph.outputs:
+    for tensor in judged(graph):
         power = float(np.sum(moments[tensor.name].variance + moments[tensor.name].mean ** 2))
         rounding[tensor.name] += 1 / max(power, _TINY)
         lasting[tensor.name] += 1 / max(power, _TINY)

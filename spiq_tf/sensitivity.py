@@ -14,7 +14,7 @@ from absl import logging
 
 from spiq_tf.fields import FieldBatch
 from spiq_tf.graph import LayerGraph
-from spiq_tf.noise import ALIKE, Gains
+from spiq_tf.noise import ALIKE, Gains, judged
 from spiq_tf.primitives.values import Array, Moments
 
 _BLOCK = 3  # positions in each direction
@@ -50,7 +50,7 @@ def _batch_gains(
 ) -> dict[str, tuple[Array, Array]]:
     """Both gains of every tensor that a gradient reaches, on one batch of random fields."""
     names = [name for name, value in batch.values.items() if value.dtype == tf.float32]
-    outputs = [t.name for t in graph.outputs if t.name in names]
+    outputs = [t.name for t in judged(graph) if t.name in names]
     signs = [_signs(batch.values[name], moments[name], random) for name in outputs]
     targets, sources = ([batch.values[name] for name in chosen] for chosen in (outputs, names))
     slopes = zip(names, batch.tape.gradient(targets, sources, signs), strict=True)

@@ -185,9 +185,13 @@ def test_a_file_that_crashes_its_worker_fails_alone(tmp_path, monkeypatch):
     keras.Model(image, crash(image)).save(tmp_path / "models" / "crash.keras")
     monkeypatch.delenv("HARMLESS")
     options = ["--input_range=-1,1", "--keep_going", "--trust_code_in_files", "--verify"]
-    done = run("--output_dir", tmp_path / "out", *options, tmp_path / "models" / "*.keras")
+    folders = ["--output_dir", tmp_path / "out", "--report_dir", tmp_path / "reports"]
+    done = run(*folders, *options, tmp_path / "models" / "*.keras")
     assert done.returncode == 1
     assert list(contents(tmp_path / "out")) == ["0.tflite"]
+    assert sorted(contents(tmp_path / "reports")) == ["0.html", "0.json"]
+    found = json.loads((tmp_path / "reports" / "0.json").read_text())
+    assert found["verification"]["generated"]
     assert "crash.keras: the worker that converted it died: signal 11 (SIGSEGV)" in done.stderr.splitlines()[-1]
 
 

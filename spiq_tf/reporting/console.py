@@ -24,7 +24,7 @@ def _verdict(facts: Facts) -> Panel:
     predicts = facts.expected_db is not None
     rows = [
         ("measured", words.decibels(None if facts.verification is None else facts.verification.sqnr_db)),
-        ("predicted", words.decibels(facts.expected_db) + f", within some {words.WITHIN_DB} dB" * predicts),
+        ("predicted", words.decibels(facts.expected_db) + f", {words.TRUST}" * predicts),
         ("file", f"{words.kibibytes(facts.size)}, {words.counted(len(facts.float_operators), 'float operator')}"),
         ("operators", words.operator_counts(facts)),
         ("made for", facts.target),

@@ -15,7 +15,7 @@ SOURCES = {
 }
 """Where a range comes from."""
 
-WITHIN_DB = 6  # of the prediction, as QuantizedModel.expected_db says
+TRUST = "a rough guide"  # QuantizedModel.expected_db has figures
 NONE = "-"
 _LEAST_SHOWN = 0.0005
 
@@ -77,7 +77,7 @@ def predicted(facts: Facts) -> str:
     if facts.expected_db is None:
         return "The method that was chosen predicts no signal-to-noise ratio."
     return (
-        f"{decibels(facts.expected_db)} signal to noise is predicted from the weights, within some {WITHIN_DB} dB:"
+        f"{decibels(facts.expected_db)} signal to noise is predicted from the weights, {TRUST}:"
         f" differences of {_amplitude(facts.expected_db)} of the size of the outputs."
     )
 
