@@ -36,7 +36,9 @@ def convert(
         input_range: smallest and largest value that the model is fed after preprocessing: a pair of numbers, a
             pair of arrays with one number a channel, or a mapping from input names to such pairs. None: told by
             a leading Rescaling or Normalization layer, or by the first BatchNorm's statistics.
-        inference_input_type: of the file's inputs: "int8", "uint8" or "float32", or the tf.DType.
+        inference_input_type: of the file's inputs: "int8", "uint8" or "float32", or the tf.DType. A uint8 input takes
+            an image's bytes as they are; a Rescaling in front of convolutions is then in its scale and zero point,
+            which speak of the values behind it.
         inference_output_type: of the file's outputs, likewise.
         batch_size: the file's static batch.
         per_channel_dense: whether Dense weights get a scale for each output. More accurate, but runtimes before 2024

@@ -50,3 +50,7 @@ class CoarseScaleWarning(SpiqWarning):
 
 class TargetWarning(SpiqWarning):
     """The target does not take all of the file."""
+
+
+class PixelBytesWarning(SpiqWarning):
+    """A uint8 input does not take an image's bytes as they are."""

@@ -12,11 +12,11 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from spiq_tf.capture import replay
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
+from spiq_tf.striding import read_positions, replay_differentiable, skips_positions
 
 _MOST_BATCHES = 8
 _POSITIONS = 224 * 224  # of all batches together: bounds the time
@@ -103,16 +103,14 @@ def _called(graph: LayerGraph, call: Call, values: Mapping[str, Any]) -> dict[st
         summed = x @ tf.convert_to_tensor(layer.kernel) if type(layer) is _DENSE else _convolved(layer, x)
         summed = summed if layer.bias is None else summed + layer.bias
         return {first.output.name: summed, **{node.output.name: layer.activation(summed) for node in others}}
-    return {t.name: y for t, y in zip(call.outputs, replay(call, dict(values)), strict=True)}
+    return {t.name: y for t, y in zip(call.outputs, replay_differentiable(call, values), strict=True)}
 
 
 def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """A convolution whose derivative is that for its input alone.
-
-    TensorFlow takes the kernel's too, which costs as much again, and for a strided kernel of one tap and one output its
-    CPU kernel writes where it must not: the process ends.
-    """
+    """A convolution whose derivative is that for its input alone: TensorFlow's takes as long again for the kernel."""
     kernel = tf.convert_to_tensor(layer.kernel)
+    if skips_positions(layer):
+        return keras.ops.conv(read_positions(layer, x), kernel, padding="valid")
     if not isinstance(layer, keras.layers.Conv2D) or layer.groups != 1 or set(layer.dilation_rate) != {1}:
         return layer.convolution_op(x, kernel)
     strides, padding = [1, *layer.strides, 1], layer.padding.upper()

@@ -15,7 +15,7 @@ from tests.networks import conv_bn, settle
 LOSS = 1.0
 
 
-def network(*front, padding="same"):
+def network(*front, padding="same", values=None):
     keras.utils.set_random_seed(5)
     image = keras.Input((16, 16, 3), name="image")
     x = image
@@ -24,7 +24,7 @@ def network(*front, padding="same"):
     x = layers.Conv2D(8, 3, padding=padding, use_bias=False)(x)
     x = layers.ReLU()(layers.BatchNormalization()(x))
     x = conv_bn(x, 8, activation=layers.ReLU())
-    values = (0.0, 255.0) if front and isinstance(front[0], layers.Rescaling) else (-1.0, 1.0)
+    values = values or ((0.0, 255.0) if front else (-1.0, 1.0))
     model = keras.Model(image, layers.Dense(6)(layers.GlobalAveragePooling2D()(x)))
     return settle(model, values=values)
 
@@ -120,3 +120,26 @@ def test_what_must_stay_as_it_is():
     assert kinds(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
     images = pixels()
     assert decibels(model(images.astype(np.float32)).numpy(), run(content, images)) > 20
+
+
+def test_only_a_rescaling_is_taken_in():
+    """Not a depthwise convolution that looks like one, with a stride or without."""
+    for strides in (1, 2):
+        keras.utils.set_random_seed(6)
+        image = keras.Input((16, 16, 3))
+        x = layers.DepthwiseConv2D(1, strides=strides, depthwise_initializer="ones", name="d")(image)
+        model = keras.Model(image, layers.Conv2D(4, 3)(x))
+        content = spiq_tf.convert(model, input_range=(0, 1), inference_input_type="uint8", ranges={"d": (0, 1)})
+        assert kinds(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
+
+
+@pytest.mark.parametrize("given", [(0.2, 1.0), ([-2.1, -2.0, -1.8], [2.2, 2.4, 2.6])])
+def test_bytes_that_would_be_wrong_are_warned_of(given):
+    with pytest.warns(spiq_tf.PixelBytesWarning, match="an image's bytes would be up to .* steps off"):
+        spiq_tf.convert(network(), input_range=given, inference_input_type="uint8")
+
+
+def test_other_rescalings_are_verified_in_their_own_range():
+    model = network(layers.Rescaling(2.0, offset=-1), values=(0.0, 1.0))
+    result = spiq_tf.quantize(model, input_range=(0, 1), inference_input_type="uint8")
+    assert spiq_tf.verify(model, result).problems == ()

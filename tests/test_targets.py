@@ -48,6 +48,13 @@ def test_operators_that_the_edge_tpu_does_not_map(swished):
     assert noise(mapped.content, swished) < noise(usual, swished) + 1.5
 
 
+def test_a_steep_slope_leaves_the_steps_to_what_is_chosen():
+    image = keras.Input((16, 16, 3))
+    model = settle(keras.Model(image, layers.Dense(4)(layers.LeakyReLU(3.0)(conv_bn(image, 16)))))
+    usual = spiq_tf.convert(model, input_range=RANGE)
+    assert noise(spiq_tf.convert(model, input_range=RANGE, target="edgetpu"), model) < noise(usual, model) + 3
+
+
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_target_finds_fault_with_its_own_file(swished, target):
     found = spiq_tf.quantize(swished, input_range=RANGE, target=target)

@@ -161,7 +161,7 @@ def test_batches_and_several_inputs():
     assert found == spiq_tf.verify(model, content, x)
     with pytest.raises(spiq_tf.InvalidArgumentError, match="expected at least one batch, 2 examples, found 1"):
         spiq_tf.verify(model, content, [value[:1] for value in x])
-    with pytest.raises(spiq_tf.InvalidArgumentError, match="expected one for each of the model's, found none for"):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match=r"expected arrays for \['left', 'right'\], found them for"):
         spiq_tf.verify(model, content, {})
     with pytest.raises(spiq_tf.InvalidArgumentError, match="inputs: expected 2 arrays, found 1"):
         spiq_tf.verify(model, content, x[0])
@@ -177,6 +177,76 @@ def test_what_does_not_belong_together(model, result):
         spiq_tf.verify(model, result, np.zeros((2, 8, 8, 3)))
     with pytest.raises(spiq_tf.ModelFileError, match="cannot be read"):
         spiq_tf.verify(model, "absent.tflite")
+
+
+def test_inputs_that_are_none(model, result):
+    for wrong, message in (
+        (np.float32(1), "found an array of shape"),
+        (["a"], "expected arrays of numbers"),
+        (np.full((2, 12, 12, 3), np.nan), "expected finite numbers for input 'image', found NaN or infinity"),
+    ):
+        with pytest.raises(spiq_tf.InvalidArgumentError, match=message):
+            spiq_tf.verify(model, result, wrong)
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\0\0\0\0TFL3" + bytes(40)])
+def test_files_that_are_damaged(model, content):
+    with pytest.raises(spiq_tf.ModelFileError):
+        spiq_tf.verify(model, content)
+
+
+def test_an_output_that_is_constant_by_design_is_no_problem(model):
+    anchors = layers.Lambda(lambda x: 0 * x + 1, name="anchors")(model.output)
+    both = keras.Model(model.inputs, [model.output, anchors])
+    with pytest.warns(spiq_tf.DegenerateOutputWarning, match="the float model's hardly varies either"):
+        result = spiq_tf.quantize(both, input_range=RANGE)
+    assert spiq_tf.verify(both, result).problems == ()
+
+
+def test_two_inputs_that_are_compared_are_probed_with_values_of_their_own():
+    ends = [keras.Input((8, 8, 3)), keras.Input((8, 8, 3))]
+    shared = layers.Conv2D(4, 3)
+    difference = layers.Subtract()([shared(end) for end in ends])
+    model = settle(keras.Model(ends, layers.Dense(2)(layers.GlobalMaxPooling2D()(layers.ReLU()(difference)))))
+    spiq_tf.convert(model, input_range=RANGE)  # a warning fails the test
+
+
+class Largest(layers.Layer):
+    def call(self, x):
+        return tf.argmax(x, -1, output_type=tf.int32)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape[:-1], dtype="int32")
+
+
+class OneHot(layers.Layer):
+    def call(self, x):
+        return tf.one_hot(x, 5)  # which refuses floats
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape, 5))
+
+
+def test_integers_between_layers():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(5, 3, name="conv")(image)
+    model = settle(keras.Model(image, [layers.GlobalAveragePooling2D(name="pool")(x), OneHot()(Largest()(x))]))
+    found = spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE))
+    assert found.outputs[1].agreement > 0.9
+    assert {"image", "conv", "pool"} <= {x.layer for x in found.layers}
+    assert "largest" not in {x.layer for x in found.layers}
+
+
+def test_outputs_that_another_converter_has_in_another_order(model):
+    x = model.get_layer("pool").output
+    both = keras.Model(model.inputs, [layers.Dense(3, name="zz")(x), layers.Dense(3, name="aa")(x)])
+    content = tf.lite.TFLiteConverter.from_keras_model(both).convert()
+    assert spiq_tf.verify(both, content, images(model, 8)).sqnr_db > 80
+
+
+def test_what_is_written_as_json_is_json(model):
+    exact = spiq_tf.quantize(model, input_range=RANGE, inference_input_type="float32")
+    json.dumps(spiq_tf.verify(model, exact.content).as_dict(), allow_nan=False)
 
 
 def test_the_command(model, result, tmp_path):

@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from absl import app, flags
@@ -21,7 +22,12 @@ import spiq_tf
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("inputs", None, "A .npy file of examples as the model is fed them; without it they are generated.")
+flags.DEFINE_string(
+    "inputs",
+    None,
+    "A .npy file of examples as the model is fed them, or a .npz with one array for each input by name; without it"
+    " they are generated.",
+)
 flags.DEFINE_integer("layers", 5, "Shows so many of the layers that cost most.", lower_bound=0)
 flags.DEFINE_float("lowest_db", None, "The signal-to-noise ratio that every output must reach.")
 flags.DEFINE_string("json", None, "Writes all that was found to this file.")
@@ -41,17 +47,18 @@ def main(argv: Sequence[str]) -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(found.shown(FLAGS.layers))
-    low = FLAGS.lowest_db is not None and found.sqnr_db < FLAGS.lowest_db
+    low = FLAGS.lowest_db is not None and not found.sqnr_db >= FLAGS.lowest_db  # NaN is low too
     if low:
         print(f"error: expected {FLAGS.lowest_db:g} dB at least, found {found.sqnr_db:.1f}", file=sys.stderr)
     sys.exit(int(low or bool(found.problems)))
 
 
-def _examples(path: str) -> np.ndarray:
+def _examples(path: str) -> Any:
     try:
-        return np.asarray(np.load(path), np.float32)
+        found = np.load(path)
+        return dict(found) if isinstance(found, np.lib.npyio.NpzFile) else found
     except (OSError, ValueError) as error:
-        raise spiq_tf.InvalidArgumentError(f"--inputs: {path} is no .npy file of numbers: {error}") from error
+        raise spiq_tf.InvalidArgumentError(f"--inputs: {path} is no .npy or .npz file of numbers: {error}") from error
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """`spiq_tf.check`: whether a file keeps to a target's rules."""
 
+import contextlib
 import os
 import struct
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from spiq_tf.device.rules import RULES
 from spiq_tf.device.targets import Target, target_named
 from spiq_tf.device.violation import Violation
-from spiq_tf.errors import ModelFileError, TargetWarning
+from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning
 from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
 
 _SHOWN = 3
@@ -36,14 +37,28 @@ def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> t
         InvalidArgumentError: the target is unknown.
         ModelFileError: the file is missing, damaged or no TFLite file.
     """
-    named = target_named(target)
-    content = bytes(tflite) if isinstance(tflite, bytes | bytearray) else read_file(Path(tflite))
+    named, content = target_named(target), file_content(tflite)
+    with damage_named():
+        return violations_of(content, named)
+
+
+def file_content(tflite: bytes | str | os.PathLike[str]) -> bytes:
+    """A file's content, given itself or its path; a ModelFileError where that is no TFLite file."""
+    content = bytes(tflite) if isinstance(tflite, bytes | bytearray) else _read(Path(tflite))
     if content[4:8] != b"TFL3":
         raise ModelFileError(f"expected a TFLite file, found {len(content)} bytes without the mark TFL3")
+    return content
+
+
+@contextlib.contextmanager
+def damage_named() -> Iterator[None]:
+    """Raises a ModelFileError for what comes of offsets that lead nowhere."""
     try:
-        return violations_of(content, named)
+        yield
     except (struct.error, IndexError, KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
-        raise ModelFileError(f"the TFLite file is damaged: {error}") from error  # offsets that lead nowhere
+        if isinstance(error, SpiqError):
+            raise
+        raise ModelFileError(f"the TFLite file is damaged: {error}") from error
 
 
 def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
@@ -66,8 +81,7 @@ def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
     warnings.warn(text, TargetWarning, stacklevel=4)
 
 
-def read_file(path: Path) -> bytes:
-    """A file's content, or a ModelFileError."""
+def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:

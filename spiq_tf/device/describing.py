@@ -61,11 +61,11 @@ def input_description(name: str, tensor: Tensor, known: InputChannels) -> InputD
     """
     low, high = known.range.low, known.range.high
     if not _may_be_pixels(tensor, known):
-        return InputDescription(name, "values as the float model is fed", *_alike(low, high))
+        return InputDescription(name, "real values, not yet quantized", *_alike(low, high))
     std = _LARGEST_PIXEL / (high - low)
     mean = 0.0 - low * std  # not -low: a mean of 0 is not to be written as -0
     color_space, order = _colors(tensor, known.range)
-    text = f"image, {order}; the float model is fed (pixel - mean) / std of pixels in 0..255"
+    text = f"image, {order}; its real values are (pixel - mean) / std of pixels in 0..255"
     return InputDescription(name, text, *_alike(low, high), *_alike(mean, std), color_space)
 
 

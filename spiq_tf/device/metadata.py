@@ -7,8 +7,9 @@ associated files"). Interpreters read the flatbuffer and never see the archive.
 
 Conventions of the readers (the same page; the code of tflite-support's Task library and of MediaPipe's tasks):
 
-- `(pixel - mean) / std`, for pixels in 0..255, is what the *float* model is fed. Quantized files state the same numbers
-  as float ones, not 0 and 1; the step from there to integers, `value / scale + zero_point`, is the tensor's own.
+- `(pixel - mean) / std`, for pixels in 0..255, is the real value that the input holds: what the float model is fed,
+  behind a Rescaling that the file has taken into its input. Quantized files state the same numbers as float ones, not
+  0 and 1; the step from there to integers, `value / scale + zero_point`, is the tensor's own.
 - The Task library's and MediaPipe's image classifiers take float32 and uint8 inputs, not int8. Of a float32 input they
   require the normalization, MediaPipe with one mean and deviation for all channels; into a uint8 input they copy the
   pixels as they are and read neither normalization nor scale. That is right where all channels have one range, since
@@ -44,9 +45,9 @@ class InputDescription:
     Attributes:
         name: in the serving signature.
         text: for people.
-        low, high: of the values that the float model is fed: one number each, or one a channel each.
-        mean, std: (pixel - mean) / std of a pixel in 0..255 is what the float model is fed, likewise as many of the one
-            as of the other; None where the input holds no pixels.
+        low, high: of the real values that the input holds: one number each, or one a channel each.
+        mean, std: (pixel - mean) / std of a pixel in 0..255 is its real value, likewise as many of the one as of the
+            other; None where the input holds no pixels.
         color_space: of an image; None where the input is none.
     """
 

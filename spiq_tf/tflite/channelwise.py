@@ -74,7 +74,8 @@ def depthwise(
 
 def has_one_tap(flat: FlatModel, operator: Any) -> bool:
     """Whether the operator is factor x + offset a channel, as a depthwise convolution of one tap is."""
-    if flat.kind(operator) != "DEPTHWISE_CONV_2D":
+    options = operator.builtinOptions
+    if flat.kind(operator) != "DEPTHWISE_CONV_2D" or (options.strideH, options.strideW) != (1, 1):
         return False
     value, weights, bias = (int(i) for i in operator.inputs)
     same_channels = flat.shape(value)[-1:] == flat.shape(weights)[-1:]

@@ -208,7 +208,8 @@ class _Values:
                 self._replay(self._graph.producers[name].call)
             return self._run[name]
         index, factor = self.held[name]
-        return np.asarray(self._file.value(index) / factor, np.float32)
+        value = self._file.value(index)
+        return np.asarray(value / factor, np.float32) if np.issubdtype(value.dtype, np.floating) else value
 
     def _replay(self, call: Call) -> None:
         arguments = keras.tree.flatten((call.args, dict(call.kwargs)))

@@ -7,18 +7,21 @@ that leaves, the same for all pixels, is added to the biases of the convolutions
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from spiq_tf.errors import PixelBytesWarning
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range
 from spiq_tf.tflite.channelwise import Channels, has_one_tap
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 
 _LARGEST = 255  # pixel
+_STEPS = 2.0  # that bytes may be off: 1.5 where half-way values are avoided
 _SAME = 1e-5  # relative: steps of two channels that float32 makes differ by less are one
 
 
@@ -37,7 +40,9 @@ class PixelInputs:
     offsets: Mapping[int, float]
 
 
-def take_pixels(flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[InputChannels]) -> PixelInputs:
+def take_pixels(
+    flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[InputChannels], rescaled: Collection[int]
+) -> PixelInputs:
     """Gives the inputs that may be images the step of their pixels, and takes Rescalings in, in place.
 
     Only where convolutions alone read them, which can make up for the offset, and with one range for all channels.
@@ -48,17 +53,21 @@ def take_pixels(flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[I
         flat: the float file.
         ranges: of every activation, by tensor index.
         inputs: what is known of the model's inputs, in its order.
+        rescaled: tensors that a Rescaling or Normalization layer makes, by index.
     """
     found, fed, offsets = dict(ranges), list(inputs), {}
     for place, (index, known) in enumerate(zip(map(int, flat.subgraph.inputs), inputs, strict=True)):
-        rescaling = _rescaling(flat, index)
+        rescaling = _rescaling(flat, index, rescaled)
         entry = index if rescaling is None else int(rescaling.outputs[0])
         behind = (
             known if rescaling is None else _rescaled(known, flat.channels(rescaling, 1), flat.channels(rescaling, 2))
         )
         grid = _grid(behind.range)
         padded = _convolved(flat, entry)
-        if grid is None or padded is None or len(flat.shape(index)) != 4:
+        if len(flat.shape(index)) != 4:
+            continue
+        if grid is None or padded is None:
+            _warn_of_bytes(flat.name(index), known.range, found[index])
             continue
         step, zero_point = grid
         whole = Range(np.array([-zero_point * step]), np.array([(_LARGEST - zero_point) * step]), behind.range.source)
@@ -72,10 +81,12 @@ def take_pixels(flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[I
     return PixelInputs(found, fed, offsets)
 
 
-def _rescaling(flat: FlatModel, index: int) -> Any | None:
-    """The only operator that reads an input, where that is factor x + offset, factor > 0, without an activation."""
+def _rescaling(flat: FlatModel, index: int, rescaled: Collection[int]) -> Any | None:
+    """The only operator that reads an input, where that is a Rescaling, factor x + offset with factor > 0."""
     readers = [operator for operator in flat.operators if index in operator.inputs]
-    if len(readers) != 1 or not has_one_tap(flat, readers[0]) or index in flat.subgraph.outputs:
+    if len(readers) != 1 or int(readers[0].outputs[0]) not in rescaled or index in flat.subgraph.outputs:
+        return None
+    if not has_one_tap(flat, readers[0]):
         return None
     plain = readers[0].builtinOptions.fusedActivationFunction == schema.ActivationFunctionType.NONE
     return readers[0] if plain and np.all(flat.channels(readers[0], 1) > 0) else None
@@ -97,6 +108,22 @@ def _grid(own: Range) -> tuple[float, int] | None:
     alike = np.allclose(steps, step, rtol=_SAME, atol=0) and np.allclose(own.low, own.low[0], rtol=0, atol=_SAME * step)
     zero_point = math.ceil(-float(own.low[0]) / step - 0.5 - _SAME * _LARGEST)  # halves down: see `take_pixels`
     return (step, zero_point) if alike and 0 <= zero_point <= _LARGEST else None
+
+
+def _warn_of_bytes(name: str, own: Range, whole: Range) -> None:
+    """Warns where an image's bytes, copied as they are, would stand for something else than its pixels."""
+    if len(own.low) not in (1, 3):
+        return  # no image
+    low, high = min(float(whole.low.min()), 0.0), float(whole.high.max())
+    step = (high - low) / _LARGEST
+    apart = np.max(np.abs([own.low - low, own.high - high])) / step
+    if apart > _STEPS:
+        text = (
+            f"input {name!r}: copied as they are, an image's bytes would be up to {apart:.0f} steps off, since its"
+            " channels have ranges of their own or 0 lies outside; quantize pixels by the input's scale and zero"
+            " point, or put a Rescaling or Normalization layer into the model, so that it is fed 0..255"
+        )
+        warnings.warn(text, PixelBytesWarning, stacklevel=4)
 
 
 def _convolved(flat: FlatModel, index: int) -> list[int] | None:

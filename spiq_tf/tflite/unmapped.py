@@ -1,6 +1,7 @@
 """Operators that a target does not map -> others that it does: mapping stops at the first that it does not know."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -78,6 +79,8 @@ def _larger(flat: FlatModel, operator: Any, ranges: dict[int, Range]) -> list[An
     """The larger of x and slope x; the smaller where the slope is above 1."""
     value, output, slope = int(operator.inputs[0]), int(operator.outputs[0]), operator.builtinOptions.alpha
     product, scaled = _scaled(flat, value, output, slope, ranges)
+    whole = ranges[scaled]  # above what x itself reaches it is never chosen, and all three tensors share one scale
+    ranges[scaled] = replace(whole, high=np.minimum(whole.high, ranges[value].high))
     kind = schema.BuiltinOperator.MAXIMUM if slope <= 1 else schema.BuiltinOperator.MINIMUM
     return [product, flat.operator(kind, [value, scaled], output, schema.MaximumMinimumOptionsT())]
 

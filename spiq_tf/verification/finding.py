@@ -1,5 +1,6 @@
 """What `spiq_tf.verify` returns."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -100,8 +101,8 @@ class Verification:
         return tuple(sorted(self.layers, key=cost, reverse=True)[:count])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as numbers, strings, lists and dicts, for JSON."""
-        return asdict(self)
+        """All of it as numbers, strings, lists and dicts, for JSON; None for what is infinite or no number."""
+        return _finite(asdict(self))
 
     def __str__(self) -> str:
         return self.shown()
@@ -115,6 +116,14 @@ class Verification:
             lines.append(f"output {output.name}: {output.sqnr_db:.1f} dB{agreement}, bias {output.noise.bias:.3f}")
         lines += [f"problem: {problem}" for problem in self.problems]
         return "\n".join([*lines, *_table(self.costliest(layers))])
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _table(layers: Iterable[LayerFinding]) -> list[str]:

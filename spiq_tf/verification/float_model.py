@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from spiq_tf.capture import replay
 from spiq_tf.graph import LayerGraph
+from spiq_tf.striding import replay_differentiable
 from spiq_tf.verification.inputs import Batch
 
 
@@ -18,5 +18,5 @@ def run_float(graph: LayerGraph, batch: Batch, tape: tf.GradientTape | None = No
             tape.watch(value)
     with keras.StatelessScope():  # a layer with state must not notice
         for call in graph.calls:
-            values |= {t.name: y for t, y in zip(call.outputs, replay(call, values), strict=True)}
+            values |= {t.name: y for t, y in zip(call.outputs, replay_differentiable(call, values), strict=True)}
     return values

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.fields import random_fields
 from spiq_tf.graph import LayerGraph, Tensor
-from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.matching import fed
 
@@ -18,7 +19,6 @@ Batch: TypeAlias = Sequence[npt.NDArray[np.float32]]
 """One array for each input, in the model's order."""
 
 _GENERATED = 16
-_PIXELS = 0.0, 255.0  # what a file is fed that has taken a Rescaling in
 
 
 def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
@@ -30,10 +30,19 @@ def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
     """
     arrays = _arrays(graph, inputs)
     for tensor, array in zip(graph.inputs, arrays, strict=True):
-        if array.shape[1:] != tensor.shape[1:] or len(array) != len(arrays[0]):
+        if array.ndim != len(tensor.shape) or array.shape[1:] != tensor.shape[1:]:
             raise InvalidArgumentError(
-                f"inputs: expected {len(arrays[0])} examples of shape {tensor.shape[1:]} for input {tensor.name!r},"
-                f" found an array of shape {array.shape}"
+                f"inputs: expected examples of shape {tensor.shape[1:]} for input {tensor.name!r}, found an array of"
+                f" shape {array.shape}"
+            )
+        if len(array) != len(arrays[0]):
+            raise InvalidArgumentError(
+                f"inputs: expected as many examples for input {tensor.name!r} as for {graph.inputs[0].name!r},"
+                f" {len(arrays[0])}, found {len(array)}"
+            )
+        if not np.all(np.isfinite(array)):
+            raise InvalidArgumentError(
+                f"inputs: expected finite numbers for input {tensor.name!r}, found NaN or infinity"
             )
     size = graph.inputs[0].shape[0]
     if len(arrays[0]) < size:
@@ -43,15 +52,18 @@ def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
 
 def _arrays(graph: LayerGraph, inputs: Inputs) -> list[npt.NDArray[np.float32]]:
     if isinstance(inputs, Mapping):
-        missing = [t.name for t in graph.inputs if t.name not in inputs]
-        if missing:
-            raise InvalidArgumentError(f"inputs: expected one for each of the model's, found none for {missing[0]!r}")
+        names = [t.name for t in graph.inputs]
+        if set(names) != set(inputs):
+            raise InvalidArgumentError(f"inputs: expected arrays for {names}, found them for {list(inputs)}")
         each = [inputs[t.name] for t in graph.inputs]
     else:
         each = list(inputs) if isinstance(inputs, list | tuple) else [np.asarray(inputs)]
     if len(each) != len(graph.inputs):
         raise InvalidArgumentError(f"inputs: expected {len(graph.inputs)} arrays, found {len(each)}")
-    return [np.asarray(value, np.float32) for value in each]
+    try:
+        return [np.asarray(value, np.float32) for value in each]
+    except (TypeError, ValueError) as error:
+        raise InvalidArgumentError(f"inputs: expected arrays of numbers, found something else: {error}") from error
 
 
 def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
@@ -59,10 +71,7 @@ def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
     random = np.random.default_rng(0)
     size = graph.inputs[0].shape[0]
     ends = zip(graph.inputs, fed(flat, graph), flat.subgraph.inputs, strict=True)
-    channels = [
-        _channels(tensor, *(_range(flat, int(index)) if tensor.name == name else _PIXELS))
-        for tensor, name, index in ends
-    ]
+    channels = [_channels(t, *_before(graph, name, *_range(flat, int(index)))) for t, name, index in ends]
     for _ in range(max(_GENERATED // size, 1)):
         yield [
             np.concatenate([random_fields(tensor, known, random) for _ in range(size)])
@@ -70,7 +79,15 @@ def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
         ]
 
 
-def _channels(tensor: Tensor, low: float, high: float) -> InputChannels:
+def _before(graph: LayerGraph, name: str, low: float, high: float) -> tuple[Array, Array]:
+    """What the model is fed where the file is fed what the Rescaling in front makes of it, which it has taken in."""
+    rule = graph.producers[name].rule if name in graph.producers else None
+    if isinstance(rule, FixedAffine):
+        return (low - rule.offset) / rule.factor, (high - rule.offset) / rule.factor
+    return np.array(low), np.array(high)
+
+
+def _channels(tensor: Tensor, low: Array, high: Array) -> InputChannels:
     ones = np.ones(tensor.channels)
     moments = Moments((low + high) / 2 * ones, ((high - low) / 4) ** 2 * ones)
     return InputChannels(moments, Range(low * ones, high * ones, Source.TOLD))

@@ -44,7 +44,8 @@ def layer_findings(
         batches: the inputs.
     """
     made = (*graph.inputs, *(t for call in graph.calls for t in call.outputs))
-    kept = {t: held[t.name] for t in made if t.name in held}
+    numbers = {name for name, value in run_float(graph, batches[0]).items() if value.dtype == tf.float32}
+    kept = {t: held[t.name] for t in made if t.name in held and t.name in numbers}
     file = _File(flat, Interpreter(content, keep_all=True), fed(flat, graph), kept)
     scales = {**_fitted(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
     found = {tensor.name: _Tensor(Sums(tensor.channels)) for tensor in file.tensors}
@@ -154,7 +155,7 @@ def _own_errors(
     local: dict[str, Any] = {}
     errors, fed = {}, {}
 
-    def enter(tensor: Tensor, value: npt.NDArray[np.float32]) -> None:
+    def enter(tensor: Tensor, value: npt.NDArray[Any]) -> None:
         local[tensor.name] = tf.constant(file.get(tensor.name, value))
         if tensor.name in file:
             errors[tensor.name], fed[tensor.name] = file[tensor.name] - value, value

@@ -37,7 +37,7 @@ class Sums:
 
 
 def decibels(signal: Array | float, noise: Array | float) -> Array:
-    """Signal over noise; infinite where there is no noise."""
+    """Signal over noise; infinite where there is no noise, NaN where either is."""
     power, error = np.asarray(signal, np.float64), np.asarray(noise, np.float64)
     with np.errstate(divide="ignore"):
-        return np.where(error > 0, 10 * np.log10(power / np.where(error > 0, error, 1.0)), np.inf)
+        return np.where(error == 0, np.inf, 10 * np.log10(power / np.where(error == 0, 1.0, error)))

@@ -1,20 +1,20 @@
 """`spiq_tf.verify`: a finished file against the float model that it was made of."""
 
 import os
+import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spiq_tf.capture import capture
-from spiq_tf.device.checking import read_file
+from spiq_tf.device.checking import damage_named, file_content
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.graph import LayerGraph
 from spiq_tf.intake.accept import accepted
 from spiq_tf.primitives.values import Array
-from spiq_tf.probe import degenerate
+from spiq_tf.probe import degenerate, is_by_design
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -53,13 +53,17 @@ def verify(
         ModelTypeError, InvalidModelError: as for `convert`.
         LoweringError: LiteRT cannot run the file.
     """
-    content = _content(tflite)
-    flat = FlatModel(content)
+    content = tflite.content if isinstance(tflite, QuantizedModel) else file_content(tflite)
+    with damage_named():
+        flat = FlatModel(content)
     batch_size = (flat.shape(int(flat.subgraph.inputs[0])) or (1,))[0]
     graph = capture(accepted(model, batch_size), batch_size)
+    if _bring_in_order(flat, graph):
+        content = flat.content()
     _check_ends(flat, graph)
     batches = list(generated_batches(graph, flat)) if inputs is None else given_batches(graph, inputs)
     expected, found = _outputs(graph, flat, content, batches)
+    _check_numbers(graph.output_names, expected)
     if isinstance(tflite, QuantizedModel):
         held, scales = _known(tflite, flat)
     else:
@@ -74,10 +78,29 @@ def verify(
     )
 
 
-def _content(tflite: bytes | str | os.PathLike[str] | QuantizedModel) -> bytes:
-    if isinstance(tflite, QuantizedModel):
-        return tflite.content
-    return bytes(tflite) if isinstance(tflite, bytes | bytearray) else read_file(Path(tflite))
+def _bring_in_order(flat: FlatModel, graph: LayerGraph) -> bool:
+    """Puts, in place, inputs and outputs into the model's order, where the signature tells it: other converters write
+    another one. Returns whether that changed anything."""
+    if len(flat.model.signatureDefs or ()) != 1:
+        return False
+    (signature,) = flat.model.signatureDefs
+    before = [*flat.subgraph.inputs, *flat.subgraph.outputs]
+    flat.subgraph.inputs = _ordered(flat.subgraph.inputs, signature.inputs, graph.input_names)
+    flat.subgraph.outputs = _ordered(flat.subgraph.outputs, signature.outputs, graph.output_names)
+    return [*flat.subgraph.inputs, *flat.subgraph.outputs] != before
+
+
+def _ordered(tensors: Sequence[int], entries: Sequence[Any], names: Sequence[str]) -> npt.NDArray[np.int32]:
+    """Tensors in the order of their names in the signature, the model's own or numbered ones ("output_0")."""
+    place = {entry.name.decode(): int(entry.tensorIndex) for entry in entries}
+    numbered = sorted((name for name in place if _NUMBERED.fullmatch(name)), key=lambda name: int(name.split("_")[-1]))
+    for order in (names, numbered):
+        if set(order) == set(place) and sorted(place.values()) == sorted(map(int, tensors)):
+            return np.array([place[name] for name in order], np.int32)
+    return np.array(tensors, np.int32)
+
+
+_NUMBERED = re.compile(r"(input|output)_\d+")
 
 
 def _check_ends(flat: FlatModel, graph: LayerGraph) -> None:
@@ -115,6 +138,14 @@ def _outputs(
     return whole, others
 
 
+def _check_numbers(names: Sequence[str], expected: Sequence[npt.NDArray[np.float32]]) -> None:
+    for name, values in zip(names, expected, strict=True):
+        if not np.all(np.isfinite(values)):
+            raise InvalidArgumentError(
+                f"output {name!r} of the float model is NaN or infinite for some of the inputs: nothing can be compared"
+            )
+
+
 def _output(name: str, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> OutputFinding:
     sums = Sums(expected.shape[-1] if expected.ndim > 1 else 1)
     sums.add(expected, found - expected)
@@ -129,7 +160,13 @@ def _useless(
 ) -> list[str]:
     if len(found[0]) == 1:
         return []  # of a single example nothing varies
-    problems = (degenerate(*each) for each in zip(names, expected, found, strict=True))
+    problems = [
+        f"output {name!r} of the converted file is NaN or infinite for some of the inputs"
+        if not np.all(np.isfinite(y))
+        else degenerate(name, exact, y)
+        for name, exact, y in zip(names, expected, found, strict=True)
+        if not is_by_design(exact)  # anchors; or nothing that the model looks for is in the inputs
+    ]
     return [problem for problem in problems if problem is not None]
 
 
