@@ -12,12 +12,10 @@ from spiq_tf.device.describing import model_description
 from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
 from spiq_tf.fields import read_by_unknown, run_fields, shown_moments
-from spiq_tf.graph import LayerGraph
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
-from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.spread import Spread
 from spiq_tf.primitives.values import Array, InputChannels, Range
 from spiq_tf.probe import warn_if_degenerate
@@ -126,9 +124,8 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
     found = replace_unmapped(lowered.flat, found, kept, options.target)
     entering = [plan.inputs[t.name] for t in graph.inputs]
-    pixels = PixelInputs(found, entering, {})
-    if options.inference_input_type == "uint8":
-        pixels = take_pixels(lowered.flat, found, entering, _rescaled(lowered, graph))
+    bytewise = options.inference_input_type == "uint8"
+    pixels = take_pixels(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
     whole = quantize.tensor_intervals(lowered.flat, pixels.ranges)
     warn_of_coarse_scales(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
@@ -143,9 +140,3 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     violations = violations_of(content, options.target)
     warn_of_violations(violations, options.target)
     return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), violations)
-
-
-def _rescaled(lowered: Lowered, graph: LayerGraph) -> frozenset[int]:
-    """Indices of the tensors that a Rescaling or Normalization makes."""
-    made = {node.output.name for node in graph.nodes if isinstance(node.rule, FixedAffine)}
-    return frozenset(index for index, held in lowered.tensors.items() if held.name in made)

@@ -16,9 +16,12 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.errors import PixelBytesWarning
+from spiq_tf.graph import LayerGraph
+from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range
 from spiq_tf.tflite.channelwise import Channels, has_one_tap
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
+from spiq_tf.tflite.lower import Lowered
 
 _LARGEST = 255  # pixel
 _STEPS = 2.0  # that bytes may be off: 1.5 where half-way values are avoided
@@ -41,7 +44,7 @@ class PixelInputs:
 
 
 def take_pixels(
-    flat: FlatModel, ranges: Mapping[int, Range], inputs: Sequence[InputChannels], rescaled: Collection[int]
+    lowered: Lowered, graph: LayerGraph, ranges: Mapping[int, Range], inputs: Sequence[InputChannels]
 ) -> PixelInputs:
     """Gives the inputs that may be images the step of their pixels, and takes Rescalings in, in place.
 
@@ -50,11 +53,12 @@ def take_pixels(
     point, and rounds halves up, then comes back to the bytes.
 
     Args:
-        flat: the float file.
+        lowered: the float file; its flatbuffer is changed.
+        graph: the model.
         ranges: of every activation, by tensor index.
         inputs: what is known of the model's inputs, in its order.
-        rescaled: tensors that a Rescaling or Normalization layer makes, by index.
     """
+    flat, rescaled = lowered.flat, _rescaled_tensors(lowered, graph)
     found, fed, offsets = dict(ranges), list(inputs), {}
     for place, (index, known) in enumerate(zip(map(int, flat.subgraph.inputs), inputs, strict=True)):
         rescaling = _rescaling(flat, index, rescaled)
@@ -79,6 +83,12 @@ def take_pixels(
             flat.subgraph.operators = [o for o in flat.operators if o is not rescaling]
             flat.subgraph.inputs = np.array([entry if i == index else int(i) for i in flat.subgraph.inputs], np.int32)
     return PixelInputs(found, fed, offsets)
+
+
+def _rescaled_tensors(lowered: Lowered, graph: LayerGraph) -> frozenset[int]:
+    """Indices of the tensors that a Rescaling or Normalization makes."""
+    made = {node.output.name for node in graph.nodes if isinstance(node.rule, FixedAffine)}
+    return frozenset(index for index, held in lowered.tensors.items() if held.name in made)
 
 
 def _rescaling(flat: FlatModel, index: int, rescaled: Collection[int]) -> Any | None:
