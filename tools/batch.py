@@ -51,8 +51,8 @@ class Outcome:
         sha256: of the output.
         sqnr_db: of the worst output; None where it was not compared, or is infinite: JSON has no such number.
         destination: where the output belongs, whether or not there is an error.
-        of_earlier_run: whether this is what an earlier run made of the model, and the run that wrote it down again has
-            made nothing else of it: it tells --resume what the file that is there was made with.
+        of_earlier_run: whether the row is carried over from an earlier run's record, since this run has made nothing of
+            the model so far; --resume reads there what the file was made with.
     """
 
     model: str

@@ -61,8 +61,8 @@ flags.DEFINE_string("report_dir", None, "Folder for a report on each model, as .
 flags.DEFINE_string(
     "report_json",
     None,
-    "Writes what became of each model to this file, anew after each. Rows with of_earlier_run stand in it already, and"
-    " nothing has become of their models since.",
+    "Writes what became of each model to this file, anew after each. Rows of an earlier run whose models this one has"
+    " not come to, or does not name, stay behind its own, with of_earlier_run.",
 )
 flags.DEFINE_bool("overwrite", False, "Replaces outputs that exist; without it they are an error for their model.")
 flags.DEFINE_bool(
