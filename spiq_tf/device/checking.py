@@ -42,6 +42,8 @@ def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> t
         raise ModelFileError(f"expected a TFLite file, found {len(content)} bytes without the mark TFL3")
     try:
         return violations_of(content, named)
+    except ModelFileError:
+        raise
     except (struct.error, IndexError, KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
         raise ModelFileError(f"the TFLite file is damaged: {error}") from error  # offsets that lead nowhere
 
@@ -75,9 +77,11 @@ def read_file(path: Path) -> bytes:
 
 
 def _of_file(content: bytes, target: Target) -> list[Violation]:
-    """What shows in the packed file alone."""
+    """What shows in the packed file alone; a ModelFileError where it holds no model."""
     model, found = schema.Model.GetRootAs(content, 0), []
-    if (count := model.SubgraphsLength()) != 1:
+    if (count := model.SubgraphsLength()) == 0:
+        raise ModelFileError("expected a TFLite file with a model in it, found no subgraphs: it is damaged")
+    if count != 1:
         advice = "unroll loops and branches, and convert one signature at a time; nothing else was checked"
         found.append(Violation("one subgraph", None, "", f"expected 1, found {count}", advice))
     start = np.frombuffer(content, np.uint8).ctypes.data
