@@ -50,3 +50,8 @@ class CoarseScaleWarning(SpiqWarning):
 
 class TargetWarning(SpiqWarning):
     """The target does not take all of the file."""
+
+
+def first_words(error: Exception) -> str:
+    """What another library's error says, on one line of 500 characters at most; its type where it says nothing."""
+    return " ".join(str(error).split())[:500] or type(error).__name__
