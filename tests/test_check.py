@@ -266,7 +266,7 @@ def test_an_unknown_target_and_a_file_that_is_none(tmp_path):
         spiq_tf.check(b"", "tpu")
     with pytest.raises(spiq_tf.ModelFileError, match="without the mark TFL3"):
         spiq_tf.check(b"no file at all")
-    with pytest.raises(spiq_tf.ModelFileError, match="^expected a TFLite file with a model in it, found no subgraphs"):
+    with pytest.raises(spiq_tf.ModelFileError, match=r"^expected a TFLite file with a model in it, found no subgraphs"):
         spiq_tf.check(b"\0\0\0\0TFL3")
     with pytest.raises(spiq_tf.ModelFileError, match="damaged"):
         spiq_tf.check(spiq_tf.convert(network(), input_range=RANGE)[:500])
