@@ -54,3 +54,8 @@ class TargetWarning(SpiqWarning):
 
 class PixelBytesWarning(SpiqWarning):
     """A uint8 input does not take an image's bytes as they are."""
+
+
+def first_words(error: Exception) -> str:
+    """What another library's error says, on one line of 500 characters at most; its type where it says nothing."""
+    return " ".join(str(error).split())[:500] or type(error).__name__

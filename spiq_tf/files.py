@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from spiq_tf.errors import InvalidArgumentError, ModelFileError
+from spiq_tf.errors import InvalidArgumentError, ModelFileError, first_words
 from spiq_tf.intake import keras2_files
 
 
@@ -116,7 +116,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
         return keras.models.load_model(source, compile=False, safe_mode=safe_mode)
     except Exception as error:  # Keras, h5py, zipfile and layers' own code each raise what they like
         advice = "; Keras 2 wrote it: pip install tf_keras, which reads it" if old else ""
-        raise ModelFileError(f"{source}: Keras cannot load it: {_first_lines(error)}{advice}") from error
+        raise ModelFileError(f"{source}: Keras cannot load it: {first_words(error)}{advice}") from error
 
 
 def _from_folder(source: Path, safe_mode: bool) -> Any:
@@ -128,7 +128,3 @@ def _from_folder(source: Path, safe_mode: bool) -> Any:
             " cannot be had back: use the .keras or .h5 file of the model"
         )
     raise ModelFileError(f"{source}: expected a .keras or .h5 file, or a SavedModel, found a folder without one")
-
-
-def _first_lines(error: Exception) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__

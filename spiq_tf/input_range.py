@@ -91,12 +91,23 @@ def _bound(tensor: Tensor, end: str, value: Any) -> Array:
 
 def _told(graph: LayerGraph, tensor: Tensor) -> InputChannels:
     readers = graph.consumers[tensor.name]
-    if len(readers) == 1 and isinstance(readers[0].rule, FixedAffine):
-        found = _told_by_layer(readers[0].call.layer, readers[0].rule)
-        if found is not None:
-            _log(tensor, found.range, f"layer {readers[0].call.name!r}")
-            return found
+    told = [_told_by_layer(r.call.layer, r.rule) if isinstance(r.rule, FixedAffine) else None for r in readers]
+    found = next(iter(told), None)
+    if found is not None and all(other is not None and _agree(found, other) for other in told):
+        _log(tensor, found.range, f"layer {readers[0].call.name!r}")
+        return found
     return _told_by_norm(graph, tensor)
+
+
+def _agree(one: InputChannels, other: InputChannels) -> bool:
+    """Whether two readers of an input tell the same of it; one layer called in two branches does."""
+    pairs = [
+        (one.range.low, other.range.low),
+        (one.range.high, other.range.high),
+        (one.moments.mean, other.moments.mean),
+        (one.moments.variance, other.moments.variance),
+    ]
+    return all(np.allclose(a, b) for a, b in pairs)
 
 
 def _told_by_layer(layer: Any, rule: FixedAffine) -> InputChannels | None:
@@ -124,8 +135,8 @@ def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> InputChannels:
     if tensor.channels != 3 or not norms:
         raise InputRangeError(
             f"the range of input {tensor.name!r} (shape {tensor.shape[1:]}) cannot be told from the model: expected"
-            f" a Rescaling to [0, 1] or [-1, 1] or a Normalization in front, or three channels and a BatchNorm behind"
-            f" the first convolution; {_ADVICE}"
+            f" a Rescaling to [0, 1] or [-1, 1] or a Normalization in front of all that reads it, or three channels and"
+            f" a BatchNorm behind the first convolution; {_ADVICE}"
         )
     misfits = [max(misfit(c.moments(), *norm) for norm in norms) for c in CONVENTIONS]
     best, second = np.argsort(misfits)[:2]

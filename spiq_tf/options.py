@@ -1,5 +1,6 @@
 """The arguments of `convert`, `quantize` and `rewrite`, checked once and frozen."""
 
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -80,20 +81,19 @@ def checked_options(
     labels: Any = None,
 ) -> Options:
     """Raises InvalidArgumentError naming the argument that is wrong."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InvalidArgumentError(f"batch_size: expected a positive whole number, found {batch_size!r}")
+    size = _whole(batch_size)
     if not isinstance(method, str) or method not in METHODS:
         raise InvalidArgumentError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
     named = target_named(target)
-    if named.largest_batch is not None and batch_size > named.largest_batch:
+    if named.largest_batch is not None and size > named.largest_batch:
         raise InvalidArgumentError(
-            f"batch_size: target {named.name!r} takes {named.largest_batch} at most, found {batch_size}"
+            f"batch_size: target {named.name!r} takes {named.largest_batch} at most, found {size}"
         )
     dense = _dense_granularity(per_channel_dense, named)
     return Options(
         _type_name("inference_input_type", inference_input_type),
         _type_name("inference_output_type", inference_output_type),
-        batch_size,
+        size,
         dense,
         replace(named, per_channel_dense=dense),
         METHODS[method],
@@ -101,6 +101,17 @@ def checked_options(
         _names(float_layers),
         _labels(labels),
     )
+
+
+def _whole(batch_size: Any) -> int:
+    """A whole number of any type that says that it is one, as numpy's do; True is none."""
+    try:
+        size = 0 if isinstance(batch_size, bool) else operator.index(batch_size)
+    except TypeError:
+        size = 0
+    if size < 1:
+        raise InvalidArgumentError(f"batch_size: expected a positive whole number, found {batch_size!r}")
+    return size
 
 
 def _dense_granularity(per_channel_dense: Any, target: Target) -> bool:
@@ -159,6 +170,12 @@ def _labels(labels: Any) -> tuple[str, ...] | None:
             raise InvalidArgumentError(
                 f"labels: expected strings of one line each that are not empty, found {name!r} for class {place}"
             )
+        try:
+            name.encode()
+        except UnicodeEncodeError:  # half of a pair of surrogates
+            raise InvalidArgumentError(
+                f"labels: expected strings that UTF-8 can hold, found {name!r} for class {place}"
+            ) from None
     return names
 
 

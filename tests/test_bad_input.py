@@ -11,6 +11,9 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
+from spiq_tf.capture import capture
+from spiq_tf.options import checked_options
+from spiq_tf.tflite import lower
 from tests.networks import NETWORKS, RANGE, residual
 
 
@@ -99,10 +102,15 @@ def test_unknown_type(kind):
         spiq_tf.convert(residual(), input_range=RANGE, inference_output_type=kind)
 
 
-@pytest.mark.parametrize("size", [0, -1, 1.5, True, None])
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, np.True_, np.float32(2), np.int64(0), "2", None])
 def test_wrong_batch_size(size):
     with pytest.raises(spiq_tf.InvalidArgumentError, match="batch_size"):
         spiq_tf.convert(residual(), input_range=RANGE, batch_size=size)
+
+
+def test_batch_size_of_numpy():
+    found = checked_options(batch_size=np.int64(2)).batch_size
+    assert (found, type(found)) == (2, int)
 
 
 @pytest.mark.parametrize("method", ["SPIQ", None, ["noise"]])
@@ -136,6 +144,30 @@ def test_loops():
     image = keras.Input((8, 8, 3), name="image")
     with pytest.raises(spiq_tf.LoweringError, match="loops and branches"):
         spiq_tf.convert(keras.Model(image, Repeating()(image)), input_range=RANGE)
+
+
+class Strange(layers.Layer):
+    """Two operators that TFLite does not have."""
+
+    def call(self, x):
+        return tf.math.igamma(tf.abs(x), x * x) + tf.math.digamma(x)
+
+
+def test_operators_without_a_form_in_tflite():
+    image = keras.Input((8, 8, 3), name="image")
+    x = Strange(name="odd")(layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, [x, keras.ops.erfinv(x)])
+    with pytest.raises(spiq_tf.LoweringError) as found:
+        spiq_tf.convert(model, input_range=RANGE)
+    assert "no TFLite operator for Digamma (of 'odd'), Erfinv (of 'erfinv'), Igamma (of 'odd'): " in str(found.value)
+    assert "func.func" in str(found.value.__cause__)
+
+
+def test_what_else_the_converter_says_is_cut():
+    concrete = tf.function(lambda x: x).get_concrete_function(tf.TensorSpec((1, 2)))
+    said = lower._refusal(RuntimeError("no\n  reason " * 100), concrete, capture(residual(), 1))
+    assert "no TFLite operators for this model: no reason no reason" in said
+    assert len(said) < 600
 
 
 def test_input_without_channels():

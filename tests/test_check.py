@@ -248,9 +248,10 @@ def test_dense_with_a_scale_for_each_output():
         (layers.ReLU(), {"batch_size": 2}, "edgetpu", "batch"),
         (layers.Activation("gelu"), {}, "tflite-micro", "operator"),
         (layers.ReLU(name="kept"), {"float_layers": ["kept"]}, "portable", "float operator"),
+        (layers.PReLU("random_normal"), {}, "edgetpu", "slopes"),
         (lambda x: layers.Permute((2, 1, 3, 4))(layers.Reshape((2, 4, 4, 8))(x)), {}, "edgetpu", "rank"),
     ],
-    ids=["hard swish", "table", "batch", "gelu", "float layer", "rank"],
+    ids=["hard swish", "table", "batch", "gelu", "float layer", "slopes", "rank"],
 )
 def test_what_a_target_does_not_take(layer, options, target, rule):
     image = keras.Input((8, 8, 3), name="image")
@@ -265,6 +266,8 @@ def test_an_unknown_target_and_a_file_that_is_none(tmp_path):
         spiq_tf.check(b"", "tpu")
     with pytest.raises(spiq_tf.ModelFileError, match="without the mark TFL3"):
         spiq_tf.check(b"no file at all")
+    with pytest.raises(spiq_tf.ModelFileError, match=r"^expected a TFLite file with a model in it, found no subgraphs"):
+        spiq_tf.check(b"\0\0\0\0TFL3")
     with pytest.raises(spiq_tf.ModelFileError, match="damaged"):
         spiq_tf.check(spiq_tf.convert(network(), input_range=RANGE)[:500])
     with pytest.raises(spiq_tf.ModelFileError, match=r"gone\.tflite: cannot be read: No such file"):

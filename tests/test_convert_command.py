@@ -1,6 +1,7 @@
 """tools/convert.py as its users call it: in a process of its own."""
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import batch
+import convert
 import keras
 import machine
 import pytest
@@ -18,6 +20,7 @@ import records
 from batch import Job, Outcome
 from keras import layers
 
+import spiq_tf
 from tests.networks import NETWORKS
 from tests.test_workers import wait_until
 
@@ -55,6 +58,8 @@ def test_one_bad_file_among_many(models, tmp_path):
     assert again.returncode == 1
     assert "exists; pass --overwrite" in again.stderr
     assert run(*options, "--overwrite", models / "a.keras").returncode == 0
+    rows = [(Path(r["model"]).name, r["of_earlier_run"]) for r in json.loads(report.read_text())]
+    assert rows == [("a.keras", False), ("bad.keras", True), ("b.h5", True)]
 
 
 def test_two_models_of_one_name(models, tmp_path):
@@ -89,6 +94,7 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
         ([], "expected model files"),
         (["--input_range=1", "x.keras"], "expected LOW,HIGH"),
         (["--ranges=conv=1", "x.keras"], "--ranges conv: expected LOW,HIGH, found 1"),
+        (["--ranges=0,6", "x.keras"], "--ranges: expected LAYER=LOW,HIGH, found 0,6"),
         (["--report_json=absent/report.json", "x.keras"], "cannot write"),
         (["--resume", "--overwrite", "x.keras"], "not both"),
         (["--labels_file=absent.txt", "x.keras"], "absent.txt"),
@@ -208,6 +214,7 @@ FOUND = Outcome("m.keras", sha256="of the file", made_with="these options")
         ([10], FOUND, False),
         ([11], replace(FOUND, made_with="other options"), False),
         ([11], replace(FOUND, sha256="of another file"), False),
+        ([11], Outcome("m.keras", error="degenerate", made_with="these options"), False),
         ([11, 12, 0], FOUND, False),  # a report is missing
         ([11, 12, 11], FOUND, True),
     ],
@@ -229,6 +236,74 @@ def test_the_fingerprint_tells_models_and_options_apart(tmp_path):
     assert batch.fingerprint(job) != first
 
 
+def made(name, **options):
+    """A file of the folder `out` that was made with some options."""
+    return Outcome(f"{name}.keras", **{"output": f"out/{name}.tflite", "destination": f"out/{name}.tflite"} | options)
+
+
+JOBS = [Job(f"{name}.keras", Path("out", f"{name}.tflite"), None, {}, verify=False, trusted=False) for name in "abc"]
+
+
+def test_the_record_keeps_what_a_run_has_not_come_to():
+    earlier = [made(name, made_with="int8") for name in "abcd"]
+    elsewhere = made("e", destination="elsewhere/e.tflite", made_with="int8")
+    moved = made("c", destination="elsewhere/c.tflite", made_with="int8")
+    again = made("a", made_with="uint8")
+    failed = Outcome("b.keras", error="degenerate", made_with="uint8", destination="out/b.tflite")
+    refused = Outcome("c.keras", error="exists", destination="out/c.tflite")
+    found = records.carried([*earlier[:2], moved, earlier[3], elsewhere], JOBS, [again, failed, refused])
+    assert found == [replace(moved, of_earlier_run=True), replace(earlier[3], of_earlier_run=True)]
+
+
+def test_what_was_made_with_other_options_is_found_out_after_a_kill(tmp_path, monkeypatch):
+    """The record that a run of other options leaves, in which it has come to the first of two models."""
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    jobs = JOBS[:2]
+    for job in jobs:
+        Path(job.model).write_bytes(b"model")
+        os.utime(job.model, ns=(1, 1))
+        job.output.write_bytes(b"file")
+    file = hashlib.sha256(b"file").hexdigest()
+    first = [made(Path(j.model).stem, made_with=batch.fingerprint(j), sha256=file) for j in jobs]
+    now = [replace(job, options={"inference_input_type": "uint8"}) for job in jobs]
+    row = replace(first[0], made_with=batch.fingerprint(now[0]))
+    records.write_record("record.json", [row, *records.carried(first, now, [row])])
+    earlier = records.read_record("record.json")
+    assert list(records.known_before(now, True, False, earlier)) == ["a.keras"]
+    assert list(records.known_before(jobs, True, False, earlier)) == ["b.keras"]
+    assert not records.known_before(jobs, True, False, earlier)["b.keras"].of_earlier_run
+
+
+def test_a_failure_says_of_which_options_and_output_it_is(tmp_path):
+    job = replace(JOBS[0], model=str(tmp_path / "absent.keras"))
+    found = batch.converted(job)
+    assert "no such file" in found.error
+    assert (found.output, found.destination, found.made_with) == (None, "out/a.tflite", batch.fingerprint(job))
+
+
+def test_a_file_is_converted_once_however_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.keras").write_bytes(b"model")
+    Path("b.keras").symlink_to("a.keras")
+    names = ["a.keras", "./a.keras", str(tmp_path / "a.keras"), "*.keras"]
+    assert batch.named_models(names) == {"a.keras": "a", "b.keras": "b"}
+
+
+def test_a_file_of_labels(tmp_path):
+    file = tmp_path / "labels.txt"
+    file.write_bytes("\ufeffcat\r\ncr\u2028ane\ndo\u0085g\n\n\n".encode())
+    assert convert.labels(file) == ["cat", "cr\u2028ane", "do\u0085g"]
+    for content, message in [
+        (b"", "found '' for class 0"),
+        (b"a\n\nb", "found '' for class 1"),
+        (b"\xff", "no text in UTF-8"),
+    ]:
+        file.write_bytes(content)
+        with pytest.raises(spiq_tf.InvalidArgumentError, match=rf"--labels_file: .*labels\.txt.*{message}"):
+            convert.labels(file)
+
+
 def test_workers_run_one_thread_each_if_the_user_says_nothing(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
@@ -239,11 +314,13 @@ def test_workers_run_one_thread_each_if_the_user_says_nothing(monkeypatch):
 
 def test_a_record_is_read_as_it_was_written(tmp_path):
     outcomes = [
-        Outcome("a.keras", output="out/a.tflite", made_with="x", sha256="y", warnings=("one",)),
-        Outcome("b.keras", error="no model"),
-        Outcome("c.keras", output="out/c.tflite", up_to_date=True),  # by its time alone
+        made("a", made_with="x", sha256="y", warnings=("one",)),
+        Outcome("b.keras", error="degenerate", destination="out/b.tflite", made_with="x"),
+        Outcome("c.keras", output="out/c.tflite", destination="out/c.tflite", up_to_date=True),  # by its time alone
+        Outcome("d.keras", error="exists", destination="out/d.tflite"),  # nothing was tried
     ]
     records.write_record(tmp_path / "record.json", outcomes)
-    (read,) = records.read_record(tmp_path / "record.json").items()
-    assert read == ("a.tflite", outcomes[0])
-    assert records.read_record(tmp_path / "absent.json") == {}
+    assert records.read_record(tmp_path / "record.json") == outcomes[:2]
+    assert records.read_record(tmp_path / "absent.json") == []
+    (tmp_path / "empty.json").touch()
+    assert records.read_record(tmp_path / "empty.json") == []

@@ -88,6 +88,25 @@ def test_layer_in_front_states_the_range(front, low, high):
     np.testing.assert_allclose(found.high, np.full(3, high), atol=1e-4)
 
 
+def in_two_branches(first, second):
+    image = keras.Input((8, 8, 3), name="image")
+    branches = [layers.Conv2D(4, 3)(front(image)) for front in (first, second)]
+    return keras.Model(image, layers.Add()(branches))
+
+
+def test_layers_in_front_that_agree_state_the_range():
+    once = layers.Rescaling(1 / 255)
+    for other in (once, layers.Rescaling(1 / 127.5, offset=-1)):
+        np.testing.assert_allclose(told(in_two_branches(once, other)).high, np.full(3, 255), atol=1e-4)
+
+
+@pytest.mark.parametrize("other", [layers.Rescaling(1.0), layers.Rescaling(0.01), layers.ReLU()])
+def test_layers_in_front_that_do_not_agree(other):
+    for pair in ((layers.Rescaling(1 / 255), other), (other, layers.Rescaling(1 / 255))):
+        with pytest.raises(spiq_tf.InputRangeError, match=r"in front of all that reads it.*pass input_range"):
+            told(in_two_branches(*pair))
+
+
 def test_arrays_and_mappings_are_accepted():
     image = keras.Input((8, 8, 3), name="image")
     model = keras.Model(image, layers.Conv2D(4, 3)(image))

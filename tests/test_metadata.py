@@ -231,6 +231,7 @@ def test_a_name_that_keras_made_up_does_not_count(model):
         (7, "expected a list of strings, one for each class, found 7"),
         ([*LABELS[:-1], 6], "found 6 for class 6"),
         ([*LABELS[:-1], " "], "found ' ' for class 6"),
+        ([*LABELS[:-1], "\ud800"], r"that UTF-8 can hold, found '\\ud800' for class 6"),
         ([*LABELS[:-1], "two\nlines"], r"found 'two\\nlines' for class 6"),
     ],
 )

@@ -44,10 +44,15 @@ class Outcome:
     """What became of one model.
 
     Attributes:
+        output: the .tflite file; None where there is an error, whatever is left there of an earlier run.
         up_to_date: whether the output was there already and nothing was done.
-        made_with: a hash of the model's time and size, the options and the version; "" if that is not known.
+        made_with: a hash of the model's time and size, the options and the version; "" if that is not known, or nothing
+            was tried.
         sha256: of the output.
         sqnr_db: of the worst output; None where it was not compared, or is infinite: JSON has no such number.
+        destination: where the output belongs, whether or not there is an error.
+        of_earlier_run: whether the row is carried over from an earlier run's record, since this run has made nothing of
+            the model so far; --resume reads there what the file was made with.
     """
 
     model: str
@@ -64,17 +69,21 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     made_with: str = ""
     sha256: str = ""
+    destination: str = ""
+    of_earlier_run: bool = False
 
 
 def named_models(arguments: Sequence[str]) -> dict[str, str]:
     """Model files and folders, each with its name: arguments and globs expanded, in order, each once."""
     if not arguments:
         raise spiq_tf.InvalidArgumentError("expected model files, SavedModel folders or globs as arguments, found none")
-    files: dict[str, None] = {}
+    files: dict[tuple[Path, str], str] = {}
     for argument in arguments:
         matches = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
-        files.update(dict.fromkeys(matches or [argument]))  # a name that matches nothing fails as a file
-    return {file: _model_name(Path(file)) for file in files}
+        for file in matches or [argument]:  # a name that matches nothing fails as a file
+            path = Path(file)  # two links to one model have outputs of their own
+            files.setdefault((path.resolve(), _model_name(path)), file)
+    return {file: name for (_, name), file in files.items()}
 
 
 def _model_name(path: Path) -> str:
@@ -98,22 +107,23 @@ def stamp(model: Path) -> tuple[int, int]:
 def converted(job: Job) -> Outcome:
     """Converts one model; a failure becomes part of the outcome."""
     start = time.perf_counter()
+    outcome = Outcome(job.model, destination=str(job.output))
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", spiq_tf.SpiqWarning)
-            outcome = _written(job)
+            outcome = replace(outcome, made_with=fingerprint(job))  # before the model is read: it may change meanwhile
+            outcome = _written(job, outcome)
     except spiq_tf.SpiqError as error:
-        outcome = Outcome(job.model, error=str(error))
+        outcome = replace(outcome, error=str(error))
     except Exception as error:  # one model among many: a defect of ours must not stop the others
         logging.exception("unexpected error in %s", job.model)
-        outcome = Outcome(job.model, error=f"unexpected {type(error).__name__}: {error}")
+        outcome = replace(outcome, error=f"unexpected {type(error).__name__}: {error}")
     said = tuple(str(w.message) for w in caught if issubclass(w.category, spiq_tf.SpiqWarning))
     return replace(outcome, seconds=time.perf_counter() - start, warnings=said)
 
 
-def _written(job: Job) -> Outcome:
+def _written(job: Job, begun: Outcome) -> Outcome:
     """Converts, verifies, and writes: the output last, so that it is there only with its reports."""
-    made_with = fingerprint(job)
     model = spiq_tf.load_model(job.model, safe_mode=not job.trusted)
     result = spiq_tf.quantize(model, **job.options)
     verification = spiq_tf.verify(model, result) if job.verify else None
@@ -121,8 +131,8 @@ def _written(job: Job) -> Outcome:
         report = result.report(verification)
         report.save_json(job.reports[0])
         report.save_html(job.reports[1])
-    outcome = Outcome(
-        job.model,
+    outcome = replace(
+        begun,
         error="; ".join(verification.problems) or None if verification else None,
         sqnr_db=verification.sqnr_db if verification and math.isfinite(verification.sqnr_db) else None,
         float_operators=result.float_operators,
@@ -137,6 +147,5 @@ def _written(job: Job) -> Outcome:
         outcome,
         output=str(job.output),
         bytes=len(result.content),
-        made_with=made_with,
         sha256=hashlib.sha256(result.content).hexdigest(),
     )

@@ -23,15 +23,16 @@ from typing import Any
 
 import workers
 from absl import app, flags
-from batch import Job, Outcome, converted, named_models
+from batch import Job, Outcome, converted, fingerprint, named_models
 from machine import GIB, cores, memory_bytes, one_thread_each
-from records import known_before, read_record, write_record
+from records import carried, known_before, read_record, write_record
 from summaries import line, print_summary
 from tqdm import tqdm
 
 import spiq_tf
 from spiq_tf.device.targets import TARGETS
 from spiq_tf.files import remove_leftovers
+from spiq_tf.options import checked_options
 
 FLAGS = flags.FLAGS
 
@@ -57,7 +58,12 @@ flags.DEFINE_enum("target", "portable", list(TARGETS), "What the files are to ru
 flags.DEFINE_string("labels_file", None, "Names of the classes, one a line, that go into the files.")
 flags.DEFINE_bool("verify", False, "Compares each file with its model; one that is degenerate fails.")
 flags.DEFINE_string("report_dir", None, "Folder for a report on each model, as .json and .html; made if not there.")
-flags.DEFINE_string("report_json", None, "Writes what became of each model to this file, anew after each.")
+flags.DEFINE_string(
+    "report_json",
+    None,
+    "Writes what became of each model to this file, anew after each. Rows of an earlier run whose models this one has"
+    " not come to, or does not name, stay behind its own, with of_earlier_run.",
+)
 flags.DEFINE_bool("overwrite", False, "Replaces outputs that exist; without it they are an error for their model.")
 flags.DEFINE_bool(
     "resume",
@@ -101,11 +107,12 @@ def main(argv: Sequence[str]) -> int:
 
 def run(jobs: Sequence[Job]) -> int:
     """Converts what is not up to date, and says what became of all; returns the exit code."""
-    outcomes = prepared(jobs)
+    earlier = read_record(FLAGS.report_json) if FLAGS.report_json else []
+    outcomes = prepared(jobs, earlier)
     try:
         for outcome in outcomes_of(jobs, outcomes):
             outcomes[outcome.model] = outcome
-            record(jobs, outcomes)
+            record(jobs, outcomes, earlier)
     finally:
         clean()  # after workers that died
         print_summary(len(jobs), in_order(jobs, outcomes))
@@ -150,7 +157,11 @@ def input_range(values: list[str] | None) -> tuple[float, float] | None:
 
 def layer_ranges(values: list[str]) -> dict[str, tuple[float, float]]:
     """The flags LAYER=LOW,HIGH as a mapping."""
-    return {layer: _pair(f"--ranges {layer}", pair) for layer, _, pair in (v.rpartition("=") for v in values)}
+    parts = [value.rpartition("=") for value in values]
+    for value, (layer, _, _) in zip(values, parts, strict=True):
+        if not layer:
+            raise spiq_tf.InputRangeError(f"--ranges: expected LAYER=LOW,HIGH, found {value}")
+    return {layer: _pair(f"--ranges {layer}", pair) for layer, _, pair in parts}
 
 
 def _pair(flag: str, text: str) -> tuple[float, float]:
@@ -162,22 +173,25 @@ def _pair(flag: str, text: str) -> tuple[float, float]:
 
 
 def labels(path: str) -> list[str]:
-    """The lines of a file."""
+    """The lines of a file but for empty ones at its end; seen to be labels, whatever the models are."""
     try:
-        return Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(path).read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
+        checked_options(labels=lines)
     except UnicodeDecodeError as error:
         raise spiq_tf.InvalidArgumentError(f"--labels_file: {path} is no text in UTF-8: {error}") from error
+    except spiq_tf.InvalidArgumentError as error:
+        raise spiq_tf.InvalidArgumentError(f"--labels_file: {path}: {error}") from error
+    return lines
 
 
-def prepared(jobs: Sequence[Job]) -> dict[str, Outcome]:
+def prepared(jobs: Sequence[Job], earlier: Sequence[Outcome]) -> dict[str, Outcome]:
     """Makes the folders, sees that the record can be written, and returns the outcomes that are known already."""
     if FLAGS.resume and FLAGS.overwrite:
         raise spiq_tf.InvalidArgumentError("pass --resume or --overwrite, not both: one keeps what the other replaces")
-    records = read_record(FLAGS.report_json) if FLAGS.resume and FLAGS.report_json else {}
-    outcomes = known_before(jobs, FLAGS.resume, FLAGS.overwrite, records)
+    outcomes = known_before(jobs, FLAGS.resume, FLAGS.overwrite, earlier)
     for folder in filter(None, (FLAGS.output_dir, FLAGS.report_dir)):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    record(jobs, outcomes)
+    record(jobs, outcomes, earlier)
     clean()  # after earlier runs that were killed
     return outcomes
 
@@ -209,7 +223,8 @@ def outcomes_of(jobs: Sequence[Job], known: Mapping[str, Outcome]) -> Iterator[O
     with contextlib.closing(running), progress as bar:
         for job, result in running:
             if isinstance(result, workers.Lost):
-                outcome = Outcome(job.model, error=f"the worker that converted it {result.reason}")
+                error = f"the worker that converted it {result.reason}"
+                outcome = Outcome(job.model, error=error, made_with=fingerprint(job), destination=str(job.output))
             else:
                 outcome = result
             with bar.external_write_mode():
@@ -220,10 +235,11 @@ def outcomes_of(jobs: Sequence[Job], known: Mapping[str, Outcome]) -> Iterator[O
                 return
 
 
-def record(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> None:
-    """Writes --report_json, if it is asked for."""
+def record(jobs: Sequence[Job], outcomes: Mapping[str, Outcome], earlier: Sequence[Outcome]) -> None:
+    """Writes --report_json, if it is asked for: the rows of this run, then what still holds of earlier ones."""
     if FLAGS.report_json:
-        write_record(FLAGS.report_json, in_order(jobs, outcomes))
+        rows = in_order(jobs, outcomes)
+        write_record(FLAGS.report_json, [*rows, *carried(earlier, jobs, rows)])
 
 
 def in_order(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[Outcome]:

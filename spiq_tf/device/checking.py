@@ -89,9 +89,11 @@ def _read(path: Path) -> bytes:
 
 
 def _of_file(content: bytes, target: Target) -> list[Violation]:
-    """What shows in the packed file alone."""
+    """What shows in the packed file alone; a ModelFileError where it holds no model."""
     model, found = schema.Model.GetRootAs(content, 0), []
-    if (count := model.SubgraphsLength()) != 1:
+    if (count := model.SubgraphsLength()) == 0:
+        raise ModelFileError("expected a TFLite file with a model in it, found no subgraphs: it is damaged")
+    if count != 1:
         advice = "unroll loops and branches, and convert one signature at a time; nothing else was checked"
         found.append(Violation("one subgraph", None, "", f"expected 1, found {count}", advice))
     start = np.frombuffer(content, np.uint8).ctypes.data

@@ -230,6 +230,14 @@ def fused_activations(flat: FlatModel, target: Target) -> Iterator[Violation]:
             yield at.breaks("fused activation", "expected none", "give the activation an operator of its own")
 
 
+def slopes(flat: FlatModel, target: Target) -> Iterator[Violation]:
+    """PRELU has a slope for each channel, or one, where the target takes no more."""
+    for at in _all(flat) if target.channel_slopes else ():
+        if at.kind == "PRELU" and any(n > 1 for n in flat.shape(at.inputs[1])[:-1]):
+            found = f"expected one for each channel, found {flat.shape(at.inputs[1])}"
+            yield at.breaks("slopes", found, "share them between positions: PReLU(shared_axes=[1, 2])", at.inputs[1])
+
+
 RULES: tuple[Rule, ...] = (
     mapped_operators,
     integer_operators,
@@ -242,6 +250,7 @@ RULES: tuple[Rule, ...] = (
     shared_scales,
     fixed_outputs,
     fused_activations,
+    slopes,
 )
 
 

@@ -22,6 +22,7 @@ class Target:
         largest_rank: how many axes of a tensor, counted from the last, may be longer than 1, or None.
         pools_fuse: whether pools and concatenations may end with an activation.
         aligned: whether constants are read in place, at multiples of 16 bytes.
+        channel_slopes: whether the slopes of PRELU may not differ along other axes than the last.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Target:
     largest_rank: int | None = None
     pools_fuse: bool = True
     aligned: bool = False
+    channel_slopes: bool = False
 
     def runs(self, kind: str) -> bool:
         """Whether it has an operator, by its name in the schema."""
@@ -117,7 +119,15 @@ TARGETS: Mapping[str, Target] = {
         # per-channel Dense weights give wrong numbers on runtimes before 2024; microcontrollers read in place.
         Target("portable", largest_multiplier=256.0, aligned=True),
         Target("xnnpack", per_channel_dense=True, largest_multiplier=256.0),
-        Target("edgetpu", _EDGE_TPU, dynamic_batch=False, largest_batch=1, largest_rank=3, pools_fuse=False),
+        Target(
+            "edgetpu",
+            _EDGE_TPU,
+            dynamic_batch=False,
+            largest_batch=1,
+            largest_rank=3,
+            pools_fuse=False,
+            channel_slopes=True,
+        ),
         Target("ethos-u", dict.fromkeys(_ETHOS_U, _ANY_VERSION), per_channel_dense=True),
         Target("tflite-micro", dict.fromkeys(_MICRO, _ANY_VERSION), aligned=True),
     )

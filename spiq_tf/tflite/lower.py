@@ -4,6 +4,7 @@ Tracing with the new weights in place of the old ones leaves the user's model al
 name scope for each layer call survives in the names of the file's tensors.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from spiq_tf.capture import replay
-from spiq_tf.errors import LoweringError
+from spiq_tf.errors import LoweringError, first_words
 from spiq_tf.graph import LayerGraph
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
@@ -22,6 +23,9 @@ from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.products import multiply_instead
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.whole_maps import average_whole_maps
+
+_SCOPE = re.compile(r"call(\d+)/")
+_UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")  # as the converter writes it
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def lower(rewritten: Rewritten) -> Lowered:
     """
     # variables, not constants: the converter copies the graph several times before it puts their values in
     held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
-    content = _convert(_trace(rewritten.graph, held))
+    content = _convert(_trace(rewritten.graph, held), rewritten.graph)
     flat = FlatModel(content)
     tensors = with_reshaped(verified(match(flat, rewritten.graph), content, rewritten), flat)
     average_whole_maps(flat)
@@ -84,9 +88,25 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
         raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
 
 
-def _convert(concrete: Any) -> bytes:
+def _convert(concrete: Any, graph: LayerGraph) -> bytes:
     try:
         with silence():
             return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
     except Exception as error:  # the converter raises its own type, RuntimeError and ValueError
-        raise LoweringError(f"TensorFlow's converter has no TFLite operators for this model: {error}") from error
+        raise LoweringError(_refusal(error, concrete, graph)) from error
+
+
+def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
+    """What the converter has no operators for, and whose it is, out of pages of its own code."""
+    kinds = sorted(set(_UNKNOWN.findall(str(error))))
+    if not kinds:
+        return f"TensorFlow's converter has no TFLite operators for this model: {first_words(error)}"
+    found = ", ".join(f"{kind}{_origin(kind, concrete, graph)}" for kind in kinds)
+    return f"TensorFlow's converter has no TFLite operator for {found}: make the model without"
+
+
+def _origin(kind: str, concrete: Any, graph: LayerGraph) -> str:
+    """The layers that are traced to an operation; the converter makes some itself."""
+    scopes = (_SCOPE.match(o.name) for o in concrete.graph.get_operations() if o.type == kind)
+    names = dict.fromkeys(graph.calls[int(scope[1])].name for scope in scopes if scope is not None)
+    return f" (of {', '.join(map(repr, names))})" if names else ""
