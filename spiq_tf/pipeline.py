@@ -122,7 +122,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     inside = inside_ranges(lowered, graph, plan.shown)
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
     found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
-    found = replace_unmapped(lowered.flat, found, kept, options.target)
+    found = replace_unmapped(lowered.flat, found, kept, options.target.runs)
     entering = [plan.inputs[t.name] for t in graph.inputs]
     bytewise = options.inference_input_type == "uint8"
     pixels = take_pixels(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})

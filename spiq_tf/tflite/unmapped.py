@@ -7,7 +7,6 @@ from typing import Any, TypeAlias
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.device.targets import Target
 from spiq_tf.primitives.values import Range, Source
 from spiq_tf.tflite.channelwise import depthwise
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -17,7 +16,7 @@ _Replacement: TypeAlias = Callable[[FlatModel, Any, dict[int, Range]], list[Any]
 
 
 def replace_unmapped(
-    flat: FlatModel, ranges: Mapping[int, Range], kept: Collection[int], target: Target
+    flat: FlatModel, ranges: Mapping[int, Range], kept: Collection[int], runs: Callable[[str], bool]
 ) -> dict[int, Range]:
     """Replaces, in place, the operators that the target does not map, where there is a way.
 
@@ -25,7 +24,7 @@ def replace_unmapped(
         flat: the float file; what replaces a hard swish is right in int8 only.
         ranges: of every activation, by tensor index.
         kept: outputs of the operators that stay float.
-        target: what the file is to run on.
+        runs: whether the target has an operator, by its name in the schema.
 
     Returns:
         The ranges, with those of the new tensors.
@@ -33,7 +32,7 @@ def replace_unmapped(
     found, result = dict(ranges), []
     for operator in flat.operators:
         replacement = _REPLACEMENTS.get(flat.kind(operator))
-        if replacement is None or target.runs(flat.kind(operator)) or int(operator.outputs[0]) in kept:
+        if replacement is None or runs(flat.kind(operator)) or int(operator.outputs[0]) in kept:
             result.append(operator)
         else:
             result += replacement(flat, operator, found)
