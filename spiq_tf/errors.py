@@ -52,6 +52,10 @@ class TargetWarning(SpiqWarning):
     """The target does not take all of the file."""
 
 
+class InputRangeWarning(SpiqWarning):
+    """The input range that was given contradicts the layer in front."""
+
+
 class PixelBytesWarning(SpiqWarning):
     """A uint8 input does not take an image's bytes as they are."""
 

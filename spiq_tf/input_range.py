@@ -1,5 +1,6 @@
 """The range and moments of the model's inputs: stated by the user, by a layer in front, or told from the weights."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -9,7 +10,7 @@ import numpy.typing as npt
 from absl import logging
 
 from spiq_tf.conventions import CONVENTIONS, misfit
-from spiq_tf.errors import InputRangeError
+from spiq_tf.errors import InputRangeError, InputRangeWarning
 from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
@@ -21,6 +22,7 @@ InputRange: TypeAlias = tuple[Bound, Bound] | Mapping[str, tuple[Bound, Bound]]
 FEATURE_REACH = 6.0
 """Deviations to either side of the mean that features are given whose Normalization layer is not that of pixels."""
 
+_ANOTHER_UNIT = 8.0  # as many times as wide, or a range as many times as narrow: behind a layer, not in front
 _PLAUSIBLE = 1.5  # a convention whose misfit is larger explains nothing
 _DECISIVE = 9.0  # by how much the runner-up's deviance, the sum of squared misfits, must be larger
 
@@ -51,8 +53,26 @@ def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, Inp
     result = {}
     for tensor in graph.inputs:
         pair = given.get(tensor.name) if isinstance(given, Mapping) else given
-        result[tensor.name] = _told(graph, tensor) if pair is None else _stated(tensor, pair)
+        if pair is None:
+            result[tensor.name] = _told(graph, tensor)
+        else:
+            result[tensor.name] = _stated(tensor, pair)
+            _warn_of_contradiction(tensor, result[tensor.name].range, _told_in_front(graph, tensor))
     return result
+
+
+def _warn_of_contradiction(tensor: Tensor, given: Range, told: InputChannels | None) -> None:
+    """Warns where a range is given that can only be meant behind the Rescaling or Normalization in front."""
+    if told is None:
+        return
+    ratio = np.max(given.high - given.low) / np.max(told.range.high - told.range.low)
+    if not 1 / _ANOTHER_UNIT < ratio < _ANOTHER_UNIT:
+        text = (
+            f"input_range of input {tensor.name!r}: ({given.low.min():g}, {given.high.max():g}) contradicts the layer"
+            f" in front, which is fed ({told.range.low.min():g}, {told.range.high.max():g}); leave input_range out, or"
+            " give what the model is fed in front of that layer"
+        )
+        warnings.warn(text, InputRangeWarning, stacklevel=4)
 
 
 def _stated(tensor: Tensor, pair: Any) -> InputChannels:
@@ -90,13 +110,20 @@ def _bound(tensor: Tensor, end: str, value: Any) -> Array:
 
 
 def _told(graph: LayerGraph, tensor: Tensor) -> InputChannels:
+    found = _told_in_front(graph, tensor)
+    if found is None:
+        return _told_by_norm(graph, tensor)
+    _log(tensor, found.range, f"layer {graph.consumers[tensor.name][0].call.name!r}")
+    return found
+
+
+def _told_in_front(graph: LayerGraph, tensor: Tensor) -> InputChannels | None:
+    """From the Rescaling or Normalization that alone reads an input, or from several that agree."""
     readers = graph.consumers[tensor.name]
     told = [_told_by_layer(r.call.layer, r.rule) if isinstance(r.rule, FixedAffine) else None for r in readers]
     found = next(iter(told), None)
-    if found is not None and all(other is not None and _agree(found, other) for other in told):
-        _log(tensor, found.range, f"layer {readers[0].call.name!r}")
-        return found
-    return _told_by_norm(graph, tensor)
+    agreed = found is not None and all(other is not None and _agree(found, other) for other in told)
+    return found if agreed else None
 
 
 def _agree(one: InputChannels, other: InputChannels) -> bool:

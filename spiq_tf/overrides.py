@@ -124,7 +124,10 @@ def _alternatives(graph: LayerGraph, name: str) -> str:
     close = difflib.get_close_matches(name, _all_names(graph.calls), n=3)
     if close:
         return f"; names like it are {', '.join(close)}"
-    return "; names are those of `quantize(...).tensors`, and layers that do nothing at inference have none"
+    return (
+        "; names are those of the model's layers, nested ones behind their model's (\"encoder/conv1\"); layers that do"
+        " nothing at inference have none"
+    )
 
 
 def _all_names(calls: Iterable[Call]) -> list[str]:

@@ -9,7 +9,7 @@ import spiq_tf
 from spiq_tf.capture import capture
 from spiq_tf.input_range import input_channels
 from spiq_tf.statistics import all_moments
-from tests.networks import RANGE, settle
+from tests.networks import RANGE, conv_bn, settle
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAFFE = np.array([103.939, 116.779, 123.68])
@@ -132,3 +132,13 @@ def test_only_what_the_model_is_fed_is_told_from_the_first_norm():
     graph = capture(settle(keras.Model(image, layers.BatchNormalization()(x))), 1)
     moments = all_moments(graph, input_channels(graph, RANGE))
     np.testing.assert_array_equal(moments["half"].mean, 0.5 * moments["relu"].mean)
+
+
+def test_a_range_that_is_meant_behind_the_rescaling_is_warned_of():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1)(image)
+    model = settle(keras.Model(image, conv_bn(x, 4)), values=(0.0, 255.0))
+    message = r"input_range of input 'image': \(-1, 1\) contradicts the layer in front, which is fed \(0, 255\)"
+    with pytest.warns(spiq_tf.InputRangeWarning, match=message):
+        spiq_tf.convert(model, input_range=(-1, 1))
+    spiq_tf.convert(model, input_range=(16, 235))  # a warning fails the test

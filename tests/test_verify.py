@@ -132,6 +132,12 @@ def test_a_tensor_that_is_cut_off(model):
     assert "of its values lie beyond the range of its scale, which is too narrow" in problem
 
 
+def test_examples_that_are_not_what_the_model_is_fed(model, result):
+    (problem,) = (p for p in spiq_tf.verify(model, result, 255 * images(model, 8)).problems if "lie" in p)
+    assert problem.startswith("input 'image': ")
+    assert "lie outside the range for which the file was made" in problem
+
+
 def test_a_file_of_another_converter(model):
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     found = spiq_tf.verify(model, converter.convert(), images(model, 8))
@@ -173,7 +179,10 @@ def test_what_does_not_belong_together(model, result):
         spiq_tf.InvalidArgumentError, match=r"inputs of the model's shapes .* it was made of another model"
     ):
         spiq_tf.verify(other, result)
-    with pytest.raises(spiq_tf.InvalidArgumentError, match=r"examples of shape \(12, 12, 3\) for input 'image', found"):
+    with pytest.raises(
+        spiq_tf.InvalidArgumentError,
+        match=r"expected an array of shape \(examples, 12, 12, 3\) for input 'image', found",
+    ):
         spiq_tf.verify(model, result, np.zeros((2, 8, 8, 3)))
     with pytest.raises(spiq_tf.ModelFileError, match="cannot be read"):
         spiq_tf.verify(model, "absent.tflite")
@@ -181,7 +190,8 @@ def test_what_does_not_belong_together(model, result):
 
 def test_inputs_that_are_none(model, result):
     for wrong, message in (
-        (np.float32(1), "found an array of shape"),
+        (np.float32(1), r"expected an array of shape \(examples, 12, 12, 3\) for input 'image', found \(\)"),
+        (np.zeros((12, 12, 3)), r"found \(12, 12, 3\); a single example needs a first axis"),
         (["a"], "expected arrays of numbers"),
         (np.full((2, 12, 12, 3), np.nan), "expected finite numbers for input 'image', found NaN or infinity"),
     ):
@@ -200,7 +210,9 @@ def test_an_output_that_is_constant_by_design_is_no_problem(model):
     both = keras.Model(model.inputs, [model.output, anchors])
     with pytest.warns(spiq_tf.DegenerateOutputWarning, match="the float model's hardly varies either"):
         result = spiq_tf.quantize(both, input_range=RANGE)
-    assert spiq_tf.verify(both, result).problems == ()
+    found = spiq_tf.verify(both, result)
+    assert found.problems == ()
+    assert found.outputs[1].noise.bias is None  # nothing varies that it could be compared with
 
 
 def test_two_inputs_that_are_compared_are_probed_with_values_of_their_own():

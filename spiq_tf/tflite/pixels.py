@@ -71,7 +71,7 @@ def take_pixels(
         if len(flat.shape(index)) != 4:
             continue
         if grid is None or padded is None:
-            _warn_of_bytes(flat.name(index), known.range, found[index])
+            _warn_of_bytes(graph.input_names[place], known.range, found[index])
             continue
         step, zero_point = grid
         whole = Range(np.array([-zero_point * step]), np.array([(_LARGEST - zero_point) * step]), behind.range.source)

@@ -14,13 +14,14 @@ class Noise:
 
     Attributes:
         sqnr_db: power of the float values over that of the differences, in dB; infinite where there are none.
-        bias: root mean square of the channels' mean difference, over that of their standard deviations.
+        bias: root mean square of the channels' mean difference, over that of their standard deviations; None where the
+            values do not vary.
         worst_channel: the channel with the lowest signal-to-noise ratio among those that vary.
         worst_channel_db: that ratio.
     """
 
     sqnr_db: float
-    bias: float
+    bias: float | None
     worst_channel: int
     worst_channel_db: float
 
@@ -113,7 +114,8 @@ class Verification:
         lines = [f"{self.examples} {origin}"]
         for output in self.outputs:
             agreement = "" if output.agreement is None else f", agreement {output.agreement:.4f}"
-            lines.append(f"output {output.name}: {output.sqnr_db:.1f} dB{agreement}, bias {output.noise.bias:.3f}")
+            bias = "" if output.noise.bias is None else f", bias {output.noise.bias:.3f}"
+            lines.append(f"output {output.name}: {output.sqnr_db:.1f} dB{agreement}{bias}")
         lines += [f"problem: {problem}" for problem in self.problems]
         return "\n".join([*lines, *_table(self.costliest(layers))])
 

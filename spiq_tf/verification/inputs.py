@@ -19,6 +19,7 @@ Batch: TypeAlias = Sequence[npt.NDArray[np.float32]]
 """One array for each input, in the model's order."""
 
 _GENERATED = 16
+_ONE = "; a single example needs a first axis: x[None]"
 
 
 def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
@@ -32,8 +33,8 @@ def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
     for tensor, array in zip(graph.inputs, arrays, strict=True):
         if array.ndim != len(tensor.shape) or array.shape[1:] != tensor.shape[1:]:
             raise InvalidArgumentError(
-                f"inputs: expected examples of shape {tensor.shape[1:]} for input {tensor.name!r}, found an array of"
-                f" shape {array.shape}"
+                f"inputs: expected an array of shape ({', '.join(map(str, ('examples', *tensor.shape[1:])))}) for input"
+                f" {tensor.name!r}, found {array.shape}{_ONE * (array.shape == tensor.shape[1:])}"
             )
         if len(array) != len(arrays[0]):
             raise InvalidArgumentError(

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from spiq_tf.primitives.values import Array
 from spiq_tf.verification.finding import Noise
 
-_STILL = 1e-9  # of a channel's power: what varies by less has no signal to compare noise with
+_STILL = 1e-5  # of a channel's power: what varies by less has no signal to compare noise with
 
 
 class Sums:
@@ -32,8 +32,8 @@ class Sums:
         each, total = decibels(self._xx, self._squared), decibels(np.sum(self._xx), np.sum(self._squared))
         worst = int(np.argmin(np.where(varies, each, np.inf)))
         spread = np.sum(variance[varies])
-        bias = np.sqrt(np.sum((self._error / self._count) ** 2) / spread) if spread > 0 else 0.0
-        return Noise(float(total), float(bias), worst, float(each[worst]))
+        bias = float(np.sqrt(np.sum((self._error / self._count) ** 2) / spread)) if spread > 0 else None
+        return Noise(float(total), bias, worst, float(each[worst]))
 
 
 def decibels(signal: Array | float, noise: Array | float) -> Array:

@@ -72,7 +72,7 @@ def verify(
     return Verification(
         tuple(map(_output, graph.output_names, expected, found)),
         layers,
-        (*_useless(graph.output_names, expected, found), *_cut(layers)),
+        (*_useless(graph.output_names, expected, found), *_cut(graph, layers)),
         len(batches) * batch_size,
         inputs is None,
     )
@@ -170,8 +170,16 @@ def _useless(
     return [problem for problem in problems if problem is not None]
 
 
-def _cut(layers: Sequence[LayerFinding]) -> list[str]:
-    return [
+def _cut(graph: LayerGraph, layers: Sequence[LayerFinding]) -> list[str]:
+    """What is cut off; where that is the inputs themselves, all else follows from it."""
+    entering = {t.name for t in graph.inputs}
+    outside = [
+        f"input {x.layer!r}: {x.cut:.0%} of the values given lie outside the range for which the file was made: give"
+        " examples as the model is fed them, or convert with another input_range"
+        for x in layers
+        if x.layer in entering and x.cut > _MOST_CUT
+    ]
+    return outside or [
         f"tensor {x.layer!r}: {x.cut:.0%} of its values lie beyond the range of its scale, which is too narrow"
         for x in layers
         if x.cut > _MOST_CUT
