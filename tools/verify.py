@@ -3,6 +3,16 @@
 python tools/verify.py MODEL.keras MODEL.tflite
 python tools/verify.py --inputs=images.npy --lowest_db=20 MODEL.keras MODEL.tflite
 
+At each output: the signal-to-noise ratio, how often the largest channel is the float model's (agreement), and the mean
+error of the channels relative to their deviations (bias). Of the layers that cost most:
+
+share    of the noise at the outputs, the layer's own
+own dB   signal over the noise that the layer itself adds
+dB       signal over all noise so far
+worst    the same, at the layer's worst channel
+
+"scores/0" is the value in front of the activation of layer "scores".
+
 The exit code is 0 where the file holds up, 1 where it is useless or below --lowest_db, 2 where nothing can be compared
 or the arguments are wrong.
 """
