@@ -115,6 +115,9 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
     try:
         return keras.models.load_model(source, compile=False, safe_mode=safe_mode)
     except Exception as error:  # Keras, h5py, zipfile and layers' own code each raise what they like
+        if safe_mode and "safe_mode=False" in str(error):
+            what = "a Lambda layer in it" if "`Lambda`" in str(error) else "a Python lambda in it"
+            raise keras2_files.refused(source, what) from error
         advice = "; Keras 2 wrote it: pip install tf_keras, which reads it" if old else ""
         raise ModelFileError(f"{source}: Keras cannot load it: {first_words(error)}{advice}") from error
 
@@ -127,4 +130,8 @@ def _from_folder(source: Path, safe_mode: bool) -> Any:
             f"{source}: a SavedModel without Keras's layers, as model.export and tf.saved_model.save write it; they"
             " cannot be had back: use the .keras or .h5 file of the model"
         )
-    raise ModelFileError(f"{source}: expected a .keras or .h5 file, or a SavedModel, found a folder without one")
+    held = next((suffix for suffix in (".keras", ".h5") if any(source.glob(f"*{suffix}"))), None)
+    advice = "" if held is None else f"; for the models in it give '{source}/*{held}'"
+    raise ModelFileError(
+        f"{source}: expected a .keras or .h5 file, or a SavedModel, found a folder without one{advice}"
+    )

@@ -289,7 +289,10 @@ def test_the_command_tells_by_its_exit_code(tmp_path, content):
     assert done.returncode == 1
     assert f"{good}: no violations of the rules of xnnpack" in done.stdout
     assert "bias scale" in done.stdout
-    assert run(good, tmp_path / "gone.tflite").returncode == 2
+    missing = run(good, tmp_path / "gone.tflite")
+    assert missing.returncode == 2
+    assert missing.stderr.count("gone.tflite") == 1
+    assert run("--no_such_flag", good).returncode == 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)

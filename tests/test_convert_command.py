@@ -17,6 +17,7 @@ import keras
 import machine
 import pytest
 import records
+import summaries
 from batch import Job, Outcome
 from keras import layers
 
@@ -85,6 +86,8 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
     options = ["--output_dir", tmp_path / "out", "--input_range=-1,1", "--workers=1"]
     done = run(*options, models / "bad.keras", models / "a.keras")
     assert done.returncode == 1
+    assert "0 of 2 converted, 1 failed, 1 not tried (--keep_going)" in done.stdout
+    assert done.stderr.count("bad.keras") == 1
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -97,7 +100,9 @@ def test_without_keep_going_the_first_failure_ends_it(models, tmp_path):
         (["--ranges=0,6", "x.keras"], "--ranges: expected LAYER=LOW,HIGH, found 0,6"),
         (["--report_json=absent/report.json", "x.keras"], "cannot write"),
         (["--resume", "--overwrite", "x.keras"], "not both"),
-        (["--labels_file=absent.txt", "x.keras"], "absent.txt"),
+        (["--labels_file=absent.txt", "x.keras"], "--labels_file: absent.txt: no such file"),
+        (["absent/*.keras"], "no file matches 'absent/*.keras'"),
+        (["--no_such_flag", "x.keras"], "no_such_flag"),
         (["--resume", f"--report_json={TOOL}", "x.keras"], "expected the --report_json of an earlier run"),
     ],
 )
@@ -157,7 +162,9 @@ def test_interrupted_killed_and_resumed_it_ends_as_if_nothing_had_been(tmp_path)
         wait_until(lambda: outputs(out))
         os.killpg(first.pid, signal.SIGINT)
         assert first.wait() == 130
-        assert "Traceback" not in first.stderr.read()
+        said = first.stderr.read()
+        assert "interrupted by SIGINT; the same command goes on from here" in said
+        assert "Traceback" not in said
         assert "of 8 converted" in first.stdout.read()
     done = outputs(out)
     assert 0 < len(done) < 8
@@ -288,6 +295,12 @@ def test_a_file_is_converted_once_however_it_is_named(tmp_path, monkeypatch):
     Path("b.keras").symlink_to("a.keras")
     names = ["a.keras", "./a.keras", str(tmp_path / "a.keras"), "*.keras"]
     assert batch.named_models(names) == {"a.keras": "a", "b.keras": "b"}
+
+
+def test_names_are_as_long_as_it_takes_to_tell_them_apart():
+    paths = ["m/x/a.keras", "m/y/a.keras", "n/y/a.keras", "m/b.keras", "a.keras"]
+    assert summaries.short_names(paths) == ["x/a.keras", "m/y/a.keras", "n/y/a.keras", "b.keras", "a.keras"]
+    assert summaries.short_names(["same", "same"]) == ["same", "same"]
 
 
 def test_a_file_of_labels(tmp_path):

@@ -22,6 +22,7 @@ from spiq_tf.device.targets import TARGETS
 from spiq_tf.options import checked_options
 from spiq_tf.reporting import pictures
 from spiq_tf.reporting.page import page
+from spiq_tf.reporting.words import interval
 from spiq_tf.tflite.flatbuffer import FlatModel
 from tests.networks import RANGE, conv_bn, images, settle
 
@@ -154,7 +155,7 @@ def test_every_layer_once_with_its_numbers(report, result, found):
         assert f"{layer.noise.sqnr_db:.1f} dB" in values
     notes = read.texts("p", "note")
     assert "stays float: FULLY_CONNECTED" in notes
-    assert "one scale for all channels: scores: leaves the model" in notes
+    assert "one scale for all channels: leaves the model" in notes
 
 
 def test_page_without_a_verification_says_that_nothing_is_measured(result):
@@ -243,6 +244,10 @@ def test_terminal(report, result, found, width):
     assert f"predicted {result.expected_db:.1f} dB, a rough guide" in words
     assert f"{len(result.content) / 1024:.0f} KiB, 1 float operator" in words
     assert "[0, 6]" in words
+    assert ("scores: stays float: FULLY_CONNECTED; one scale" in words) == (width == 80)
+    assert all(
+        f" {layer.name} " in text and interval(layer.tensor.low, layer.tensor.high) in text for layer in report.layers
+    )
     for layer in found.layers:
         share = f"{layer.share:.1%}" if layer.share >= 0.0005 else "<0.1%"
         assert re.search(rf"^│ {layer.layer} .* {share} .* {layer.own_db:.1f} dB", text, re.MULTILINE)

@@ -279,3 +279,4 @@ def test_the_command(model, result, tmp_path):
     assert low.returncode == 1
     assert "expected 90 dB at least" in low.stderr
     assert run(files[0], tmp_path / "absent.tflite").returncode == 2
+    assert run(files[0]).returncode == 2

@@ -14,15 +14,19 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
+import commands
+import examples
 import numpy as np
 from absl import app, flags, logging
-from examples import Array, Examples, Score, load, score
+from examples import Array, Examples, Score, score
 
 from spiq_tf import pipeline
 from spiq_tf.options import METHODS, Options, checked_options
 from spiq_tf.tflite.interpreter import Interpreter
 
 FLAGS = flags.FLAGS
+
+flags.adopt_module_key_flags(examples)
 
 flags.DEFINE_integer("limit", 400, "Examples to score.", lower_bound=1)
 
@@ -45,30 +49,30 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one model")
     logging.set_verbosity(logging.WARNING)
-    examples = load(argv[1], FLAGS.limit)
-    reference = examples.model.predict(examples.inputs, verbose=0, batch_size=32)
+    given = examples.load(argv[1], FLAGS.limit)
+    reference = given.model.predict(given.inputs, verbose=0, batch_size=32)
     options = checked_options()
-    print(f"| {os.path.basename(argv[1])}, {len(examples.labels)} examples | metric | agreement | dB | seconds |")
+    print(f"| {os.path.basename(argv[1])}, {len(given.labels)} examples | metric | agreement | dB | seconds |")
     print("|---|---|---|---|---|")
-    print(f"| float | {np.mean(reference.argmax(axis=-1) == examples.labels):.4f} | 1.0000 | | |")
+    print(f"| float | {np.mean(reference.argmax(axis=-1) == given.labels):.4f} | 1.0000 | | |")
     ways = {name: dataclasses.replace(options, parts=parts) for name, parts in ROWS.items()}
     ways["per_channel_dense"] = dataclasses.replace(options, per_channel_dense=True)
     for name, way in ways.items():
-        found, seconds = converted(examples, way, reference)
+        found, seconds = converted(given, way, reference)
         line = f"{found.metric:.4f} | {found.agreement:.4f} | {found.sqnr:.2f} | {seconds:.1f}"
         print(f"| {name} | {line} |", flush=True)
 
 
-def converted(examples: Examples, options: Options, reference: Array) -> tuple[Score, float]:
+def converted(given: Examples, options: Options, reference: Array) -> tuple[Score, float]:
     """The score of one way of converting, and its seconds."""
     start = time.perf_counter()
-    plan = pipeline.plan(examples.model, examples.input_range, options)
+    plan = pipeline.plan(given.model, given.input_range, options)
     content = pipeline.convert_plan(plan, options).content
     seconds = time.perf_counter() - start
     interpreter = Interpreter(content)
-    outputs = np.concatenate([interpreter.run([x[None]])[0] for x in examples.inputs])
-    return score(outputs, reference, examples.labels), seconds
+    outputs = np.concatenate([interpreter.run([x[None]])[0] for x in given.inputs])
+    return score(outputs, reference, given.labels), seconds
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main, required=["eval"])

@@ -74,13 +74,19 @@ class Outcome:
 
 
 def named_models(arguments: Sequence[str]) -> dict[str, str]:
-    """Model files and folders, each with its name: arguments and globs expanded, in order, each once."""
+    """Model files and folders, each with its name: arguments and globs expanded, in order, each once.
+
+    Raises:
+        InvalidArgumentError: there are no arguments, or a glob matches nothing.
+    """
     if not arguments:
         raise spiq_tf.InvalidArgumentError("expected model files, SavedModel folders or globs as arguments, found none")
     files: dict[tuple[Path, str], str] = {}
     for argument in arguments:
         matches = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
-        for file in matches or [argument]:  # a name that matches nothing fails as a file
+        if not matches and glob.has_magic(argument):
+            raise spiq_tf.InvalidArgumentError(f"no file matches {argument!r}")
+        for file in matches or [argument]:  # a name that is not there fails as a file
             path = Path(file)  # two links to one model have outputs of their own
             files.setdefault((path.resolve(), _model_name(path)), file)
     return {file: name for (_, name), file in files.items()}

@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import commands
 import workers
-from absl import app, flags
+from absl import flags
 from batch import Job, Outcome, converted, fingerprint, named_models
 from machine import GIB, cores, memory_bytes, one_thread_each
 from records import carried, known_before, read_record, write_record
@@ -38,7 +39,7 @@ FLAGS = flags.FLAGS
 
 MEMORY_OF_A_WORKER = 2 * GIB  # TensorFlow alone takes a third of it
 
-flags.DEFINE_string("output_dir", None, "Folder for the .tflite files; made if it is not there.", required=True)
+flags.DEFINE_string("output_dir", None, "The folder for the .tflite files; made if it is not there.")
 flags.DEFINE_list(
     "input_range",
     None,
@@ -98,7 +99,9 @@ def main(argv: Sequence[str]) -> int:
         workers.raise_when_interrupted()
         return run(named_jobs(argv[1:]))
     except workers.Interrupted as interrupted:
-        print(f"interrupted by {interrupted}", file=sys.stderr)
+        again = "the same command goes on from here"
+        advice = again if FLAGS.resume else f"with --resume {again}"
+        print(f"interrupted by {interrupted}; {advice}", file=sys.stderr)
         return interrupted.exit_code
     except (OSError, spiq_tf.SpiqError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -115,7 +118,7 @@ def run(jobs: Sequence[Job]) -> int:
             record(jobs, outcomes, earlier)
     finally:
         clean()  # after workers that died
-        print_summary(len(jobs), in_order(jobs, outcomes))
+        print_summary(len(jobs), in_order(jobs, outcomes), FLAGS.keep_going)
     return 0 if len(outcomes) == len(jobs) and all(o.error is None for o in outcomes.values()) else 1
 
 
@@ -177,6 +180,9 @@ def labels(path: str) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").rstrip("\n").split("\n")
         checked_options(labels=lines)
+    except OSError as error:
+        reason = "no such file" if isinstance(error, FileNotFoundError) else error.strerror
+        raise spiq_tf.InvalidArgumentError(f"--labels_file: {path}: {reason}") from error
     except UnicodeDecodeError as error:
         raise spiq_tf.InvalidArgumentError(f"--labels_file: {path} is no text in UTF-8: {error}") from error
     except spiq_tf.InvalidArgumentError as error:
@@ -248,4 +254,4 @@ def in_order(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[Outco
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main, required=["output_dir"])

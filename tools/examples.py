@@ -14,7 +14,8 @@ Array = npt.NDArray[Any]
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("eval", None, "An .npz of x and y.", required=True)
+# a tool has to show these in its help (adopt_module_key_flags) and to ask for --eval
+flags.DEFINE_string("eval", None, "An .npz of x and y.")
 flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
 flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
 

@@ -12,11 +12,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Sequence
 
+import commands
+import examples
 import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
-from examples import Array, load
+from examples import Array
 from scipy.stats import spearmanr
 
 from spiq_tf import pipeline
@@ -25,6 +27,8 @@ from spiq_tf.options import checked_options
 from spiq_tf.pipeline import Plan
 
 FLAGS = flags.FLAGS
+
+flags.adopt_module_key_flags(examples)
 
 flags.DEFINE_integer("limit", 50, "Examples to measure on.", lower_bound=1)
 flags.DEFINE_string("plot", None, "A .png for the scatter plot.")
@@ -37,19 +41,19 @@ def main(argv: Sequence[str]) -> None:
     if len(argv) != 2:
         raise app.UsageError("expected one model")
     logging.set_verbosity(logging.WARNING)
-    examples = load(argv[1], FLAGS.limit)
-    plan = pipeline.plan(examples.model, examples.input_range, checked_options())
+    given = examples.load(argv[1], FLAGS.limit)
+    plan = pipeline.plan(given.model, given.input_range, checked_options())
     held = [t.name for t in plan.rewritten.graph.tensors if t.name not in plan.rewritten.graph.fused]
     inputs = {t.name for t in plan.rewritten.graph.inputs}
     names = [name for name in held if name not in inputs]
-    reference = outputs(plan, examples.inputs, None)
+    reference = outputs(plan, given.inputs, None)
     power = float(np.sum(reference**2))
     predicted, measured = [], []
     print(f"{'tensor':44}{'predicted':>10}{'measured':>10}  dB below the output")
     for name in names:
         noise = plan.choice.noise[name]
         predicted.append(noise.rounding + noise.cutting)
-        measured.append(float(np.sum((outputs(plan, examples.inputs, name) - reference) ** 2)) / power)
+        measured.append(float(np.sum((outputs(plan, given.inputs, name) - reference) ** 2)) / power)
         print(f"{name[:43]:44}{decibels(predicted[-1]):10.1f}{decibels(measured[-1]):10.1f}", flush=True)
     ratio = 10 * np.log10(np.array(predicted) / np.array(measured))
     print(
@@ -103,4 +107,4 @@ def scatter(predicted: Array, measured: Array, title: str) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    commands.run(main, required=["eval"])

@@ -1,14 +1,18 @@
 """What the user reads of a run: a line on each model as it ends, and a table of all."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
+import commands
 from batch import Outcome
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from spiq_tf.reporting.words import counted
 
 WIDTH = 120
 """Of the table where it does not go to a terminal."""
@@ -18,32 +22,59 @@ def line(outcome: Outcome) -> str:
     """One line on one model."""
     if outcome.error is not None:
         return f"{outcome.model}: FAILED"
-    notes = [f"{len(outcome.float_operators)} operators float"] if outcome.float_operators else []
-    notes += [f"{len(outcome.fallback_layers)} layers by fallback"] if outcome.fallback_layers else []
+    notes = [f"{counted(len(outcome.float_operators), 'operator')} float"] if outcome.float_operators else []
+    notes += [_by_fallback(outcome)] if outcome.fallback_layers else []
     notes += list(outcome.warnings)
     tail = f" ({'; '.join(notes)})" if notes else ""
     return f"{outcome.model} -> {outcome.output}: {outcome.bytes / 1024:.0f} KiB, {outcome.seconds:.1f} s{tail}"
 
 
-def print_summary(models: int, outcomes: Sequence[Outcome]) -> None:
-    """Prints the table and how many of the models were converted, and what failed on stderr."""
+def print_summary(models: int, outcomes: Sequence[Outcome], keep_going: bool) -> None:
+    """Prints the table and what became of how many of the models, and what failed on stderr.
+
+    Args:
+        models: how many there are.
+        outcomes: of those that the run came to.
+        keep_going: whether the run went on after a failure.
+    """
     Console(width=None if sys.stdout.isatty() else WIDTH).print(_table(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     kept = sum(outcome.up_to_date for outcome in outcomes)
-    tail = f", {kept} up to date" if kept else ""
-    print(f"{len(outcomes) - len(failed) - kept} of {models} converted{tail}", flush=True)
+    left = models - len(outcomes)
+    ended = " (--keep_going)" if failed and not keep_going else ""
+    parts = [f"{len(outcomes) - len(failed) - kept} of {models} converted"]
+    parts += [f"{kept} up to date"] if kept else []
+    parts += [f"{len(failed)} failed"] if failed else []
+    parts += [f"{left} not tried{ended}"] if left else []
+    print(", ".join(parts), flush=True)
     for outcome in failed:
-        print(f"failed: {outcome.model}: {outcome.error}", file=sys.stderr)
+        print(f"failed: {commands.about(outcome.model, outcome.error)}", file=sys.stderr)
 
 
-def _table(outcomes: Iterable[Outcome]) -> Table:
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Of each path its last part, and where others end alike as many before it as tell them apart."""
+    parts = [Path(path).parts for path in paths]
+    counts = [1] * len(parts)
+    while True:
+        names = [str(Path(*each[-count:])) for each, count in zip(parts, counts, strict=True)]
+        seen = Counter(names)
+        longer = [
+            count + (seen[name] > 1 and count < len(each))
+            for name, each, count in zip(names, parts, counts, strict=True)
+        ]
+        if longer == counts:
+            return names
+        counts = longer
+
+
+def _table(outcomes: Sequence[Outcome]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("model", overflow="fold")
     for heading in ("KiB", "s", "dB", "float", "violations"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("notes", overflow="fold")
-    for outcome in outcomes:
-        cells = Path(outcome.model).name, *_figures(outcome), ", ".join(_notes(outcome))
+    for name, outcome in zip(short_names([outcome.model for outcome in outcomes]), outcomes, strict=True):
+        cells = name, *_figures(outcome), ", ".join(_notes(outcome))
         table.add_row(*map(Text, cells))
     return table
 
@@ -73,6 +104,10 @@ def _notes(outcome: Outcome) -> list[str]:
     if _is_unknown(outcome):
         return ["up to date by its time alone: no record of its options"]
     notes = ["up to date"] if outcome.up_to_date else []
-    notes += [f"{len(outcome.fallback_layers)} layers by fallback"] if outcome.fallback_layers else []
-    notes += [f"{len(outcome.warnings)} warnings"] if outcome.warnings else []
+    notes += [_by_fallback(outcome)] if outcome.fallback_layers else []
+    notes += [counted(len(outcome.warnings), "warning")] if outcome.warnings else []
     return notes
+
+
+def _by_fallback(outcome: Outcome) -> str:
+    return f"{counted(len(outcome.fallback_layers), 'layer')} by fallback"

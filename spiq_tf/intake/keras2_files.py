@@ -56,9 +56,7 @@ def load(source: Path, safe_mode: bool) -> Any:
     if not is_available():
         raise ModelFileError(f"{source}: written by Keras 2, which tf_keras reads: pip install tf_keras")
     if safe_mode and _LAMBDA.search(_configuration(source)):
-        raise ModelFileError(
-            f"{source}: refused, since a Lambda layer in it carries code; load it with safe_mode=False if you trust it"
-        )
+        raise refused(source, "a Lambda layer in it")
     import tf_keras
 
     try:
@@ -67,6 +65,14 @@ def load(source: Path, safe_mode: bool) -> Any:
         words = " ".join(str(error).split())[:500]
         raise ModelFileError(f"{source}: tf_keras cannot load it: {words or type(error).__name__}") from error
     return as_keras3(model)
+
+
+def refused(source: Path, what: str) -> ModelFileError:
+    """The error of safe mode, for a file of either Keras."""
+    return ModelFileError(
+        f"{source}: refused, since {what} carries code; if you trust it: --trust_code_in_files (in Python"
+        " spiq_tf.load_model(path, safe_mode=False))"
+    )
 
 
 def _configuration(source: Path) -> bytes:

@@ -10,13 +10,17 @@ from rich.text import Text
 from spiq_tf.reporting import words
 from spiq_tf.reporting.facts import Facts
 
+_WIDE = 120  # columns from which on notes stand in the table: in fewer, they would break the names
 _HOT, _WARM = 0.1, 0.03  # shares of the noise that are coloured
 
 
-def tables(facts: Facts) -> Iterator[RenderableType]:
-    """The verdict, the layers and the fallbacks."""
+def tables(facts: Facts, width: int) -> Iterator[RenderableType]:
+    """The verdict, the layers and the fallbacks, for a terminal of so many columns."""
+    wide = width >= _WIDE
     yield _verdict(facts)
-    yield _layers(facts)
+    yield _layers(facts, wide)
+    if not wide:
+        yield from _notes(facts)
     yield _fallbacks(facts)
 
 
@@ -39,28 +43,38 @@ def _verdict(facts: Facts) -> Panel:
     return Panel(Group(text, *problems, Text(), grid), title=Text(facts.name), border_style=colour)
 
 
-def _layers(facts: Facts) -> Table:
+def _layers(facts: Facts, wide: bool) -> Table:
+    """Without the source and the notes where it is narrow."""
+    measured = facts.verification is not None
     table = Table(title="Layers in order of execution", title_justify="left", expand=True)
-    table.add_column("layer", ratio=3, overflow="fold", min_width=12)
-    table.add_column("range", ratio=2, overflow="fold")
-    table.add_column("source", no_wrap=True)
-    table.add_column("predicted", justify="right", no_wrap=True)
-    if facts.verification is not None:
-        table.add_column("measured", justify="right", no_wrap=True)
-        table.add_column("own", justify="right", no_wrap=True)
-    table.add_column("notes", ratio=3, overflow="fold")
+    table.add_column("layer", ratio=1, overflow="fold")
+    table.add_column("range", no_wrap=True)
+    if wide:
+        table.add_column("source", no_wrap=True)
+    for heading in ("predicted", *(("measured", "own") * measured)):
+        table.add_column(heading, justify="right", no_wrap=True)
+    if wide:
+        table.add_column("notes", ratio=1, overflow="fold")
     for layer in facts.layers:
         tensor, found = layer.tensor, layer.finding
-        measured = [_share(layer.measured_share), Text(words.decibels(None if found is None else found.own_db))]
+        noise = [_share(layer.measured_share), Text(words.decibels(None if found is None else found.own_db))]
         table.add_row(
             Text(layer.name),
             Text(words.interval(tensor.low, tensor.high)),
-            Text(tensor.source.replace("_", " ")),
+            *([Text(tensor.source.replace("_", " "))] * wide),
             _share(layer.predicted_share),
-            *(measured if facts.verification is not None else ()),
-            Text("; ".join(layer.notes)),
+            *(noise * measured),
+            *([Text("; ".join(layer.notes))] * wide),
         )
     return table
+
+
+def _notes(facts: Facts) -> Iterator[Text]:
+    """Below the table, with an empty line behind them."""
+    for layer in facts.layers:
+        if layer.notes:
+            yield Text(f"{layer.name}: {'; '.join(layer.notes)}")
+    yield Text()
 
 
 def _share(share: float | None) -> Text:

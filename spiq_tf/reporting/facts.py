@@ -51,7 +51,7 @@ class LayerFacts:
     def notes(self) -> tuple[str, ...]:
         """What did not go the best way here, in words."""
         stays = [f"stays float: {kind}" for kind in self.float_operators]
-        return (*stays, *(f"one scale for all channels: {why}" for why in [self.tensor.unscaled] if why))
+        return (*stays, *(f"one scale for all channels: {why}" for why in [why_unscaled(self.tensor)] if why))
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,11 @@ class Facts:
     def problems(self) -> tuple[str, ...]:
         """What was measured to make the file useless, in words."""
         return () if self.verification is None else self.verification.problems
+
+
+def why_unscaled(tensor: TensorInfo) -> str | None:
+    """Why some channels keep scale 1; without the tensor's own name, beside which it is read."""
+    return None if tensor.unscaled is None else tensor.unscaled.removeprefix(f"{tensor.layer}: ")
 
 
 def violations_by_target(content: bytes) -> dict[str, tuple[Violation, ...]]:

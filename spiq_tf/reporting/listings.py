@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from spiq_tf.device.violation import Violation
 from spiq_tf.reporting import words
-from spiq_tf.reporting.facts import ESTIMATES, Facts
+from spiq_tf.reporting.facts import ESTIMATES, Facts, why_unscaled
 from spiq_tf.reporting.markup import Content, Markup, join, table, tag
 
 _MOST_VIOLATIONS = 100  # listed of a target
@@ -48,7 +48,7 @@ def fallbacks(facts: Facts) -> Markup:
         ("Operators that stay float", facts.float_operators),
         ("Layers that no rule describes", facts.fallback_layers),
         *ranges,
-        ("Tensors that keep one scale for all channels", [f"{t.layer}: {t.unscaled}" for t in facts.unscaled]),
+        ("Tensors that keep one scale for all channels", [f"{t.layer}: {why_unscaled(t)}" for t in facts.unscaled]),
         ("Operators without bias correction", facts.uncorrected),
     ]
     return tag(

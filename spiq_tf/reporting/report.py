@@ -6,20 +6,27 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 
 from spiq_tf.files import write_atomically
 from spiq_tf.reporting import console, exchange, page, record
-from spiq_tf.reporting.facts import ESTIMATES, Facts, layers_of, operators_by_kind, violations_by_target
+from spiq_tf.reporting.facts import (
+    ESTIMATES,
+    Facts,
+    layers_of,
+    operators_by_kind,
+    violations_by_target,
+    why_unscaled,
+)
 from spiq_tf.tensors import TensorInfo
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import Verification
 
-_ORIGINS = {
-    "fallback": "sampled, since no rule describes the layer; give them as ranges= if accuracy is poor",
-    "told": "the model's input, told from the model",
-    "given": "given by the caller",
-    "propagated": "computed from other ranges as if inputs were independent, since no BatchNorm states them",
+_RANGES = {
+    "fallback": "Ranges sampled, since no rule describes the layer (ranges= replaces them if accuracy is poor)",
+    "told": "Ranges of the model's inputs, told from the model",
+    "given": "Ranges given by the caller",
+    "propagated": "Ranges computed from other ranges as if inputs were independent, since no BatchNorm states them",
 }
 
 
@@ -35,9 +42,7 @@ class Report(Facts):
         ranges = [
             line
             for source in ESTIMATES
-            for line in _section(
-                f"Ranges {_ORIGINS[source]}", [_range(t) for t in self.estimated if t.source == source]
-            )
+            for line in _section(_RANGES[source], [_range(t) for t in self.estimated if t.source == source])
         ]
         return "\n".join(
             [
@@ -48,8 +53,8 @@ class Report(Facts):
             ]
         )
 
-    def __rich_console__(self, *_: Any) -> Iterator[RenderableType]:
-        yield from console.tables(self)
+    def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        yield from console.tables(self, options.max_width)
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as numbers, strings, lists and dicts; docs/report.md says what each field means."""
@@ -117,4 +122,4 @@ def _range(tensor: TensorInfo) -> str:
 
 
 def _reason(tensor: TensorInfo) -> str:
-    return f"{tensor.layer} ({tensor.unscaled})"
+    return f"{tensor.layer} ({why_unscaled(tensor)})"
