@@ -57,7 +57,11 @@ flags.DEFINE_multi_string("ranges", [], "LAYER=LOW,HIGH: range of a layer's outp
 flags.DEFINE_list("float_layers", [], "Names or patterns of layers that stay float.")
 flags.DEFINE_enum("target", "portable", list(TARGETS), "What the files are to run on.")
 flags.DEFINE_string("labels_file", None, "Names of the classes, one a line, that go into the files.")
-flags.DEFINE_bool("verify", False, "Compares each file with its model; one that is degenerate fails.")
+flags.DEFINE_bool(
+    "verify",
+    False,
+    "Compares each file with its model on generated inputs; fails one that is useless where its model is not.",
+)
 flags.DEFINE_string("report_dir", None, "Folder for a report on each model, as .json and .html; made if not there.")
 flags.DEFINE_string(
     "report_json",
