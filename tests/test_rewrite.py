@@ -104,7 +104,7 @@ def test_an_adapted_normalization_is_cloned_with_its_statistics():
     norm = layers.Normalization()
     norm.adapt(np.random.default_rng(0).normal(3.0, 2.0, (16, 8, 8, 3)))
     model = settle(keras.Model(image, conv_bn(conv_bn(norm(image), 6, activation=layers.ReLU()), 4)))
-    changed = spiq_tf.rewrite(model, input_range=RANGE)
+    changed = spiq_tf.rewrite(model, input_range=(-9, 15))
     expected = outputs(model, images(model))[0]
     np.testing.assert_allclose(outputs(changed, images(model))[0], expected, atol=1e-4 * np.abs(expected).max())
 
