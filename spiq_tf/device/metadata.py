@@ -202,11 +202,7 @@ def _interval(flat: FlatModel, index: int) -> tuple[float, float] | None:
         if index in operator.outputs and flat.kind(operator) == "DEQUANTIZE":
             index = int(operator.inputs[0])
             break
-    quantization = flat.quantization(index)
-    if quantization is None:
-        return None
-    (scale, zero_point), limits = quantization, np.iinfo(flat.dtype(index))
-    return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale
+    return flat.bounds(index)
 
 
 def _store(flat: FlatModel, packed: bytes) -> None:

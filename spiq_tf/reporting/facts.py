@@ -135,7 +135,7 @@ def layers_of(
     tensors = tuple(tensors)
     findings = _findings(tensors, verification)
     place = {flat.name(index): index for index in flat.activations()}
-    makers = {int(i): flat.kind(operator) for operator in flat.operators for i in operator.outputs}
+    makers = {index: flat.kind(operator) for index, operator in flat.makers().items()}
     total = sum(t.noise or 0.0 for t in tensors)
     kept = [operator.removesuffix(")").split(" (", 1) for operator in float_operators]
     return tuple(

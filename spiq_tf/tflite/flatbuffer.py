@@ -148,6 +148,14 @@ class FlatModel:
             return None
         return float(found.scale[0]), int(found.zeroPoint[0])
 
+    def bounds(self, index: int) -> tuple[float, float] | None:
+        """The smallest and largest real value that a quantized tensor can hold, or None for a float one."""
+        found = self.quantization(index)
+        if found is None:
+            return None
+        (scale, zero_point), limits = found, np.iinfo(self.dtype(index))
+        return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale
+
     def make_int8(self, index: int, scale: float, zero_point: int) -> None:
         """Gives an activation the type int8."""
         tensor = self.tensor(index)

@@ -96,15 +96,12 @@ def _channels(tensor: Tensor, low: Array, high: Array) -> InputChannels:
 
 def _range(flat: FlatModel, index: int) -> tuple[float, float]:
     """What an input can hold; of a float input, what the integers can that it is converted to."""
-    found = flat.quantization(index)
-    if found is None:
-        behind = [o for o in flat.operators if index in o.inputs and flat.kind(o) == "QUANTIZE"]
-        if not behind:
-            raise InvalidArgumentError(
-                f"inputs: the range of the float input {flat.name(index)!r} is not known: pass inputs"
-            )
-        index = int(behind[0].outputs[0])
-        found = flat.quantization(index)
-        assert found is not None  # a QUANTIZE makes integers
-    limits, (scale, zero_point) = np.iinfo(flat.dtype(index)), found
-    return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale
+    found = flat.bounds(index)
+    if found is not None:
+        return found
+    behind = [o for o in flat.operators if index in o.inputs and flat.kind(o) == "QUANTIZE"]
+    if not behind:
+        raise InvalidArgumentError(
+            f"inputs: the range of the float input {flat.name(index)!r} is not known: pass inputs"
+        )
+    return _range(flat, int(behind[0].outputs[0]))
