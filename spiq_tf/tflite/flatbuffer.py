@@ -118,6 +118,10 @@ class FlatModel:
         """The operator that makes each tensor that is computed."""
         return {int(i): operator for operator in self.operators for i in operator.outputs}
 
+    def readers(self, index: int) -> list[Any]:
+        """The operators that read a tensor."""
+        return [operator for operator in self.operators if index in operator.inputs]
+
     def reader_counts(self) -> Counter[int]:
         """How many operators read each tensor, the model's outputs counting as one."""
         count = Counter(int(i) for operator in self.operators for i in operator.inputs)

@@ -93,7 +93,7 @@ def _rescaled_tensors(lowered: Lowered, graph: LayerGraph) -> frozenset[int]:
 
 def _rescaling(flat: FlatModel, index: int, rescaled: Collection[int]) -> Any | None:
     """The only operator that reads an input, where that is a Rescaling, factor x + offset with factor > 0."""
-    readers = [operator for operator in flat.operators if index in operator.inputs]
+    readers = flat.readers(index)
     if len(readers) != 1 or int(readers[0].outputs[0]) not in rescaled or index in flat.subgraph.outputs:
         return None
     if not has_one_tap(flat, readers[0]):
@@ -139,7 +139,7 @@ def _warn_of_bytes(name: str, own: Range, whole: Range) -> None:
 def _convolved(flat: FlatModel, index: int) -> list[int] | None:
     """The padded copies of a tensor, if it and they are read by convolutions and paddings alone."""
     padded: list[int] = []
-    readers = [operator for operator in flat.operators if index in operator.inputs]
+    readers = flat.readers(index)
     if not readers or index in flat.subgraph.outputs:
         return None
     for operator in readers:

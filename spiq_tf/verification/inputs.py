@@ -99,7 +99,7 @@ def _range(flat: FlatModel, index: int) -> tuple[float, float]:
     found = flat.bounds(index)
     if found is not None:
         return found
-    behind = [o for o in flat.operators if index in o.inputs and flat.kind(o) == "QUANTIZE"]
+    behind = [operator for operator in flat.readers(index) if flat.kind(operator) == "QUANTIZE"]
     if not behind:
         raise InvalidArgumentError(
             f"inputs: the range of the float input {flat.name(index)!r} is not known: pass inputs"
