@@ -1,12 +1,11 @@
 """The report as JSON; docs/report.md says what each field means."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
 from spiq_tf.reporting.facts import Facts, LayerFacts
 from spiq_tf.tensors import TensorInfo
-from spiq_tf.verification.finding import LayerFinding, Noise, Verification
+from spiq_tf.verification.finding import LayerFinding, Noise, Verification, finite
 from spiq_tf.version import VERSION
 
 SCHEMA = "spiq_tf/report/1"
@@ -53,18 +52,13 @@ def _tensor(tensor: TensorInfo, layer: LayerFacts | None) -> dict[str, Any]:
 
 
 def _finding(found: LayerFinding) -> dict[str, Any]:
-    return {"share": found.share, "own_db": _finite(found.own_db), "cut": found.cut, **_noise(found.noise)}
+    return {"share": found.share, "own_db": finite(found.own_db), "cut": found.cut, **_noise(found.noise)}
 
 
 def _noise(noise: Noise) -> dict[str, Any]:
     return {
-        "sqnr_db": _finite(noise.sqnr_db),
+        "sqnr_db": finite(noise.sqnr_db),
         "bias": noise.bias,
         "worst_channel": noise.worst_channel,
-        "worst_channel_db": _finite(noise.worst_channel_db),
+        "worst_channel_db": finite(noise.worst_channel_db),
     }
-
-
-def _finite(decibels: float) -> float | None:
-    """JSON has no infinity."""
-    return decibels if math.isfinite(decibels) else None

@@ -103,7 +103,7 @@ class Verification:
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as numbers, strings, lists and dicts, for JSON; None for what is infinite or no number."""
-        return _finite(asdict(self))
+        return finite(asdict(self))
 
     def __str__(self) -> str:
         return self.shown()
@@ -120,11 +120,12 @@ class Verification:
         return "\n".join([*lines, *_table(self.costliest(layers))])
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A value, or all in it, with None for what is infinite or no number: JSON has neither."""
     if isinstance(value, dict):
-        return {key: _finite(each) for key, each in value.items()}
+        return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
+        return [finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
