@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from spiq_tf.errors import InvalidModelError
 from spiq_tf.graph import Call, LayerGraph, Node, Tensor
+from spiq_tf.head import with_heads
 from spiq_tf.intake.refusals import check_layer
 from spiq_tf.intake.structure import graph_of, is_graph
 from spiq_tf.intake.subclassed import expanded
@@ -74,7 +75,7 @@ class _Capture:
             input_names=_distinct([x.name for x in self._model.inputs]),
             output_names=_distinct(_output_names(self._model)),
             calls=tuple(self._calls),
-            nodes=tuple(self._nodes),
+            nodes=with_heads(self._nodes, [self._tensors[id(x)] for x in outputs]),
             weights=_Weights(variables),
             variables=variables,
         )

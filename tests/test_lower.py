@@ -178,6 +178,25 @@ def test_factor_that_the_converter_moves_into_the_next_layer(layer, factor):
     assert 10 * np.log10(np.sum(expected**2) / np.sum((got - expected) ** 2)) > 25
 
 
+@pytest.mark.parametrize("kind", ["convolution", "depthwise", "dense"])
+@pytest.mark.parametrize("activation", ["hard_sigmoid", lambda x: keras.ops.relu6(x + 3.0) / 6.0, lambda x: x + 3.0])
+def test_what_the_converter_adds_in_front_of_a_layers_own_activation(kind, activation):
+    """Of relu6(x + 3) / 6 the 3 and the ReLU6 go into the convolution, whose own output then no tensor holds."""
+    image = keras.Input((10, 10, 3), name="image")
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image))
+    gate = {
+        "convolution": keras.layers.Conv2D(4, 1, activation=activation, name="gate"),
+        "depthwise": keras.layers.DepthwiseConv2D(3, padding="same", activation=activation, name="gate"),
+        "dense": keras.layers.Dense(4, activation=activation, name="gate"),
+    }[kind]
+    model = settle(keras.Model(image, keras.layers.Multiply()([x, gate(x)])))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    found = spiq_tf.verify(model, result, inputs=images(model, 32))
+    (own,) = [layer.own_db for layer in found.layers if layer.layer == "gate"]
+    assert own > 30
+    assert found.sqnr_db > 25
+
+
 class Scaled(keras.layers.Layer):
     """A layer that no rule describes, with a factor at its end."""
 

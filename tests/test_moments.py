@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from spiq_tf.capture import capture
+from spiq_tf.primitives.linear import Head, Linear
 from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
 from spiq_tf.primitives.spread import Channels, gaussian_spread
@@ -94,25 +95,51 @@ def test_an_average_keeps_some_of_the_variance_and_less_over_more_positions():
     assert np.all((whole > 1 / 64) & (whole < small))
 
 
-def test_scores_reach_farther_above_than_below(random):
-    """Collapsed features, on which the winner of 20 classes stands out: both ends hold, and the lower is the nearer."""
+def test_scores_of_collapsed_features(random):
+    """Features in which the winner of 20 classes stands out: the scores' deviation is told to a quarter, both ends
+    hold, and the lower is the nearer."""
     features = np.eye(20)[random.integers(0, 20, 4000)] + 0.15 * random.standard_normal((4000, 20))
     mixing = np.linalg.qr(random.standard_normal((64, 20)))[0]
     values = features @ mixing.T
-    x = keras.Input((64,), name="x")
-    model = keras.Model(x, keras.layers.Dense(20, use_bias=False, name="scores")(x))
-    model.get_layer("scores").set_weights([mixing])
     scores = values @ mixing
-    graph = capture(model, 1)
-    given = Moments(values.mean(axis=0), values.var(axis=0))
+    x = keras.Input((2, 64), name="x")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Conv1D(64, 1, use_bias=False, name="map")(x))
+    model = keras.Model(x, keras.layers.Dense(20, use_bias=False, name="scores")(pooled))
+    for name, kernel in (("map", np.eye(64)[None]), ("scores", mixing)):
+        model.get_layer(name).set_weights([kernel])
+    given = Moments(values.mean(axis=0), values.var(axis=0) * 2**0.3)  # of which the average keeps 2^-0.3
     wide = Range(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN)
     inputs = {"x": InputChannels(given, wide)}
+    graph = capture(model, 1)
     moments = all_moments(graph, inputs)
+    np.testing.assert_allclose(moments["scores"].deviation, scores.std(axis=0), rtol=0.25)
     reach = all_spreads(graph, moments, inputs)["scores"].range(4.0)
     mean = moments["scores"].mean
     assert np.all(reach.high - mean > 1.4 * (mean - reach.low))
     assert np.mean(scores > reach.high) < 1e-3
     assert np.mean(scores < reach.low) < 1e-3
+
+
+def test_layers_that_know_that_they_stand_in_the_head():
+    """Behind the last map of features: not a gate, not a layer on pixels, not in front of another map."""
+    x = keras.Input((8, 8, 3))
+    features = keras.layers.Conv2D(4, 3, name="features")(x)
+    gate = keras.layers.Dense(4, name="gate")(keras.layers.GlobalAveragePooling2D(keepdims=True)(features))
+    pooled = keras.layers.GlobalAveragePooling2D()(keras.layers.Multiply()([features, gate]))
+    hidden = keras.layers.Dense(6, activation="silu", name="hidden")(pooled)
+    pixels = keras.layers.Dense(2, name="pixels")(keras.layers.Flatten()(x))
+    drawn = keras.layers.Reshape((2, 2, 4))(keras.layers.Dense(16, name="seed")(pooled))
+    outputs = [
+        keras.layers.Dense(10, activation="softmax", name="classes")(hidden),
+        keras.layers.Dense(3, name="box")(hidden),
+        pixels,
+        keras.layers.Conv2D(1, 1, name="drawn")(drawn),
+    ]
+    graph = capture(keras.Model(x, outputs), 1)
+    heads = {node.call.name: node.rule.head for node in graph.nodes if isinstance(node.rule, Linear)}
+    known = {name: head for name, head in heads.items() if head is not None}
+    assert known == {"hidden": Head(13, False), "classes": Head(10, True), "box": Head(3, True)}
+    assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", *known}
 
 
 def test_kurtosis_of_a_sum_whose_terms_grow_together(random):

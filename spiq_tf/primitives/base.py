@@ -48,6 +48,10 @@ class Primitive(ABC):
         """The function, where it is one and the same for every value of an unscaled tensor."""
         return None
 
+    def evaluated(self, x: Array) -> Array | None:
+        """What becomes of the only input's values, in the units of the model; None where that takes more than them."""
+        return None if self.function_of_values is None else self.function_of_values(x)
+
     @abstractmethod
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Moments of the output."""

@@ -10,6 +10,12 @@ from spiq_tf.primitives.base import Primitive, Tie, pass_through
 from spiq_tf.primitives.spread import Channels, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Weights, derived
 
+_WHOLE_EXCESS = 1.0
+"""Excess kurtosis that averages over whole maps have besides: few images show what a feature stands for.
+
+In front of the classifiers of twelve networks it was -0.4 to 4.4, where that of the sides of the maps was 0.4 to 1.6.
+"""
+
 
 @dataclass(frozen=True, eq=False)
 class AveragePool(Primitive):
@@ -45,7 +51,8 @@ class AveragePool(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].spread
-        return gaussian_spread(moments, x.above.excess, derived([x.source]), -x.below.bound, x.above.bound)
+        excess = x.above.excess + (_WHOLE_EXCESS if self.whole else 0.0)
+        return gaussian_spread(moments, excess, derived([x.source]), -x.below.bound, x.above.bound)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
@@ -70,6 +77,14 @@ class MaxPool(Primitive):
     whole: bool = False
 
     keeps_quantization = True
+
+    @property
+    def learns_from_fields(self) -> bool:  # type: ignore[override]
+        return not self.whole
+
+    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """Those on random fields: behind a ReLU values are no Gaussians, and maxima of rare ones vary more."""
+        return shown
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of the largest of sqrt(size) independent Gaussians: neighbours are correlated, as in AveragePool.

@@ -8,9 +8,9 @@ import numpy as np
 
 from spiq_tf.primitives.values import Array, Moments, Range, Source
 
-COMMON_EXCESS = 0.7
+COMMON_EXCESS = 1.0
 """Excess kurtosis that a sum in a trained network has of itself: its terms grow and shrink together with the
-contrast of the image. About 0.5 to 2 in MobileNetV2, three ResNets and an EfficientNet."""
+contrast of the image. The median over a network's convolutions is 0.3 to 1.9 in fifteen networks."""
 
 _NEAR, _FAR = 4.0, 8.0  # deviations between which a function's reach is taken for a straight line
 _FLAT = 1e-9

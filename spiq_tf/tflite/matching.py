@@ -131,7 +131,7 @@ def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> 
 
     Where the file holds a multiple, the factor is told; where it holds something else, the match is dropped. Layers
     that end with a convolution or with an activation that is fused into the operator are taken as they are, unless the
-    layer is called again.
+    layer is called again; so is what lies within a call, unless one function makes the call's output of it.
 
     Args:
         names: of the graph's tensors, by the file's index.
@@ -155,6 +155,27 @@ def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> 
             else:
                 found[index] = Held(tensor.name, factor)
                 values.held[tensor.name] = index, factor
+        for name in _misread(call, graph, values):
+            index, _ = values.held.pop(name)
+            del found[index]
+    return found
+
+
+def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
+    """Tensors in front of a call's own activation of which the file holds something else.
+
+    Of a hard sigmoid, relu6(x + 3) / 6, the converter adds the 3 to the bias of the convolution and fuses the ReLU6.
+    """
+    ends = {tensor.name for tensor in call.outputs}
+    found = []
+    for node in graph.nodes_of_call[call.index]:
+        inner = node.inputs[0]
+        if node.output.name not in ends or inner.name in ends or inner.name not in values.held:
+            continue
+        index, _ = values.held[inner.name]
+        made = node.rule.evaluated(values.of_file(index).reshape(inner.shape).astype(np.float64))
+        if made is not None and _ratio(made.ravel().astype(np.float32), values[node.output.name].ravel()) != 1.0:
+            found.append(inner.name)
     return found
 
 
