@@ -188,9 +188,10 @@ def _alignment(kernel: Array, variance: Array, head: Head) -> _Alignment:
     (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a score is sqrt(inputs / (scores - 1)) that of
     independent inputs: 0.8 to 1.2 times that in twelve classifiers of 10 to 1000 classes. Of a hidden layer in front,
     it was the 0.6th to 0.8th power of that. On the images of its own class a score reaches sqrt(scores - 1) times as
-    far again. The geometric mean of the two: the largest score of MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5
-    to 3 of these deviations out. Features beyond 32 a score, more than any of them has, are taken to add nothing. It is
-    the winner that reaches so far: below, scores reach by the geometric mean of this and the deviation of all classes.
+    far again. The geometric mean of the two: the largest score of MobileNetV2, an EfficientNet, a ResNet and DS-CNN
+    lay 2.5 to 3 of these deviations out. Features beyond 32 a score, more than any of them has, are taken to add
+    nothing. It is the winner that reaches so far: below, scores reach by the geometric mean of this and the deviation
+    of all classes.
 
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
     with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
