@@ -119,7 +119,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     kept = lowered.made_by(plan.float_calls)
     known = {index: rewritten.ranges[held.name].times(held.factor) for index, held in lowered.tensors.items()}
     moments = {index: rewritten.moments[held.name].times(held.factor) for index, held in lowered.tensors.items()}
-    inside = inside_ranges(lowered, graph, plan.shown)
+    inside = inside_ranges(lowered, graph, plan.shown, known)
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
     found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
     found = replace_unmapped(lowered.flat, found, kept, options.target.runs)

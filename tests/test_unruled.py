@@ -1,5 +1,7 @@
 """Layers that no rule describes: what is known of them comes from random fields, and is compared with images."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -65,6 +67,32 @@ def test_ranges_inside_are_little_wider_than_what_images_show(layer):
         real, interval = np.concatenate(seen), converted.intervals[index]
         assert interval.high - interval.low < 4 * (max(real.max(), 0.0) - min(real.min(), 0.0))
         assert np.mean((real >= interval.low) & (real <= interval.high)) > 0.999
+
+
+def test_means_inside_that_have_another_sign_than_on_fields():
+    """On the fields, here moved up by a tenth of a deviation, groups have means of one sign; on images of both."""
+    image = keras.Input((16, 16, 3), name="image")
+    layer = layers.GroupNormalization(4)
+    x = layer(layers.Conv2D(16, 3, use_bias=False)(image))
+    model = settle(keras.Model(image, layers.Conv2D(4, 3)(x)))
+    plan = pipeline.plan(model, (-3.0, 3.0), OPTIONS)
+    shown = [
+        {name: v - v.mean(axis=(1, 2), keepdims=True) + 0.1 * v.std() for name, v in each.items()}
+        for each in plan.shown
+    ]
+    converted = pipeline.convert_plan(replace(plan, shown=shown), OPTIONS)
+    interpreter = Interpreter(converted.lowered.content, keep_all=True)
+    (mean,) = (
+        int(o.outputs[0])
+        for o in converted.lowered.flat.operators
+        if converted.lowered.flat.name(int(o.outputs[0])).endswith("moments/mean")
+    )
+    values = []
+    for v in images(model, 16):
+        interpreter.run([v[None]])
+        values.append(interpreter.value(mean))
+    assert converted.intervals[mean].low <= np.min(values) < 0
+    assert converted.intervals[mean].high >= np.max(values) > 0
 
 
 def test_a_batch_of_several():

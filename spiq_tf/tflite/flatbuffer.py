@@ -110,6 +110,10 @@ class FlatModel:
         """The operator's inputs that are computed or fed."""
         return [int(i) for i in operator.inputs if i >= 0 and not self.is_constant(int(i))]
 
+    def squares(self, operator: Any) -> bool:
+        """Whether it multiplies a tensor with itself."""
+        return self.kind(operator) == "MUL" and operator.inputs[0] == operator.inputs[1]
+
     def channels(self, operator: Any, place: int) -> npt.NDArray[Any]:
         """A constant among the operator's inputs as a vector."""
         return self.value(int(operator.inputs[place])).reshape(-1)

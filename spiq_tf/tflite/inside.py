@@ -17,6 +17,7 @@ from spiq_tf.primitives.values import Array, Range, Source
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lower import Lowered
+from spiq_tf.tflite.ranges import derived_range
 
 _MARGIN, _WIDE_MARGIN = 1.5, 2.5
 """Of a sampled range: fields do not show its ends, and less so where one image gives a few values, an average."""
@@ -24,7 +25,9 @@ _MARGIN, _WIDE_MARGIN = 1.5, 2.5
 _ENOUGH = 1024  # values of one field
 
 
-def inside_ranges(lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[str, Array]]) -> dict[int, Range]:
+def inside_ranges(
+    lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[str, Array]], known: Mapping[int, Range]
+) -> dict[int, Range]:
     """Ranges of the tensors that are born within unknown layers, by index.
 
     Args:
@@ -32,6 +35,7 @@ def inside_ranges(lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[s
         graph: the model.
         shown: what those layers read, by tensor name, a mapping for each field. Layers of which it is not known are
             left out.
+        known: ranges of the tensors that are a layer's, by index.
     """
     operators = _inside(lowered, graph, shown[0] if shown else {})
     if not operators:
@@ -47,9 +51,32 @@ def inside_ranges(lowered: Lowered, graph: LayerGraph, shown: Sequence[Mapping[s
         found = interpreter.run([np.resize(fields[h.name], shape) * h.factor for h, shape in held])
         low = np.minimum(low, [value.min() for value in found])
         high = np.maximum(high, [value.max() for value in found])
-    margins = [_MARGIN if np.prod(flat.shape(index)) >= _ENOUGH else _WIDE_MARGIN for index in made]
-    ends = zip(made, np.minimum(low, margins * low), np.maximum(high, margins * high), strict=True)
-    return {index: Range(np.array([a]), np.array([b]), Source.FALLBACK) for index, a, b in ends}
+    seen = {index: (float(a), float(b)) for index, a, b in zip(made, low, high, strict=True)}
+    return _widened(flat, operators, seen, known)
+
+
+def _widened(
+    flat: FlatModel, operators: Sequence[Any], seen: Mapping[int, tuple[float, float]], known: Mapping[int, Range]
+) -> dict[int, Range]:
+    """The sampled ranges with a margin, of what interval arithmetic allows.
+
+    An average that is positive on a few fields may be negative on an image: one that can be reaches as far below.
+    """
+    found: dict[int, Range] = {}
+    for operator in operators:
+        for index in map(int, operator.outputs):
+            low, high = seen[index]
+            few = np.prod(flat.shape(index)) < _ENOUGH
+            margin = _WIDE_MARGIN if few else _MARGIN
+            possible = derived_range(flat, operator, {**known, **found})
+            if possible is not None and few:
+                low, high = min(low, -high), max(high, -low)
+            low, high = min(low, margin * low), max(high, margin * high)
+            if possible is not None:
+                low, high = max(low, float(possible.low.min())), min(high, float(possible.high.max()))
+                high = float(possible.high.max()) if flat.squares(operator) else high  # of what may reach farther
+            found[index] = Range(np.array([low]), np.array([high]), Source.FALLBACK)
+    return found
 
 
 def _inside(lowered: Lowered, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:

@@ -36,12 +36,12 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]
         for output in map(int, operator.outputs):
             if output in found:
                 continue
-            derived = _derived(flat, operator, found)
-            if derived is None:
+            own = derived_range(flat, operator, found)
+            if own is None:
                 sampled = _sample(flat, found) if sampled is None else sampled
-                derived = sampled[output]
+                own = sampled[output]
             ceiling = ceilings.get(output, np.inf)
-            found[output] = Range(np.minimum(derived.low, ceiling), np.minimum(derived.high, ceiling), derived.source)
+            found[output] = Range(np.minimum(own.low, ceiling), np.minimum(own.high, ceiling), own.source)
     return found
 
 
@@ -60,14 +60,15 @@ def _ceilings(flat: FlatModel) -> dict[int, float]:
 _CEILINGS = {"RELU6": 6.0, "RELU_0_TO_1": 1.0, "RELU_N1_TO_1": 1.0}
 
 
-def _derived(flat: FlatModel, operator: Any, found: Mapping[int, Range]) -> Range | None:
+def derived_range(flat: FlatModel, operator: Any, found: Mapping[int, Range]) -> Range | None:
+    """What an operator can make of inputs of the given ranges; None where no rule tells."""
     rule = _channelwise if has_one_tap(flat, operator) else _RULES.get(flat.kind(operator))
     if rule is None:
         return None
     indices = [int(i) for i in operator.inputs if i >= 0]
     inputs = [_constant(flat.value(i)) if flat.is_constant(i) else found[i] for i in indices]
     low, high = rule(inputs)
-    if flat.kind(operator) == "MUL" and indices[0] == indices[1]:
+    if flat.squares(operator):
         low = np.maximum(low, 0.0)
     low, high = _activated(low, high, getattr(getattr(operator, "builtinOptions", None), "fusedActivationFunction", 0))
     return Range(low, high, derived(found[i].source for i in indices if i in found))
