@@ -13,6 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from spiq_tf.graph import Call, LayerGraph, Tensor
+from spiq_tf.head import is_map, made_of_features
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
@@ -140,13 +141,17 @@ def shown_moments(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[str,
 
     Sums of alike terms vary more than sums of independent ones: on ESPNet, whose convolutions mostly have no BatchNorm
     of their own, fields show 0.8 to 1.4 times the real deviation, independent terms 0.3 to 0.8 times. Of averages over
-    whole maps, and of all behind them, fields know too little.
+    whole maps, and of all behind them, fields know too little; but a Dense layer that reads the pixels of an image sums
+    what is alike.
     """
     found: dict[str, Moments] = {}
+    features = made_of_features(graph.nodes)
     for node in graph.nodes:
         values = [b.values[node.output.name] for b in batches if node.output.name in b.values]
         positions = math.prod(values[0].shape[1:-1]) if values else 0
-        if not node.rule.learns_from_fields or positions == 1 or len(values) * positions < _ENOUGH:
+        reads_pixels = is_map(graph.inputs[0]) and node.output.name not in features and len(values) == _MOST_BATCHES
+        enough = reads_pixels if positions == 1 else len(values) * positions >= _ENOUGH
+        if not node.rule.learns_from_fields or not enough:
             continue
         flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])
         if np.all(np.isfinite(flat)):

@@ -7,7 +7,7 @@ import numpy as np
 
 from spiq_tf.errors import InvalidArgumentError, InvalidModelError
 from spiq_tf.graph import LayerGraph, Node
-from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear
 from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
@@ -142,9 +142,12 @@ def all_spreads(
     """
     given = given or {}
     known = {name: bounded_spread(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
+    unstated = _unstated(graph)
     for node in graph.nodes:
         known_inputs = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
         own = node.rule.spread(known_inputs, moments[node.output.name], graph.weights)
+        if isinstance(node.rule, Linear) and node.rule.head is None:
+            own = own.heavier(_DOUBT * min(unstated[node.output.name], _LONGEST))
         reach = own.range(_FARTHEST)
         _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
         if (stated := given.get(node.output.name)) is not None:
@@ -156,6 +159,26 @@ def all_spreads(
             own = bounded_spread(stated.low, stated.high, stated.source)
         known[node.output.name] = own
     return {**known, **_without_flat_ends(graph, known, {*inputs, *given, *(t.name for t in graph.outputs)})}
+
+
+_DOUBT, _LONGEST = 0.2, 10
+"""Excess kurtosis for each linear primitive that has passed since a BatchNorm stated moments, and for how many.
+
+Propagated deviations are off by about an eighth at each; a Gaussian whose deviation is uncertain by a factor of e^d has
+an excess kurtosis of 3 (e^(4 d^2) - 1). Ten networks whose BatchNorms were folded, or that never had any, gained 0.5 dB
+on the average and 4 dB where they were worst, those that are best lost 1 to 2; others have no such tensors.
+"""
+
+
+def _unstated(graph: LayerGraph) -> dict[str, int]:
+    """How many linear primitives each tensor's moments have passed since the last BatchNorm that states any."""
+    stated = _all_stated(graph)
+    found: dict[str, int] = {}
+    for node in graph.nodes:
+        before = max((found.get(t.name, 0) for t in node.inputs), default=0)
+        anchored = node.output.name in stated or isinstance(node.rule, BatchNorm)
+        found[node.output.name] = 0 if anchored else before + node.rule.is_linear
+    return found
 
 
 _POINTS = 513

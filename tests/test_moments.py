@@ -142,6 +142,23 @@ def test_layers_that_know_that_they_stand_in_the_head():
     assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", *known}
 
 
+def test_tails_grow_heavier_with_every_layer_since_the_last_norm():
+    """What is propagated is less and less certain; a BatchNorm states it anew, and layers in front of one are sure."""
+    x = keras.Input((8, 8, 3), name="x")
+    first = keras.layers.Conv2D(4, 1, name="first")(x)
+    second = keras.layers.Conv2D(4, 1, name="second")(first)
+    stated = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 1, name="stated")(second))
+    model = settle(keras.Model(x, keras.layers.Conv2D(4, 1, name="behind")(stated)))
+    graph = capture(model, 1)
+    inputs = {"x": InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))}
+    spreads = all_spreads(graph, all_moments(graph, inputs), inputs)
+    added = {
+        name: (spreads[name].above.excess - spreads[name].excess) for name in ("first", "second", "stated", "behind")
+    }
+    for name, layers in (("first", 1), ("second", 2), ("stated", 0), ("behind", 1)):
+        np.testing.assert_allclose(added[name], 0.2 * layers)
+
+
 def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     """Two Gaussians times one contrast: the sum's excess kurtosis is theirs. Tolerance: of fourth moments, 400,000."""
     contrast = np.exp(0.3 * random.standard_normal((400_000, 1)))

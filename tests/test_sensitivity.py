@@ -171,3 +171,23 @@ def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
     assert np.all(closed < 0.3 * real)
     found = statistics.all_moments(graph, inputs, shown)["smooth/0"].variance
     np.testing.assert_allclose(found, real, rtol=0.5)  # 8 fields, whose level varies
+
+
+def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
+    """Smooth weights over a whole image: closed forms take its pixels for independent. A second layer has a head."""
+    image = keras.Input((16, 16, 3), name="image")
+    dense = keras.layers.Dense(6, use_bias=False, name="first")
+    hidden = keras.layers.ReLU()(dense(keras.layers.Flatten()(image)))
+    model = keras.Model(image, keras.layers.Dense(3, name="second")(hidden))
+    kernel = np.repeat(random.standard_normal((1, 6)), 16 * 16 * 3, axis=0) / 100
+    dense.set_weights([kernel])
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    shown = fields.shown_moments(graph, fields.run_fields(graph, inputs))
+    closed = statistics.all_moments(graph, inputs)["first"].deviation
+    drawn = [fields.random_fields(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)]
+    real = np.std(drawn, axis=0)
+    assert np.all(closed < 0.3 * real)
+    found = statistics.all_moments(graph, inputs, shown)["first"].deviation
+    np.testing.assert_allclose(found, real, rtol=0.6)  # 8 fields: a deviation from 8 values
+    assert {n.call.name for n in graph.nodes if getattr(n.rule, "head", None) is not None} == {"second"}

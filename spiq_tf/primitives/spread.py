@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -58,6 +58,11 @@ class Spread:
     def range(self, deviations: float) -> Range:
         """[centre - lambda deviation, centre + lambda deviation] a channel, within the bounds (SPIQ, section 3.2)."""
         return Range(-self.below.reach(deviations), self.above.reach(deviations), self.source)
+
+    def heavier(self, excess: float) -> "Spread":
+        """With so much more excess kurtosis on either side."""
+        below, above = (replace(side, excess=side.excess + excess) for side in (self.below, self.above))
+        return replace(self, below=below, above=above)
 
     @property
     def flipped(self) -> "Spread":
