@@ -215,5 +215,7 @@ def test_padded_average_as_large_as_the_map():
     image = keras.Input((3, 3, 3), name="image")
     x = layers.AveragePooling2D(3, strides=1, padding="same")(layers.Conv2D(4, 1)(image))
     model = keras.Model(image, layers.Conv2D(2, 1)(x))
-    (found,) = ran(spiq_tf.quantize(model, input_range=RANGE).content, [images(model, IMAGES)], True)
-    assert decibels(model.predict(images(model, IMAGES), verbose=0), found) > 25
+    content = spiq_tf.quantize(model, input_range=RANGE).content
+    (found,), (step,) = ran(content, [images(model, IMAGES)], True), steps(content)
+    errors = np.abs(model.predict(images(model, IMAGES), verbose=0) - found) / step
+    assert errors.max() < 2  # the rounding of the output and of the average in front

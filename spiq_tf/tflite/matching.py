@@ -166,11 +166,12 @@ def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
 
     Of a hard sigmoid, relu6(x + 3) / 6, the converter adds the 3 to the bias of the convolution and fuses the ReLU6.
     """
-    ends = {tensor.name for tensor in call.outputs}
+    nodes = graph.nodes_of_call[call.index]
+    ends, within = ({tensor.name for tensor in tensors} for tensors in (call.outputs, (n.output for n in nodes)))
     found = []
-    for node in graph.nodes_of_call[call.index]:
+    for node in nodes:
         inner = node.inputs[0]
-        if node.output.name not in ends or inner.name in ends or inner.name not in values.held:
+        if node.output.name not in ends or inner.name not in (within - ends) & values.held.keys():
             continue
         index, _ = values.held[inner.name]
         made = node.rule.evaluated(values.of_file(index).reshape(inner.shape).astype(np.float64))
