@@ -13,7 +13,7 @@ import tensorflow as tf
 from absl import logging
 
 from spiq_tf.graph import Call, LayerGraph, Tensor
-from spiq_tf.head import is_map, made_of_features
+from spiq_tf.head import is_map, strung_features
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
@@ -145,11 +145,15 @@ def shown_moments(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[str,
     what is alike.
     """
     found: dict[str, Moments] = {}
-    features = made_of_features(graph.nodes)
+    features = strung_features(graph.nodes)
     for node in graph.nodes:
         values = [b.values[node.output.name] for b in batches if node.output.name in b.values]
         positions = math.prod(values[0].shape[1:-1]) if values else 0
-        reads_pixels = is_map(graph.inputs[0]) and node.output.name not in features and len(values) == _MOST_BATCHES
+        reads_pixels = (
+            is_map(graph.inputs[0])
+            and not {t.name for t in node.inputs} & features.keys()
+            and len(values) == _MOST_BATCHES
+        )
         enough = reads_pixels if positions == 1 else len(values) * positions >= _ENOUGH
         if not node.rule.learns_from_fields or not enough:
             continue

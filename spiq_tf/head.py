@@ -15,7 +15,7 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         nodes: in order of execution.
         outputs: of the model.
     """
-    features = made_of_features(nodes)
+    strung = strung_features(nodes)
     scores: dict[str, set[Tensor]] = {}  # that are made of a tensor
     leaves: set[str] = {t.name for t in outputs if is_map(t)}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
@@ -24,10 +24,10 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
     found = []
     for node in reversed(nodes):
         name, rule = node.output.name, node.rule
-        reached = scores.get(name, set())
+        reached, read = scores.get(name, set()), node.inputs[0].name
         alone = not is_map(node.output) and name not in leaves
-        if isinstance(rule, Linear) and reached and alone and name in features:
-            rule = replace(rule, head=Head(sum(t.channels for t in reached), name not in read_on))
+        if isinstance(rule, Linear) and reached and alone and read in strung:
+            rule = replace(rule, head=Head(sum(t.channels for t in reached), name not in read_on, strung[read]))
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)
@@ -43,13 +43,16 @@ def is_map(tensor: Tensor) -> bool:
     return math.prod(tensor.shape[1:-1]) > 1
 
 
-def made_of_features(nodes: Sequence[Node]) -> set[str]:
-    """Tensors that are made of the output of a layer with weights, not of pixels alone."""
-    weighted: set[str] = set()
-    found: set[str] = set()
+def strung_features(nodes: Sequence[Node]) -> dict[str, int]:
+    """Of the tensors that are made of the output of a layer with weights: for how many positions of a map, strung
+    together, each feature stands among the channels."""
+    found: dict[str, int] = {}
     for node in nodes:
-        if any(t.name in weighted for t in node.inputs):
-            found.add(node.output.name)
-        if node.rule.is_linear or node.output.name in found:
-            weighted.add(node.output.name)
+        made = [t for t in node.inputs if t.name in found]
+        if node.rule.is_linear:
+            found[node.output.name] = 1
+        elif made:
+            flattened = [t for t in made if is_map(t) and not is_map(node.output)]
+            positions = max((node.output.channels // t.channels for t in flattened), default=1)
+            found[node.output.name] = max(found[t.name] for t in made) * max(positions, 1)
     return found

@@ -129,7 +129,9 @@ def test_layers_that_know_that_they_stand_in_the_head():
     hidden = keras.layers.Dense(6, activation="silu", name="hidden")(pooled)
     pixels = keras.layers.Dense(2, name="pixels")(keras.layers.Flatten()(x))
     drawn = keras.layers.Reshape((2, 2, 4))(keras.layers.Dense(16, name="seed")(pooled))
+    strung = keras.layers.Dense(5, name="strung")(keras.layers.Flatten()(features))
     outputs = [
+        strung,
         keras.layers.Dense(10, activation="softmax", name="classes")(hidden),
         keras.layers.Dense(3, name="box")(hidden),
         pixels,
@@ -138,7 +140,12 @@ def test_layers_that_know_that_they_stand_in_the_head():
     graph = capture(keras.Model(x, outputs), 1)
     heads = {node.call.name: node.rule.head for node in graph.nodes if isinstance(node.rule, Linear)}
     known = {name: head for name, head in heads.items() if head is not None}
-    assert known == {"hidden": Head(13, False), "classes": Head(10, True), "box": Head(3, True)}
+    assert known == {
+        "hidden": Head(13, False),
+        "classes": Head(10, True),
+        "box": Head(3, True),
+        "strung": Head(5, True, positions=36),
+    }
     assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", *known}
 
 
