@@ -13,8 +13,9 @@ import tensorflow as tf
 from absl import logging
 
 from spiq_tf.graph import Call, LayerGraph, Tensor
-from spiq_tf.head import is_map, strung_features
+from spiq_tf.head import made_of_pixels
 from spiq_tf.primitives.affine import BatchNorm
+from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
 from spiq_tf.striding import read_positions, replay_differentiable, skips_positions
@@ -145,16 +146,15 @@ def shown_moments(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[str,
     what is alike.
     """
     found: dict[str, Moments] = {}
-    features = strung_features(graph.nodes)
+    pixels = made_of_pixels(graph.nodes, graph.inputs)
     for node in graph.nodes:
         values = [b.values[node.output.name] for b in batches if node.output.name in b.values]
         positions = math.prod(values[0].shape[1:-1]) if values else 0
-        reads_pixels = (
-            is_map(graph.inputs[0])
-            and not {t.name for t in node.inputs} & features.keys()
-            and len(values) == _MOST_BATCHES
-        )
-        enough = reads_pixels if positions == 1 else len(values) * positions >= _ENOUGH
+        if positions == 1:
+            sums_pixels = isinstance(node.rule, Linear) and node.inputs[0].name in pixels
+            enough = sums_pixels and len(values) == _MOST_BATCHES
+        else:
+            enough = len(values) * positions >= _ENOUGH
         if not node.rule.learns_from_fields or not enough:
             continue
         flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])

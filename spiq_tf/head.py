@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from spiq_tf.graph import Node, Tensor
 from spiq_tf.primitives.linear import Head, Linear
+from spiq_tf.primitives.opaque import Opaque
 
 
 def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, ...]:
@@ -15,19 +16,20 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         nodes: in order of execution.
         outputs: of the model.
     """
-    strung = strung_features(nodes)
-    scores: dict[str, set[Tensor]] = {}  # that are made of a tensor
+    strung, depth = strung_features(nodes), _depths(nodes)
+    scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
     leaves: set[str] = {t.name for t in outputs if is_map(t)}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
-    for tensor in outputs:
-        scores.setdefault(tensor.name, set()).add(tensor)
     found = []
     for node in reversed(nodes):
-        name, rule = node.output.name, node.rule
-        reached, read = scores.get(name, set()), node.inputs[0].name
-        alone = not is_map(node.output) and name not in leaves
+        name, rule, reached = node.output.name, node.rule, scores.get(node.output.name, set())
+        alone, last = not is_map(node.output) and name not in leaves, name not in read_on
+        if rule.is_linear and last and reached:
+            reached = {node.output}  # whatever is made of the scores behind it
+        read = node.inputs[0].name if node.inputs else ""
         if isinstance(rule, Linear) and reached and alone and read in strung:
-            rule = replace(rule, head=Head(sum(t.channels for t in reached), name not in read_on, strung[read]))
+            head = Head(sum(t.channels for t in reached), last, depth[read], strung[read])
+            rule = replace(rule, head=head)
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)
@@ -44,15 +46,40 @@ def is_map(tensor: Tensor) -> bool:
 
 
 def strung_features(nodes: Sequence[Node]) -> dict[str, int]:
-    """Of the tensors that are made of the output of a layer with weights: for how many positions of a map, strung
+    """Of the tensors that are made of what a layer with weights computes: for how many positions of a map, strung
     together, each feature stands among the channels."""
     found: dict[str, int] = {}
     for node in nodes:
         made = [t for t in node.inputs if t.name in found]
-        if node.rule.is_linear:
+        if _has_weights(node):
             found[node.output.name] = 1
         elif made:
             flattened = [t for t in made if is_map(t) and not is_map(node.output)]
             positions = max((node.output.channels // t.channels for t in flattened), default=1)
             found[node.output.name] = max(found[t.name] for t in made) * max(positions, 1)
+    return found
+
+
+def made_of_pixels(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:
+    """Tensors in which the pixels of an input map are only moved, or changed one by one."""
+    found = {t.name for t in inputs if is_map(t)}
+    for node in nodes:
+        if not _has_weights(node) and any(t.name in found for t in node.inputs):
+            found.add(node.output.name)
+    return found
+
+
+def _has_weights(node: Node) -> bool:
+    return node.rule.is_linear or (isinstance(node.rule, Opaque) and bool(node.rule.variables()))
+
+
+def _depths(nodes: Sequence[Node]) -> dict[str, int]:
+    """How many linear primitives without positions stand one behind the other up to each tensor, since the last map of
+    features or since the first layer with weights, which are not counted."""
+    found: dict[str, int] = {}
+    for node in nodes:
+        before = max((found.get(t.name, -1) for t in node.inputs), default=-1)
+        if _has_weights(node):
+            before += 1
+        found[node.output.name] = min(before, 0) if is_map(node.output) else before
     return found

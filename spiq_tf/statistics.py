@@ -9,6 +9,7 @@ from spiq_tf.errors import InvalidArgumentError, InvalidModelError
 from spiq_tf.graph import LayerGraph, Node
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear
+from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
@@ -171,12 +172,13 @@ on the average and 4 dB where they were worst, those that are best lost 1 to 2; 
 
 
 def _unstated(graph: LayerGraph) -> dict[str, int]:
-    """How many linear primitives each tensor's moments have passed since the last BatchNorm that states any."""
+    """How many linear primitives each tensor's moments have passed since the last BatchNorm that states any, or the
+    last layer whose whole output is shown on fields, most of which normalise."""
     stated = _all_stated(graph)
     found: dict[str, int] = {}
     for node in graph.nodes:
         before = max((found.get(t.name, 0) for t in node.inputs), default=0)
-        anchored = node.output.name in stated or isinstance(node.rule, BatchNorm)
+        anchored = node.output.name in stated or isinstance(node.rule, BatchNorm | Opaque)
         found[node.output.name] = 0 if anchored else before + node.rule.is_linear
     return found
 

@@ -102,12 +102,12 @@ def test_scores_of_collapsed_features(random):
     mixing = np.linalg.qr(random.standard_normal((64, 20)))[0]
     values = features @ mixing.T
     scores = values @ mixing
-    x = keras.Input((2, 64), name="x")
+    x = keras.Input((1, 64), name="x")
     pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Conv1D(64, 1, use_bias=False, name="map")(x))
     model = keras.Model(x, keras.layers.Dense(20, use_bias=False, name="scores")(pooled))
     for name, kernel in (("map", np.eye(64)[None]), ("scores", mixing)):
         model.get_layer(name).set_weights([kernel])
-    given = Moments(values.mean(axis=0), values.var(axis=0) * 2**0.3)  # of which the average keeps 2^-0.3
+    given = Moments(values.mean(axis=0), values.var(axis=0))
     wide = Range(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN)
     inputs = {"x": InputChannels(given, wide)}
     graph = capture(model, 1)
@@ -132,6 +132,7 @@ def test_layers_that_know_that_they_stand_in_the_head():
     strung = keras.layers.Dense(5, name="strung")(keras.layers.Flatten()(features))
     outputs = [
         strung,
+        keras.layers.Dot(1)([keras.layers.Dense(12, name=name)(pooled) for name in ("left", "right")]),
         keras.layers.Dense(10, activation="softmax", name="classes")(hidden),
         keras.layers.Dense(3, name="box")(hidden),
         pixels,
@@ -142,9 +143,11 @@ def test_layers_that_know_that_they_stand_in_the_head():
     known = {name: head for name, head in heads.items() if head is not None}
     assert known == {
         "hidden": Head(13, False),
-        "classes": Head(10, True),
-        "box": Head(3, True),
+        "classes": Head(10, True, depth=1),
+        "box": Head(3, True, depth=1),
         "strung": Head(5, True, positions=36),
+        "left": Head(12, True),
+        "right": Head(12, True),
     }
     assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", *known}
 

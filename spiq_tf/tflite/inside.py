@@ -6,6 +6,7 @@ wide as it is.
 """
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -60,23 +61,30 @@ def _widened(
 ) -> dict[int, Range]:
     """The sampled ranges with a margin, of what interval arithmetic allows.
 
-    An average that is positive on a few fields may be negative on an image: one that can be reaches as far below.
+    An average that is positive on a few fields may be negative on an image: where there are few values that can be
+    negative, they are given as much room below. A square reaches as far as what is squared.
     """
     found: dict[int, Range] = {}
     for operator in operators:
+        possible = derived_range(flat, operator, {**known, **found})
         for index in map(int, operator.outputs):
-            low, high = seen[index]
-            few = np.prod(flat.shape(index)) < _ENOUGH
-            margin = _WIDE_MARGIN if few else _MARGIN
-            possible = derived_range(flat, operator, {**known, **found})
-            if possible is not None and few:
-                low, high = min(low, -high), max(high, -low)
-            low, high = min(low, margin * low), max(high, margin * high)
-            if possible is not None:
-                low, high = max(low, float(possible.low.min())), min(high, float(possible.high.max()))
-                high = float(possible.high.max()) if flat.squares(operator) else high  # of what may reach farther
-            found[index] = Range(np.array([low]), np.array([high]), Source.FALLBACK)
+            found[index] = _with_margin(seen[index], possible, math.prod(flat.shape(index)), flat.squares(operator))
     return found
+
+
+def _with_margin(seen: tuple[float, float], possible: Range | None, values: int, squared: bool) -> Range:
+    (low, high), few = seen, values < _ENOUGH
+    if possible is not None and few:
+        low, high = min(low, -high), max(high, -low)
+    margin = _WIDE_MARGIN if few else _MARGIN
+    low, high = min(low, margin * low), max(high, margin * high)
+    if possible is not None:
+        lowest, highest = float(possible.low.min()), float(possible.high.max())
+        if max(low, lowest) < min(
+            high, highest
+        ):  # else a range that the user gave has nothing in common with the fields
+            low, high = max(low, lowest), highest if squared else min(high, highest)
+    return Range(np.array([low]), np.array([high]), Source.FALLBACK)
 
 
 def _inside(lowered: Lowered, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
