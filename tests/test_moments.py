@@ -120,6 +120,22 @@ def test_scores_of_collapsed_features(random):
     assert np.mean(scores < reach.low) < 1e-3
 
 
+def test_deviations_of_a_deep_regressor(random):
+    """One score: whatever its hidden layers align is told within a factor of 3, not of 4 a layer."""
+    x = keras.Input((16,), name="x")
+    hidden = x
+    for index in range(4):
+        hidden = keras.layers.Dense(64, "relu", kernel_initializer="he_normal", name=f"hidden{index}")(hidden)
+    model = keras.Model(x, keras.layers.Dense(1)(hidden))
+    inputs = {"x": InputChannels(Moments(np.zeros(16), np.ones(16)), Range(-np.ones(16), np.ones(16), Source.GIVEN))}
+    found = all_moments(capture(model, 1), inputs)
+    inside = keras.Model(x, [model.get_layer(f"hidden{index}").output for index in range(4)])
+    drawn = inside.predict(random.standard_normal((4000, 16)), verbose=0)
+    for index, values in enumerate(drawn):
+        ratio = np.sqrt(found[f"hidden{index}"].variance.mean() / values.var(axis=0).mean())
+        assert 0.9 < ratio < 3
+
+
 def test_layers_that_know_that_they_stand_in_the_head():
     """Behind the last map of features: not a gate, not a layer on pixels, not in front of another map."""
     x = keras.Input((8, 8, 3))

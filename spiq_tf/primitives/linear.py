@@ -206,18 +206,21 @@ def _alignment(kernel: Array, variance: Array, head: Head) -> _Alignment:
     with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
     """
     features = max(1, min(kernel.shape[2] // head.positions, _FEATURES_A_SCORE * head.scores))
-    rank = max(1, min(features, head.scores - 1))
+    rank = max(1 if head.last else _FEWEST, min(features, head.scores - 1))
     strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
     agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
     exponent = 1 + min(agreement, 0.0)
     power = 1.0 if head.last else _HIDDEN / (1 + head.depth)
-    deviation = (features / rank) ** (0.5 * exponent * power)
+    deviation = max(features / rank, 1.0) ** (0.5 * exponent * power)
     return _Alignment(deviation, rank ** (0.125 * exponent), rank ** (0.25 * exponent))
 
 
 _HIDDEN = 0.8
 """The power of the alignment that a hidden layer has: 0.4 to 0.9 in three classifiers. Of several in a row the later
 have less: networks that are trained to regress have next to none."""
+
+_FEWEST = 8
+"""Directions in which a hidden layer varies at least, be there one score to make or two."""
 
 
 def _correlation(x: Array, y: Array) -> float:
