@@ -196,7 +196,7 @@ def _alignment(kernel: Array, variance: Array, head: Head) -> _Alignment:
     """Features of a whole example, once trained, vary in about scores - 1 directions, those of the weights.
 
     (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a score is sqrt(inputs / (scores - 1)) that of
-    independent inputs: 0.8 to 1.2 times that in twelve classifiers of 10 to 1000 classes. On the images of its own
+    independent inputs: 0.7 to 1.2 times that in eleven classifiers of 10 to 1000 classes. On the images of its own
     class a score reaches sqrt(scores - 1) times as far again. The geometric mean of the two: the largest score of
     MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5 to 3 of these deviations out. Features beyond 32 a score,
     more than any of them has, are taken to add nothing. It is the winner that reaches so far: below, scores reach by
