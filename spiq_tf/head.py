@@ -16,36 +16,35 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         nodes: in order of execution.
         outputs: of the model.
     """
-    strung, depth = strung_features(nodes), _depths(nodes)
+    strung, depth = _strung_features(nodes), _depths(nodes)
     scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
-    leaves: set[str] = {t.name for t in outputs if is_map(t)}  # tensors of which a map is made again
+    leaves: set[str] = {t.name for t in outputs if _is_map(t)}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
     found = []
     for node in reversed(nodes):
         name, rule, reached = node.output.name, node.rule, scores.get(node.output.name, set())
-        alone, last = not is_map(node.output) and name not in leaves, name not in read_on
+        alone, last = not _is_map(node.output) and name not in leaves, name not in read_on
         if rule.is_linear and last and reached:
             reached = {node.output}  # whatever is made of the scores behind it
-        read = node.inputs[0].name if node.inputs else ""
+        read = node.inputs[0].name
         if isinstance(rule, Linear) and reached and alone and read in strung:
-            head = Head(sum(t.channels for t in reached), last, depth[read], strung[read])
-            rule = replace(rule, head=head)
+            rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth[read], strung[read]))
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)
-            if is_map(node.output) or name in leaves:
+            if _is_map(node.output) or name in leaves:
                 leaves.add(tensor.name)
             if rule.is_linear or name in read_on:
                 read_on.add(tensor.name)
     return tuple(reversed(found))
 
 
-def is_map(tensor: Tensor) -> bool:
+def _is_map(tensor: Tensor) -> bool:
     """Whether it holds values for several positions."""
     return math.prod(tensor.shape[1:-1]) > 1
 
 
-def strung_features(nodes: Sequence[Node]) -> dict[str, int]:
+def _strung_features(nodes: Sequence[Node]) -> dict[str, int]:
     """Of the tensors that are made of what a layer with weights computes: for how many positions of a map, strung
     together, each feature stands among the channels."""
     found: dict[str, int] = {}
@@ -54,7 +53,7 @@ def strung_features(nodes: Sequence[Node]) -> dict[str, int]:
         if _has_weights(node):
             found[node.output.name] = 1
         elif made:
-            flattened = [t for t in made if is_map(t) and not is_map(node.output)]
+            flattened = [t for t in made if _is_map(t) and not _is_map(node.output)]
             positions = max((node.output.channels // t.channels for t in flattened), default=1)
             found[node.output.name] = max(found[t.name] for t in made) * max(positions, 1)
     return found
@@ -62,7 +61,7 @@ def strung_features(nodes: Sequence[Node]) -> dict[str, int]:
 
 def made_of_pixels(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:
     """Tensors in which the pixels of an input map are only moved, or changed one by one."""
-    found = {t.name for t in inputs if is_map(t)}
+    found = {t.name for t in inputs if _is_map(t)}
     for node in nodes:
         if not _has_weights(node) and any(t.name in found for t in node.inputs):
             found.add(node.output.name)
@@ -81,5 +80,5 @@ def _depths(nodes: Sequence[Node]) -> dict[str, int]:
         before = max((found.get(t.name, -1) for t in node.inputs), default=-1)
         if _has_weights(node):
             before += 1
-        found[node.output.name] = min(before, 0) if is_map(node.output) else before
+        found[node.output.name] = min(before, 0) if _is_map(node.output) else before
     return found

@@ -78,12 +78,12 @@ def _with_margin(seen: tuple[float, float], possible: Range | None, values: int,
         low, high = min(low, -high), max(high, -low)
     margin = _WIDE_MARGIN if few else _MARGIN
     low, high = min(low, margin * low), max(high, margin * high)
-    if possible is not None:
-        lowest, highest = float(possible.low.min()), float(possible.high.max())
-        if max(low, lowest) < min(
-            high, highest
-        ):  # else a range that the user gave has nothing in common with the fields
-            low, high = max(low, lowest), highest if squared else min(high, highest)
+    if possible is None:
+        return Range(np.array([low]), np.array([high]), Source.FALLBACK)
+    lowest, highest = float(possible.low.min()), float(possible.high.max())
+    # a range that the user gave may have nothing in common with what the fields show
+    if max(low, lowest) < min(high, highest):
+        low, high = max(low, lowest), highest if squared else min(high, highest)
     return Range(np.array([low]), np.array([high]), Source.FALLBACK)
 
 
