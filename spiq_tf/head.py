@@ -16,7 +16,7 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         nodes: in order of execution.
         outputs: of the model.
     """
-    strung, depth = _strung_features(nodes), _depths(nodes)
+    features, depth = _made_of_features(nodes), _depths(nodes)
     scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
     leaves: set[str] = {t.name for t in outputs if _is_map(t)}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
@@ -27,8 +27,8 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         if rule.is_linear and last and reached:
             reached = {node.output}  # whatever is made of the scores behind it
         read = node.inputs[0].name
-        if isinstance(rule, Linear) and reached and alone and read in strung:
-            rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth[read], strung[read]))
+        if isinstance(rule, Linear) and reached and alone and read in features:
+            rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth[read]))
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)
@@ -44,18 +44,12 @@ def _is_map(tensor: Tensor) -> bool:
     return math.prod(tensor.shape[1:-1]) > 1
 
 
-def _strung_features(nodes: Sequence[Node]) -> dict[str, int]:
-    """Of the tensors that are made of what a layer with weights computes: for how many positions of a map, strung
-    together, each feature stands among the channels."""
-    found: dict[str, int] = {}
+def _made_of_features(nodes: Sequence[Node]) -> set[str]:
+    """Tensors that are made of what a layer with weights computes, not of pixels alone."""
+    found: set[str] = set()
     for node in nodes:
-        made = [t for t in node.inputs if t.name in found]
-        if _has_weights(node):
-            found[node.output.name] = 1
-        elif made:
-            flattened = [t for t in made if _is_map(t) and not _is_map(node.output)]
-            positions = max((node.output.channels // t.channels for t in flattened), default=1)
-            found[node.output.name] = max(found[t.name] for t in made) * max(positions, 1)
+        if _has_weights(node) or any(t.name in found for t in node.inputs):
+            found.add(node.output.name)
     return found
 
 

@@ -161,7 +161,7 @@ def test_layers_that_know_that_they_stand_in_the_head():
         "hidden": Head(13, False),
         "classes": Head(10, True, depth=1),
         "box": Head(3, True, depth=1),
-        "strung": Head(5, True, positions=36),
+        "strung": Head(5, True),
         "left": Head(12, True),
         "right": Head(12, True),
     }

@@ -46,13 +46,11 @@ class Head:
         scores: how many scores the model makes of the layer's output.
         last: whether that is those scores.
         depth: how many such layers stand in front of it.
-        positions: for how many positions of a map the layer's input holds each feature.
     """
 
     scores: int
     last: bool
     depth: int = 0
-    positions: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +203,7 @@ def _alignment(kernel: Array, variance: Array, head: Head) -> _Alignment:
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
     with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
     """
-    features = max(1, min(kernel.shape[2] // head.positions, _FEATURES_A_SCORE * head.scores))
+    features = min(kernel.shape[2], _FEATURES_A_SCORE * head.scores)
     rank = max(1 if head.last else _FEWEST, min(features, head.scores - 1))
     strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
     agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
