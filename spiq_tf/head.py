@@ -16,7 +16,7 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         nodes: in order of execution.
         outputs: of the model.
     """
-    features, depth = _made_of_features(nodes), _depths(nodes)
+    depths = _depths(nodes)
     scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
     leaves: set[str] = {t.name for t in outputs if _is_map(t)}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
@@ -26,9 +26,9 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         alone, last = not _is_map(node.output) and name not in leaves, name not in read_on
         if rule.is_linear and last and reached:
             reached = {node.output}  # whatever is made of the scores behind it
-        read = node.inputs[0].name
-        if isinstance(rule, Linear) and reached and alone and read in features:
-            rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth[read]))
+        depth = depths.get(node.inputs[0].name, _NO_FEATURES)
+        if isinstance(rule, Linear) and reached and alone and depth > _NO_FEATURES:
+            rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth))
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)
@@ -44,15 +44,6 @@ def _is_map(tensor: Tensor) -> bool:
     return math.prod(tensor.shape[1:-1]) > 1
 
 
-def _made_of_features(nodes: Sequence[Node]) -> set[str]:
-    """Tensors that are made of what a layer with weights computes, not of pixels alone."""
-    found: set[str] = set()
-    for node in nodes:
-        if _has_weights(node) or any(t.name in found for t in node.inputs):
-            found.add(node.output.name)
-    return found
-
-
 def made_of_pixels(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:
     """Tensors in which the pixels of an input map are only moved, or changed one by one."""
     found = {t.name for t in inputs if _is_map(t)}
@@ -66,12 +57,16 @@ def _has_weights(node: Node) -> bool:
     return node.rule.is_linear or (isinstance(node.rule, Opaque) and bool(node.rule.variables()))
 
 
+_NO_FEATURES = -1
+
+
 def _depths(nodes: Sequence[Node]) -> dict[str, int]:
     """How many linear primitives without positions stand one behind the other up to each tensor, since the last map of
-    features or since the first layer with weights, which are not counted."""
+    features or since the first layer with weights, which are not counted; _NO_FEATURES of what is made of pixels alone.
+    """
     found: dict[str, int] = {}
     for node in nodes:
-        before = max((found.get(t.name, -1) for t in node.inputs), default=-1)
+        before = max((found.get(t.name, _NO_FEATURES) for t in node.inputs), default=_NO_FEATURES)
         if _has_weights(node):
             before += 1
         found[node.output.name] = min(before, 0) if _is_map(node.output) else before
