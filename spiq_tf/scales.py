@@ -76,7 +76,7 @@ def _reachable(
     result = dict(ranges)
     for node in graph.nodes:
         name = node.output.name
-        inputs = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
+        inputs = [Channels(moments[t.name], known[t.name], np.ones(t.channels)) for t in node.inputs]  # bounds count
         found = node.rule.spread(inputs, moments[name], graph.weights)
         if name in graph.fused:
             known[name] = found

@@ -124,6 +124,20 @@ def stated_moments(graph: LayerGraph, name: str) -> Moments | None:
     return next((m for m in stated if m is not None), None)
 
 
+def all_elasticities(graph: LayerGraph, moments: Mapping[str, Moments]) -> dict[str, Array]:
+    """By how many per cent the deviation of every tensor's channels grows with one per cent more contrast in the image.
+
+    The contrast of images, and of places in them, varies, and what all terms of a sum have in common makes its tail
+    heavy, see `COMMON_EXCESS`: the more so, the more a network exaggerates it.
+    """
+    known = {t.name: np.ones(t.channels) for t in graph.inputs}
+    for node in graph.nodes:
+        read, rates = [moments[t.name] for t in node.inputs], [known[t.name] for t in node.inputs]
+        own = node.rule.elasticity(read, rates, graph.weights)
+        known[node.output.name] = np.broadcast_to(own, node.output.channels)
+    return known
+
+
 def all_spreads(
     graph: LayerGraph,
     moments: Mapping[str, Moments],
@@ -143,10 +157,10 @@ def all_spreads(
     """
     given = given or {}
     known = {name: bounded_spread(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
-    unstated = _unstated(graph)
+    elasticity, unstated = all_elasticities(graph, moments), _unstated(graph)
     for node in graph.nodes:
-        known_inputs = [Channels(moments[t.name], known[t.name]) for t in node.inputs]
-        own = node.rule.spread(known_inputs, moments[node.output.name], graph.weights)
+        read = [Channels(moments[t.name], known[t.name], elasticity[t.name]) for t in node.inputs]
+        own = node.rule.spread(read, moments[node.output.name], graph.weights)
         if isinstance(node.rule, Linear) and node.rule.head is None:
             own = own.heavier(_DOUBT * min(unstated[node.output.name], _LONGEST))
         reach = own.range(_FARTHEST)

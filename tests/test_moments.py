@@ -10,7 +10,7 @@ from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
 from spiq_tf.primitives.spread import Channels, gaussian_spread
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
-from spiq_tf.statistics import all_moments, all_spreads
+from spiq_tf.statistics import all_elasticities, all_moments, all_spreads
 from tests.layer_table import TABLE
 from tests.networks import settle
 
@@ -185,6 +185,63 @@ def test_tails_grow_heavier_with_every_layer_since_the_last_norm():
         np.testing.assert_allclose(added[name], 0.2 * layers)
 
 
+_BEHIND = {
+    "seldom_positive": lambda x, y: keras.layers.ReLU()(keras.ops.subtract(x, 1.5)),
+    "mostly_positive": lambda x, y: keras.layers.ReLU()(keras.ops.add(x, 1.0)),
+    "silu": lambda x, y: keras.layers.Activation("silu")(keras.ops.subtract(x, 0.7)),
+    "sum": lambda x, y: keras.layers.Add()([x, keras.layers.ReLU()(y)]),
+    "gate": lambda x, y: keras.layers.Multiply()([x, y]),
+    "saturating": lambda x, y: keras.layers.Activation("tanh")(x),
+}
+
+
+@pytest.mark.parametrize("name", _BEHIND)
+def test_elasticity_is_that_of_values_a_tenth_farther_from_their_means(name, random):
+    """Deviations of the layer's own output, drawn twice with the same numbers."""
+    x, y = keras.Input((8, 8, 4), name="x"), keras.Input((8, 8, 4), name="y")
+    output = _BEHIND[name](x, y)
+    graph = capture(keras.Model([x, y], [output, y]), 1)
+    given = {"x": Moments(np.full(4, 0.2), np.linspace(0.5, 2, 4)), "y": Moments(np.full(4, -0.5), np.ones(4))}
+    wide = Range(np.full(4, -9.0), np.full(4, 9.0), Source.GIVEN)
+    moments = all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})
+    found = all_elasticities(graph, moments)[graph.outputs[0].name]
+
+    noise = {k: random.standard_normal((SAMPLES, 8, 8, 4)) for k in given}
+    less, more = (
+        keras.Model([x, y], output)
+        .predict([m.mean + contrast * m.deviation * noise[k] for k, m in given.items()], verbose=0)
+        .std(axis=(0, 1, 2))
+        for contrast in (1.0, 1.1)
+    )
+    np.testing.assert_allclose(found, np.log(more / less) / np.log(1.1), atol=0.05)
+    assert np.all(np.abs(found - 1) > 0.03) or name == "sum"  # one is what a rule would say that knows nothing
+
+
+def test_sums_are_heavier_where_the_layers_in_front_exaggerate_contrast(random):
+    """A lognormal contrast in front of a ReLU that is seldom, half or mostly open: the kurtosis that a 1x1 convolution
+    makes of many such channels, relative to each other within 0.4 of what is predicted."""
+    x = keras.Input((1, 1, 64), name="x")
+    shifts = (-1.0, 0.0, 1.0)
+    outputs = [
+        keras.layers.Conv2D(8, 1, use_bias=False)(keras.layers.ReLU()(keras.ops.add(x, shift))) for shift in shifts
+    ]
+    model = settle(keras.Model(x, outputs))
+    graph = capture(model, 1)
+    ones = Moments(np.zeros(64), np.ones(64))
+    inputs = {"x": InputChannels(ones, Range(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN))}
+    moments = all_moments(graph, inputs)
+    spreads = all_spreads(graph, moments, inputs)
+    contrast = np.exp(0.25 * random.standard_normal((200_000, 1, 1, 1)))
+    values = model.predict(contrast * random.standard_normal((200_000, 1, 1, 64)), batch_size=4096, verbose=0)
+    real = []
+    for each in values:
+        centred = each.reshape(-1, 8) - each.mean(axis=0).reshape(-1)
+        real.append(np.mean(np.mean(centred**4, axis=0) / np.mean(centred**2, axis=0) ** 2 - 3))
+    found = [spreads[t.name].excess.mean() for t in graph.outputs]
+    np.testing.assert_allclose(np.array(found) / found[1], np.array(real) / real[1], rtol=0.4)
+    assert real[0] > 3 * real[1] > 4.5 * real[2]
+
+
 def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     """Two Gaussians times one contrast: the sum's excess kurtosis is theirs. Tolerance: of fourth moments, 400,000."""
     contrast = np.exp(0.3 * random.standard_normal((400_000, 1)))
@@ -196,7 +253,7 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     parts = []
     for values in (first, second):
         own = Moments(np.zeros(2), values.var(axis=0))
-        parts.append(Channels(own, gaussian_spread(own, excess(values), Source.BATCH_NORM)))
+        parts.append(Channels(own, gaussian_spread(own, excess(values), Source.BATCH_NORM), np.ones(2)))
     rule = Add((1, 1))
     total = rule.moments([p.moments for p in parts], {})
     found = rule.spread(parts, total, {}).excess
@@ -210,8 +267,8 @@ def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random)
     own = Moments(np.zeros(1), np.full(1, 4.0))
     shut = Moments(np.full(1, gate.mean()), np.full(1, gate.var()))
     inputs = [
-        Channels(own, gaussian_spread(own, 0.0, Source.BATCH_NORM)),
-        Channels(shut, gaussian_spread(shut, 0.0, Source.FIXED, 0.0, 1.0)),
+        Channels(own, gaussian_spread(own, 0.0, Source.BATCH_NORM), np.ones(1)),
+        Channels(shut, gaussian_spread(shut, 0.0, Source.FIXED, 0.0, 1.0), np.ones(1)),
     ]
     rule = Multiply(0, 2)
     moments = rule.moments([own, shut], {})

@@ -42,6 +42,10 @@ class BatchNorm(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         return gaussian_spread(moments, inputs[0].spread.excess, Source.BATCH_NORM)
 
+    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
+        """The input's: running statistics normalise all images alike."""
+        return elasticities[0]
+
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
     ) -> Sequence[Array]:

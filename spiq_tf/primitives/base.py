@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -70,6 +70,25 @@ class Primitive(ABC):
             weights: values of the model's variables.
         """
 
+    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
+        """By how many per cent the output's deviation grows with one per cent more contrast in the image.
+
+        What the moments make of inputs whose deviations are that much larger: behind a ReLU more than one where values
+        are mostly negative, less where they are mostly positive, 1.1 behind a SiLU.
+
+        Args:
+            inputs: moments of the inputs.
+            elasticities: of the inputs, each of shape (channels,).
+            weights: values of the model's variables.
+
+        Returns:
+            Of shape (channels,), or (1,) for all of them.
+        """
+        more = [replace(x, variance=x.variance * _MORE ** (2 * e)) for x, e in zip(inputs, elasticities, strict=True)]
+        before, after = self.moments(inputs, weights).variance, self.moments(more, weights).variance
+        growth = np.divide(after, before, out=np.full_like(before, _MORE**2), where=before > _TINY)
+        return np.clip(0.5 * np.log(np.maximum(growth, 1.0)) / np.log(_MORE), 0.0, _STEEPEST)
+
     @abstractmethod
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
@@ -118,6 +137,11 @@ class Primitive(ABC):
             output: the scale of the output, shape (channels,).
         """
         return {}
+
+
+_MORE = 1.1
+_STEEPEST = 4.0  # of a channel that is hardly ever alive, and of which the moments say little
+_TINY = 1e-20
 
 
 class Sum(Primitive):

@@ -119,14 +119,17 @@ class Linear(Sum):
         """Of a sum of independent terms; of features of a whole example it reaches farther, see `_alignment`.
 
         Fourth cumulants of independent terms add, so the excess kurtosis is the inputs', weighted with the square
-        of their share in the variance, above what all layers of trained networks have.
+        of their share in the variance. Above that comes what the terms have in common, the contrast of the image: if
+        its logarithm has a small variance v, values that it multiplies have an excess of 12 v, and v grows with the
+        square of the elasticity.
         """
         (x,) = inputs
         kernel = self.canonical(weights)
         source = derived([x.spread.source])
         share = _variance_shares(kernel, x.moments.variance)
         passed = np.einsum("gio,gi->go", share**2, x.spread.excess.reshape(share.shape[:2])).ravel()
-        spread = gaussian_spread(moments, COMMON_EXCESS + passed, source)
+        common = COMMON_EXCESS * self.elasticity([x.moments], [x.elasticity], weights) ** 2
+        spread = gaussian_spread(moments, common + passed, source)
         if self.head is None:
             return spread
         aligned = _alignment(kernel, x.moments.variance, self.head)
@@ -134,6 +137,13 @@ class Linear(Sum):
         if not np.allclose(independent * aligned.deviation**2, moments.variance):
             return spread  # what a BatchNorm states knows how the inputs are aligned
         return aligned.stretched(spread)
+
+    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
+        """The inputs', weighted with their share in the variance, and in part one, which every layer tends to."""
+        share = _variance_shares(self.canonical(weights), inputs[0].variance)
+        mixed = np.einsum("gio,gi->go", share, elasticities[0].reshape(share.shape[:2])).ravel()
+        passed = _PASSED_ABROAD if self.mixes_positions else _PASSED
+        return np.sqrt(passed * mixed**2 + 1 - passed)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
@@ -155,6 +165,14 @@ class Linear(Sum):
         if self.bias is not None:
             result[self.bias] = weights[self.bias] / output
         return result
+
+
+_PASSED, _PASSED_ABROAD = 0.9, 0.4
+"""How much of the inputs' elasticity passes a layer, and one that sums over positions, which differ in contrast.
+
+With it six networks whose values lie in the bend of a SiLU or a hard swish, or that have no BatchNorm, gain 0.4 to 2.7
+dB; of sixteen others one loses 1 dB and none of the rest more than 0.4.
+"""
 
 
 def full_coverage() -> Array:

@@ -8,9 +8,10 @@ import numpy as np
 
 from spiq_tf.primitives.values import Array, Moments, Range, Source
 
-COMMON_EXCESS = 0.9
-"""Excess kurtosis that a sum in a trained network has of itself: its terms grow and shrink together with the
-contrast of the image. The median over a network's convolutions is 0.3 to 3 in ten networks, more in DS-CNN."""
+COMMON_EXCESS = 1.0
+"""Excess kurtosis that a sum in a trained network has of itself where its deviation grows in proportion to the contrast
+of the image: its terms grow and shrink together. The median over a network's convolutions is 0.3 to 3 in ten networks,
+more in DS-CNN."""
 
 _NEAR, _FAR = 4.0, 8.0  # deviations between which a function's reach is taken for a straight line
 _FLAT = 1e-9
@@ -72,10 +73,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Channels:
-    """What is known of one tensor's channels."""
+    """What is known of one tensor's channels.
+
+    Attributes:
+        moments: over all images.
+        spread: how far they reach.
+        elasticity: by how many per cent the deviation of each grows with one per cent more contrast in the image,
+            shape (channels,).
+    """
 
     moments: Moments
     spread: Spread
+    elasticity: Array
 
 
 def gaussian_spread(
