@@ -12,6 +12,7 @@ from spiq_tf.device.describing import model_description
 from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
 from spiq_tf.fields import read_by_unknown, run_fields, shown_moments
+from spiq_tf.head import made_of_pixels
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
@@ -126,7 +127,9 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     entering = [plan.inputs[t.name] for t in graph.inputs]
     bytewise = options.inference_input_type == "uint8"
     pixels = take_pixels(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
-    whole = quantize.tensor_intervals(lowered.flat, pixels.ranges)
+    images = made_of_pixels(graph.nodes, graph.inputs)
+    rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
+    whole = quantize.tensor_intervals(lowered.flat, pixels.ranges, rescaled)
     warn_of_coarse_scales(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, pixels.offsets, kept, options)

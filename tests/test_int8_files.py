@@ -290,6 +290,19 @@ def test_pixels_are_not_rounded_by_half_a_step_each(low, high, most):
     assert scale < 1.01 * (high - low) / 255
 
 
+def test_pixels_behind_a_rescaling_are_not_rounded_by_half_a_step_each():
+    """The same of the tensor that a Rescaling to [-1, 1] makes: 0.5 without, 0.29 where errors are spread."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.Rescaling(1 / 127.5, -1, name="rescaled")(image)
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, padding="same")(x))
+    model = settle(keras.Model(image, layers.Conv2D(3, 1)(layers.ReLU()(x))), values=(0, 255))
+    result = spiq_tf.quantize(model, input_range=(0, 255))
+    pixels = np.arange(256, dtype=np.float32).repeat(3).reshape(1, 16, 16, 3)
+    (found,) = (n for n in spiq_tf.verify(model, result, inputs=pixels).layers if n.layer == "rescaled")
+    error = np.sqrt(np.mean((pixels / 127.5 - 1) ** 2) / 10 ** (found.own_db / 10))
+    assert error / (2 / 255) < 0.35
+
+
 def test_a_leaky_relu_beside_others_in_a_concatenation(random):
     """XNNPACK refuses a concatenation whose inputs' scales differ in the last bit."""
     image = keras.Input((10, 10, 3), name="image")

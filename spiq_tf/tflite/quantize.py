@@ -26,8 +26,14 @@ _WRONG = (qtyping.TFLOperationName.DIV,)
 """Operators that LiteRT runs on int8 tensors without regard for their scales; they stay float."""
 
 
-def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, Interval]:
-    """One interval a tensor; tensors that must share a scale get the one that covers them all."""
+def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range], images: Collection[int] = ()) -> dict[int, Interval]:
+    """One interval a tensor; tensors that must share a scale get the one that covers them all.
+
+    Args:
+        flat: the float file.
+        ranges: of every activation, by tensor index.
+        images: tensors that hold 8-bit pixels, besides the inputs: behind a Rescaling.
+    """
     groups, result = DisjointSet(ranges), _fixed_intervals(flat)
     for operator in flat.operators:
         if flat.kind(operator) in SHARED_SCALE:
@@ -35,7 +41,7 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
             first, *rest = [i for i in tensors if i in ranges and i not in result] or [-1]
             for other in rest:
                 groups.merge(first, other)
-    entering = set(map(int, flat.subgraph.inputs))
+    pixels = {*images, *map(int, flat.subgraph.inputs)}
     for group in groups.subsets():
         if not result.keys().isdisjoint(group):
             continue
@@ -43,7 +49,7 @@ def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range]) -> dict[int, 
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
         high = max(high, low + _SMALLEST_WIDTH) if high > low else 1.0  # where all is 0, any scale will do
         interval = Interval(low, high)
-        result |= dict.fromkeys(group, interval if entering.isdisjoint(group) else interval.off_half_steps())
+        result |= dict.fromkeys(group, interval if pixels.isdisjoint(group) else interval.off_half_steps())
     return widened(flat, result, groups)
 
 
