@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spiq_tf.primitives.base import Primitive, same_ratio
-from spiq_tf.primitives.spread import Channels, Spread, gaussian_spread
+from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Source, Weights
 
 
@@ -69,11 +69,11 @@ class Opaque(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance."""
         passed = max((_typical_excess(x) for x in inputs), default=0.0)
-        return gaussian_spread(moments, passed, Source.FALLBACK)
+        return gaussian_spread(moments, COMMON_EXCESS * _ELASTICITY**2 + passed, Source.FALLBACK)
 
     def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
         """Between that of what normalises, which takes contrast out, and of what passes it."""
-        return np.full(1, 0.5)
+        return np.full(1, _ELASTICITY)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
@@ -83,6 +83,9 @@ class Opaque(Primitive):
 
     def unscaled(self) -> None:
         return None
+
+
+_ELASTICITY = 0.5
 
 
 def _typical_excess(x: Channels) -> float:
