@@ -89,7 +89,11 @@ class _Capture:
                 " keras.Model(fixed, model(fixed))"
             )
         if x.dtype != "float32":
-            raise InvalidModelError(f"input {x.name!r} holds {x.dtype}: expected float32")
+            raise InvalidModelError(
+                f"input {x.name!r} holds {x.dtype}: expected float32; give the model a float32 input, e.g. image ="
+                ' keras.Input(shape); model = keras.Model(image, model(image)), and pass inference_input_type="uint8"'
+                " for a file that takes bytes"
+            )
         if len(shape) < 2:
             raise InvalidModelError(f"input {x.name!r} has the shape {shape}: expected at least one axis of values")
         symbol = keras.KerasTensor(shape, dtype=x.dtype, name=x.name)

@@ -109,7 +109,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
         choice = scales.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
     rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
-    return Plan(model, inputs, spreads, classes, choice, rewritten, kept, read_by_unknown(graph, batches))
+    return Plan(model, inputs, spreads, classes, choice, rewritten, kept, read_by_unknown(graph, batches, moments))
 
 
 def convert_plan(plan: Plan, options: Options) -> Converted:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -75,6 +76,22 @@ def unruled(name: str, apply: Callable[[Any, Any], Any], **options: Any) -> Row:
     return Row(name, apply, None, takes_scales=False, known=False, **options)
 
 
+ANCHORS = np.stack(np.meshgrid(*[np.arange(8.0, dtype=np.float32)] * 2), axis=-1).repeat(3, axis=-1)
+"""Numbers from 0 to 7 that differ from position to position, (8, 8, 6)."""
+
+
+def beside_constant(x: Any) -> Any:
+    """Coordinates as more channels."""
+    return keras.ops.concatenate([x, keras.ops.repeat(ANCHORS[None, ..., :2], keras.ops.shape(x)[0], axis=0)], axis=-1)
+
+
+class Coordinates(layers.Layer):
+    """The same as a custom layer."""
+
+    def call(self, x):
+        return beside_constant(x)
+
+
 TABLE = [
     Row("conv", lambda x, y: layers.Conv2D(5, 3)(x)),
     Row("conv_same", lambda x, y: layers.Conv2D(5, 3, padding="same")(x)),
@@ -140,6 +157,8 @@ TABLE = [
     Row("upsampling", lambda x, y: layers.UpSampling2D(2)(x)),
     Row("upsampling_bilinear", lambda x, y: layers.UpSampling2D(2, interpolation="bilinear")(x), moments=None),
     Row("scaled", lambda x, y: 1.0 - x * 0.5, takes_scales=False),
+    Row("map_added", lambda x, y: keras.ops.sigmoid(x) + ANCHORS, steps=2.5, takes_scales=False),
+    Row("map_subtracted", lambda x, y: x - ANCHORS, takes_scales=False),
     Row("flatten", lambda x, y: layers.Flatten()(x)),
     Row("reshape", lambda x, y: layers.Reshape((4, 16, 6))(x)),
     Row("reshape_mixing", lambda x, y: layers.Reshape((8, 16, 3))(x)),
@@ -159,5 +178,6 @@ TABLE = [
     unruled("attention", lambda x, y: layers.Attention()([layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
     unruled("heads", lambda x, y: layers.MultiHeadAttention(2, 4)(*[layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
     unruled("divide", lambda x, y: x / (1.0 + keras.ops.relu(y)), steps=2.0, float_operators=("DIV",)),
+    unruled("coordinates", lambda x, y: Coordinates()(x)),
     unruled("unknown", lambda x, y: Unknown()(x)),
 ]

@@ -142,3 +142,9 @@ def test_a_range_that_is_meant_behind_the_rescaling_is_warned_of():
     with pytest.warns(spiq_tf.InputRangeWarning, match=message):
         spiq_tf.convert(model, input_range=(-1, 1))
     spiq_tf.convert(model, input_range=(16, 235))  # a warning fails the test
+
+
+def test_a_small_constant_that_is_added_in_front_contradicts_nothing():
+    spectrum = keras.Input((8, 8, 3), name="spectrum")
+    model = settle(keras.Model(spectrum, conv_bn(keras.ops.log(spectrum + 1e-3), 4)), values=(0.0, 10.0))
+    spiq_tf.convert(model, input_range=(0, 10))  # a warning fails the test

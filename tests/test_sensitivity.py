@@ -49,7 +49,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
     inputs = pipeline.input_channels(graph, RANGE)
     found = measured(graph, inputs)["first"].rounding
-    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(16)])
+    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(64)])
     clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
@@ -142,6 +142,10 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     assert drawn.max() <= 3
     assert abs(drawn.mean() - 1.0) < 0.25
     np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
+    if len(shape) > 2:
+        inner = tuple(range(1, len(shape) - 1))
+        between, within = drawn.mean(axis=inner).var(axis=0).mean(), drawn.var(axis=inner).mean()
+        np.testing.assert_allclose(between / within, 0.2, rtol=0.4)  # of 64 images, clipped
     if len(shape) == 4:
         power = np.mean(np.abs(np.fft.fft(drawn[..., 0], axis=2)) ** 2, axis=(0, 1))
         # summed over the other axis the power of a plane of 1 / f^2 falls about as 1 / f

@@ -117,3 +117,28 @@ def test_negated_integers_stay_integers():
     content = spiq_tf.convert(model, input_range=RANGE)
     (found,) = Interpreter(content).run([images(model, 1)])
     assert np.all(np.isfinite(found))
+
+
+def _sqnr(model, count=64):
+    (found,) = spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE), inputs=images(model, count)).outputs
+    return found.noise.sqnr_db
+
+
+def test_an_embedding_is_normalised_behind_averages_over_whole_maps():
+    """The sum of squares inside was told from fields, on which such averages hardly vary: 8 dB."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = layers.GlobalAveragePooling2D()(conv_bn(image, 16, activation=layers.ReLU()))
+    x = layers.BatchNormalization()(layers.Dense(32)(x))
+    assert _sqnr(settle(keras.Model(image, layers.UnitNormalization()(x)))) > 25
+
+
+def test_a_gate_on_a_value_that_is_often_at_its_bound():
+    """tanh(x) times sigmoid(y) of steep x and y, as in a WaveNet: products near 1 are common, a tenth was cut."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = conv_bn(image, 8, activation=layers.ReLU())
+    steep, gate = (layers.BatchNormalization(name=name)(layers.Conv2D(8, 1)(x)) for name in ("steep", "gate"))
+    product = layers.Multiply()([layers.Activation("tanh")(steep), layers.Activation("sigmoid")(gate)])
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(product)))
+    for name in ("steep", "gate"):
+        model.get_layer(name).beta.assign(np.zeros(8))
+    assert _sqnr(model) > 25

@@ -7,22 +7,26 @@ import numpy as np
 
 from spiq_tf.layers.site import Expander, Site, Step
 from spiq_tf.primitives.activation import Rectifier
-from spiq_tf.primitives.affine import ChannelScale, ChannelShift, FixedAffine
+from spiq_tf.primitives.affine import ChannelScale, ChannelShift, FixedAffine, MapShift
 from spiq_tf.primitives.merge import Add, Concatenate, Extremum, Multiply
 from spiq_tf.primitives.values import Array
 
 
 def add(layer: Any, site: Site) -> Sequence[Step] | None:
-    """Add, x + y, x + constant."""
+    """Add, x + y, x + constant, x + map."""
     if (constant := _constant(site)) is not None:
         return _affine(1.0, constant, site)
+    if (values := _map(site)) is not None:
+        return (Step(MapShift.by(values), site.output),)
     return _sum((1.0,) * len(site.inputs), site)
 
 
 def subtract(layer: Any, site: Site) -> Sequence[Step] | None:
-    """Subtract, x - y, x - constant, constant - x."""
+    """Subtract, x - y, x - constant, constant - x, x - map."""
     if (constant := _constant(site)) is not None:
         return _affine(1.0, -constant, site) if site.arguments[0] is None else _affine(-1.0, constant, site)
+    if site.arguments[:1] == (None,) and (values := _map(site)) is not None:
+        return (Step(MapShift.by(-values), site.output),)
     return _sum((1.0, -1.0), site)
 
 
@@ -32,7 +36,8 @@ def average(layer: Any, site: Site) -> Sequence[Step] | None:
 
 
 def _sum(factors: tuple[float, ...], site: Site) -> Sequence[Step] | None:
-    return (Step(Add(factors), site.output),) if _alike(site) and len(factors) == len(site.inputs) else None
+    whole = len(factors) == len(site.inputs) > 1  # or else a constant is among the operands
+    return (Step(Add(factors), site.output),) if _alike(site) and whole else None
 
 
 def multiply(layer: Any, site: Site) -> Sequence[Step] | None:
@@ -74,9 +79,11 @@ def _extremum(sign: int, site: Site) -> Sequence[Step] | None:
     return (Step(Extremum(sign), site.output),) if len(site.inputs) == 2 and _alike(site) else None
 
 
-def concatenate(layer: Any, site: Site) -> Sequence[Step]:
-    """Concatenate."""
+def concatenate(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Concatenate, of tensors alone: a constant among them has no moments of its own."""
     axis = layer.axis % len(site.output)
+    if sum(shape[axis] for shape in site.inputs) != site.output[axis]:
+        return None
     shares = tuple(shape[axis] / site.output[axis] for shape in site.inputs)
     return (Step(Concatenate(axis == len(site.output) - 1, shares), site.output),)
 
@@ -120,6 +127,16 @@ def _constant(site: Site) -> Array | None:
     if value.size not in (1, site.channels) or (value.size > 1 and value.shape[-1] != value.size):
         return None
     return value.reshape(-1)
+
+
+def _map(site: Site) -> Array | None:
+    """The other operand of a binary operation where it is a constant that varies over positions."""
+    given = [a for a in site.arguments if a is not None]
+    if len(site.arguments) != 2 or len(given) != 1 or site.inputs != (site.output,):
+        return None
+    value = np.asarray(given[0], np.float64)
+    fits = value.ndim <= len(site.output) and np.broadcast_shapes(value.shape, site.output) == site.output
+    return np.broadcast_to(value, site.output) if fits else None
 
 
 MERGES: dict[str, Expander] = {

@@ -172,3 +172,42 @@ class FixedAffine(Primitive):
 
     def unscaled(self) -> None:
         return None
+
+
+@dataclass(frozen=True, eq=False)
+class MapShift(Primitive):
+    """y = x + c, where c is a constant that varies over positions: a grid of anchors, a position's embedding.
+
+    Attributes:
+        shift: moments of c, over positions.
+        low, high: of c, shape (channels,).
+    """
+
+    shift: Moments
+    low: Array
+    high: Array
+
+    takes_fused_activation = True
+
+    @classmethod
+    def by(cls, values: Array) -> "MapShift":
+        """Of values with a batch axis."""
+        flat = values.reshape(-1, values.shape[-1])
+        return cls(Moments(flat.mean(axis=0), flat.var(axis=0)), flat.min(axis=0), flat.max(axis=0))
+
+    def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        (x,) = inputs
+        return Moments(x.mean + self.shift.mean, x.variance + self.shift.variance)
+
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        """The input's, which may lie at any position."""
+        x = inputs[0].spread
+        return mapped_spread(lambda r: (r.low + self.low, r.high + self.high), x.source, x)
+
+    def gains(
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+    ) -> Sequence[Array]:
+        return (output,)
+
+    def unscaled(self) -> None:
+        return None

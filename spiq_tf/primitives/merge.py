@@ -92,8 +92,8 @@ class Multiply(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """The value as far as it reaches, times the root mean square of the gates.
 
-        A value at its extreme seldom meets a gate at its own. That gates vary makes the tail heavier: of independent
-        factors, the fourth moments multiply.
+        A value at its extreme seldom meets a gate at its own, unless it is often there, as a steep tanh is. That gates
+        vary makes the tail heavier: of independent factors, the fourth moments multiply.
         """
         gates = [x for port, x in enumerate(inputs) if port != self.value]
         size, heavier = np.ones(1), np.ones(1)
@@ -110,8 +110,12 @@ class Multiply(Primitive):
 
         mean, swing = self._gated_mean(inputs)
 
+        own = inputs[self.value].moments
+
         def factored(side: Side, sign: float, bound: Array) -> Side:
             centre, deviation = np.maximum(side.centre * size, sign * mean), np.maximum(side.deviation * size, swing)
+            often = (side.bound < sign * own.mean + _OFTEN * own.deviation) & np.isfinite(bound)
+            centre, deviation = np.where(often, bound, centre), np.where(often, 0.0, deviation)
             return Side(centre, deviation, bound, (3 + side.excess) * heavier - 3)
 
         source = derived([x.spread.source for x in inputs])
@@ -140,6 +144,9 @@ class Multiply(Primitive):
 
     def unscaled(self) -> Sequence[int] | None:
         return tuple(port for port in range(self.count) if port != self.value)
+
+
+_OFTEN = 2.0  # deviations from the mean within which a bound is often met
 
 
 def _bounds(spread: Spread) -> tuple[Array, Array]:

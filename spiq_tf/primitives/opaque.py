@@ -67,13 +67,21 @@ class Opaque(Primitive):
         return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance."""
+        """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance, and of
+        a sum."""
         passed = max((_typical_excess(x) for x in inputs), default=0.0)
-        return gaussian_spread(moments, COMMON_EXCESS * _ELASTICITY**2 + passed, Source.FALLBACK)
+        common = COMMON_EXCESS * self._elasticity([x.elasticity for x in inputs], weights) ** 2
+        return gaussian_spread(moments, common + passed, Source.FALLBACK)
 
     def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
-        """Between that of what normalises, which takes contrast out, and of what passes it."""
-        return np.full(1, _ELASTICITY)
+        return np.full(1, self._elasticity(elasticities, weights))
+
+    def _elasticity(self, elasticities: Sequence[Array], weights: Weights) -> float:
+        """The inputs' where a kernel sums; else between that of what normalises, which takes contrast out, and of what
+        does not."""
+        if any(key in weights and weights[key].ndim > 1 for key in self.keys):
+            return max(float(np.mean(e)) for e in elasticities)
+        return 0.5
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
@@ -83,9 +91,6 @@ class Opaque(Primitive):
 
     def unscaled(self) -> None:
         return None
-
-
-_ELASTICITY = 0.5
 
 
 def _typical_excess(x: Channels) -> float:

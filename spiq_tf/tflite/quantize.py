@@ -89,7 +89,7 @@ def quantize(
         every = qtyping.TFLOperationName.ALL_SUPPORTED
         writer.update_quantization_recipe(f"^(?:{names});", every, algorithm_key=_NOT)
     statistics = {
-        flat.name(index): {"min": np.array([[i.low]], np.float32), "max": np.array([[i.high]], np.float32)}
+        flat.name(index): {"min": np.array(i.low, np.float32), "max": np.array(i.high, np.float32)}
         for index, i in intervals.items()
     }
     with silence():
