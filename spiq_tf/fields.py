@@ -25,8 +25,8 @@ _POSITIONS = 224 * 224  # of all batches together: bounds the time
 _MOST_VALUES = 500_000_000  # of all tensors together, which are held for the derivative: 2 GB
 _COMMON = 0.9  # correlation of an image's channels
 _BRIGHTNESS = 0.2
-"""Variance of the means of images, on top of that within an image, which is 1; 0.4 in CIFAR-10. What averages an image,
-inside a GroupNormalization, is cut where fields know nothing of it."""
+"""Variance of the means of images, on top of that within an image, which is 1; 0.4 in CIFAR-10, with which files come
+out the same. What averages an image, inside a GroupNormalization, is cut where fields know nothing of it."""
 _ENOUGH = 32  # positions of all batches together, for statistics worth the name
 _TINY = 1e-30
 _DENSE = keras.layers.Dense

@@ -76,7 +76,8 @@ def _reachable(
     result = dict(ranges)
     for node in graph.nodes:
         name = node.output.name
-        inputs = [Channels(moments[t.name], known[t.name], np.ones(t.channels)) for t in node.inputs]  # bounds count
+        # of what is found, bounds alone are read, which no elasticity moves
+        inputs = [Channels(moments[t.name], known[t.name], np.ones(t.channels)) for t in node.inputs]
         found = node.rule.spread(inputs, moments[name], graph.weights)
         if name in graph.fused:
             known[name] = found

@@ -80,7 +80,7 @@ class Opaque(Primitive):
         """The inputs' where a kernel sums; else between that of what normalises, which takes contrast out, and of what
         does not."""
         if any(key in weights and weights[key].ndim > 1 for key in self.keys):
-            return max(float(np.mean(e)) for e in elasticities)
+            return max((float(np.mean(e)) for e in elasticities), default=1.0)
         return 0.5
 
     def gains(

@@ -60,7 +60,7 @@ def lower(rewritten: Rewritten) -> Lowered:
     held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
     content = _convert(_trace(rewritten.graph, held), rewritten.graph)
     flat = FlatModel(content)
-    tensors = with_reshaped(verified(match(flat, rewritten.graph), content, rewritten), flat)
+    tensors = with_reshaped(verified(match(flat, rewritten.graph), flat, content, rewritten), flat)
     average_whole_maps(flat)
     multiply_instead(flat)
     multiply_channelwise(flat)

@@ -126,24 +126,28 @@ class Held:
     factor: float = 1.0
 
 
-def verified(names: Mapping[int, str], content: bytes, rewritten: Rewritten) -> dict[int, Held]:
+def verified(names: Mapping[int, str], flat: FlatModel, content: bytes, rewritten: Rewritten) -> dict[int, Held]:
     """Those of the matches that hold by value: each layer is run on what the file holds of its inputs.
 
     Where the file holds a multiple, the factor is told; where it holds something else, the match is dropped. Layers
     that end with a convolution or with an activation that is fused into the operator are taken as they are, unless the
-    layer is called again; so is what lies within a call, unless one function makes the call's output of it.
+    layer is called again, or what bears its name is no kernel's output (a reshape that was moved in front of a Dense);
+    so is what lies within a call, unless one function makes the call's output of it.
 
     Args:
         names: of the graph's tensors, by the file's index.
-        content: the float file.
+        flat: the float file.
+        content: the same, packed.
         rewritten: the model that it was made of.
     """
     graph = rewritten.graph
     calls = Counter(id(call.layer) for call in graph.calls)
     found = {index: Held(name) for index, name in names.items()}
     values = _Values(rewritten, content, {name: (index, 1.0) for index, name in names.items()})
+    kernels = {int(i) for o in flat.operators if flat.kind(o) in KERNEL_OPERATORS for i in o.outputs}
     for call in graph.calls:
-        if not _in_doubt(call, graph) and calls[id(call.layer)] == 1:
+        moved = any(values.held[t.name][0] not in kernels for t in call.outputs if t.name in values.held)
+        if not _in_doubt(call, graph, moved) and calls[id(call.layer)] == 1:
             continue
         for tensor in call.outputs:
             if tensor.name not in values.held:
@@ -244,9 +248,9 @@ class _Values:
         self._run |= {t.name: np.asarray(y) for t, y in zip(call.outputs, outputs, strict=True)}
 
 
-def _in_doubt(call: Call, graph: LayerGraph) -> bool:
+def _in_doubt(call: Call, graph: LayerGraph, moved: bool) -> bool:
     last = graph.nodes_of_call[call.index][-1].rule
-    return not (last.is_linear or last.fuses_into_producer)
+    return moved if last.is_linear else not last.fuses_into_producer
 
 
 def _ratio(values: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float | None:
