@@ -90,12 +90,10 @@ def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Gen
     distance = np.sqrt(functools.reduce(np.add, (f**2 for f in frequencies), np.zeros(())))
     lowest = 1 / max((shape[a] for a in axes), default=1)
     falling = np.where(distance > 0, 1 / np.maximum(distance, lowest), 0.0)[None, ..., None]
-    if axes:
-        field = np.fft.ifftn(np.fft.fftn(white, axes=axes) * falling, axes=axes).real
-        brightness = random.standard_normal((*(1 for _ in shape[:-1]), tensor.channels + 1))
-        field = field / max(float(field.std()), _TINY) + np.sqrt(_BRIGHTNESS) * brightness
-    else:
-        field = white / max(float(white.std()), _TINY)
+    field = np.fft.ifftn(np.fft.fftn(white, axes=axes) * falling, axes=axes).real if tensor.is_map else white
+    field = field / max(float(field.std()), _TINY)
+    if tensor.is_map:
+        field = field + np.sqrt(_BRIGHTNESS) * random.standard_normal((*(1 for _ in axes), tensor.channels + 1))
     mixed = np.sqrt(1 - _COMMON) * field[..., 1:] + np.sqrt(_COMMON) * field[..., :1]
     scaled = channels.moments.mean + channels.moments.deviation * mixed
     return np.clip(scaled, channels.range.low, channels.range.high).astype(np.float32).reshape(shape)
@@ -183,7 +181,7 @@ def read_by_unknown(
 
     def shown(tensor: Tensor, batch: FieldBatch) -> Array:
         value = np.asarray(batch.values[tensor.name], np.float64)
-        if math.prod(tensor.shape[1:-1]) > 1 or tensor in graph.inputs:
+        if tensor.is_map or tensor in graph.inputs:
             return value
         own = moments[tensor.name]
         return own.mean + own.deviation * random.standard_normal(value.shape)

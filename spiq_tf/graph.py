@@ -1,6 +1,7 @@
 """LayerGraph: the model as primitive nodes and named tensors. Immutable; what later stages learn stands in
 mappings keyed by tensor name (Moments, Range, Scale), never in attributes added here."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,6 +27,11 @@ class Tensor:
     def channels(self) -> int:
         """Length of the last axis; 1 for a tensor of nothing but a batch."""
         return self.shape[-1] if len(self.shape) > 1 else 1
+
+    @property
+    def is_map(self) -> bool:
+        """Whether it holds values for several positions."""
+        return math.prod(self.shape[1:-1]) > 1
 
 
 @dataclass(frozen=True)

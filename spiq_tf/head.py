@@ -1,6 +1,5 @@
 """The head of a network: layers that read features of whole examples, and make no map of them again."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -18,12 +17,12 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
     """
     depths = _depths(nodes)
     scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
-    leaves: set[str] = {t.name for t in outputs if _is_map(t)}  # tensors of which a map is made again
+    leaves: set[str] = {t.name for t in outputs if t.is_map}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
     found = []
     for node in reversed(nodes):
         name, rule, reached = node.output.name, node.rule, scores.get(node.output.name, set())
-        alone, last = not _is_map(node.output) and name not in leaves, name not in read_on
+        alone, last = not node.output.is_map and name not in leaves, name not in read_on
         if rule.is_linear and last and reached:
             reached = {node.output}  # whatever is made of the scores behind it
         depth = depths.get(node.inputs[0].name, _NO_FEATURES)
@@ -32,21 +31,16 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)
-            if _is_map(node.output) or name in leaves:
+            if node.output.is_map or name in leaves:
                 leaves.add(tensor.name)
             if rule.is_linear or name in read_on:
                 read_on.add(tensor.name)
     return tuple(reversed(found))
 
 
-def _is_map(tensor: Tensor) -> bool:
-    """Whether it holds values for several positions."""
-    return math.prod(tensor.shape[1:-1]) > 1
-
-
 def made_of_pixels(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:
     """Tensors in which the pixels of an input map are only moved, or changed one by one."""
-    found = {t.name for t in inputs if _is_map(t)}
+    found = {t.name for t in inputs if t.is_map}
     for node in nodes:
         if not _has_weights(node) and any(t.name in found for t in node.inputs):
             found.add(node.output.name)
@@ -69,5 +63,5 @@ def _depths(nodes: Sequence[Node]) -> dict[str, int]:
         before = max((found.get(t.name, _NO_FEATURES) for t in node.inputs), default=_NO_FEATURES)
         if _has_weights(node):
             before += 1
-        found[node.output.name] = min(before, 0) if _is_map(node.output) else before
+        found[node.output.name] = min(before, 0) if node.output.is_map else before
     return found

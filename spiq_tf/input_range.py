@@ -148,10 +148,10 @@ def _told_by_layer(layer: Any, rule: FixedAffine) -> InputChannels | None:
         reach = FEATURE_REACH * deviation
         spread = Range(mean - reach, mean + reach, Source.TOLD)
         return InputChannels(Moments(mean, deviation**2), spread)
+    if np.all(np.abs(rule.factor - 1) < 0.02):
+        return None  # what changes next to nothing says nothing
     for top in (255.0, 1.0):
         low, high = rule.offset, top * rule.factor + rule.offset
-        if top == 1.0 and np.all(np.abs(rule.factor - 1) < 0.02):
-            continue  # what changes next to nothing says nothing
         if np.all((np.abs(high - 1) < 0.02) & ((np.abs(low) < 0.02) | (np.abs(low + 1) < 0.02))):
             pixels = Moments(0.45 * top * ones, (0.25 * top) ** 2 * ones)
             return InputChannels(pixels, Range(0 * ones, top * ones, Source.TOLD))

@@ -80,16 +80,12 @@ ANCHORS = np.stack(np.meshgrid(*[np.arange(8.0, dtype=np.float32)] * 2), axis=-1
 """Numbers from 0 to 7 that differ from position to position, (8, 8, 6)."""
 
 
-def beside_constant(x: Any) -> Any:
-    """Coordinates as more channels."""
-    return keras.ops.concatenate([x, keras.ops.repeat(ANCHORS[None, ..., :2], keras.ops.shape(x)[0], axis=0)], axis=-1)
-
-
 class Coordinates(layers.Layer):
-    """The same as a custom layer."""
+    """A constant as more channels."""
 
     def call(self, x):
-        return beside_constant(x)
+        beside = keras.ops.repeat(ANCHORS[None, ..., :2], keras.ops.shape(x)[0], axis=0)
+        return keras.ops.concatenate([x, beside], axis=-1)
 
 
 TABLE = [

@@ -130,6 +130,14 @@ def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
     assert "AdjustHue" in caplog.text
 
 
+def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
+    """There is no wave in it, and no brightness to add. Tolerance: 400 draws, alike by channel."""
+    graph = capture(keras.Sequential([keras.Input((1, 1, 6), name="x"), layers.Flatten()]), 1)
+    inputs = pipeline.input_channels(graph, (-9.0, 9.0))
+    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["x"], random) for _ in range(400)])
+    np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
+
+
 @pytest.mark.parametrize("shape", [(1, 64, 4), (1, 32, 48, 3), (2, 7), (1, 6, 6, 6, 2)])
 def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     model = keras.Sequential([keras.Input(shape[1:], name="x", batch_size=shape[0]), layers.Flatten()])

@@ -119,8 +119,8 @@ def test_negated_integers_stay_integers():
     assert np.all(np.isfinite(found))
 
 
-def _sqnr(model, count=64):
-    (found,) = spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE), inputs=images(model, count)).outputs
+def _sqnr(model):
+    (found,) = spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE), inputs=images(model, 64)).outputs
     return found.noise.sqnr_db
 
 

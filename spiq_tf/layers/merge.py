@@ -120,23 +120,26 @@ def _affine(factor: Array | float, offset: Array | float, site: Site) -> Sequenc
 
 def _constant(site: Site) -> Array | None:
     """The other operand of a binary operation where it is a number, or one a channel; shape () or (channels,)."""
-    given = [a for a in site.arguments if a is not None]
-    if len(site.inputs) != 1 or len(site.arguments) != 2 or len(given) != 1 or site.inputs[0] != site.output:
-        return None
-    value = np.asarray(given[0], np.float64)
-    if value.size not in (1, site.channels) or (value.size > 1 and value.shape[-1] != value.size):
+    value = _operand(site)
+    if value is None or value.size not in (1, site.channels) or (value.size > 1 and value.shape[-1] != value.size):
         return None
     return value.reshape(-1)
 
 
 def _map(site: Site) -> Array | None:
     """The other operand of a binary operation where it is a constant that varies over positions."""
+    value = _operand(site)
+    if value is None or value.ndim > len(site.output):
+        return None
+    return np.broadcast_to(value, site.output) if np.broadcast_shapes(value.shape, site.output) == site.output else None
+
+
+def _operand(site: Site) -> Array | None:
+    """What is no tensor of the two operands, where the other one has the output's shape."""
     given = [a for a in site.arguments if a is not None]
     if len(site.arguments) != 2 or len(given) != 1 or site.inputs != (site.output,):
         return None
-    value = np.asarray(given[0], np.float64)
-    fits = value.ndim <= len(site.output) and np.broadcast_shapes(value.shape, site.output) == site.output
-    return np.broadcast_to(value, site.output) if fits else None
+    return np.asarray(given[0], np.float64)
 
 
 MERGES: dict[str, Expander] = {

@@ -128,7 +128,7 @@ class Linear(Sum):
         source = derived([x.spread.source])
         share = _variance_shares(kernel, x.moments.variance)
         passed = np.einsum("gio,gi->go", share**2, x.spread.excess.reshape(share.shape[:2])).ravel()
-        common = COMMON_EXCESS * self.elasticity([x.moments], [x.elasticity], weights) ** 2
+        common = COMMON_EXCESS * self._mixed(share, x.elasticity) ** 2
         spread = gaussian_spread(moments, common + passed, source)
         if self.head is None:
             return spread
@@ -140,8 +140,10 @@ class Linear(Sum):
 
     def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
         """The inputs', weighted with their share in the variance, and in part one, which every layer tends to."""
-        share = _variance_shares(self.canonical(weights), inputs[0].variance)
-        mixed = np.einsum("gio,gi->go", share, elasticities[0].reshape(share.shape[:2])).ravel()
+        return self._mixed(_variance_shares(self.canonical(weights), inputs[0].variance), elasticities[0])
+
+    def _mixed(self, share: Array, elasticity: Array) -> Array:
+        mixed = np.einsum("gio,gi->go", share, elasticity.reshape(share.shape[:2])).ravel()
         passed = _PASSED_ABROAD if self.mixes_positions else _PASSED
         return np.sqrt(passed * mixed**2 + 1 - passed)
 

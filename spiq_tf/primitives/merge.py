@@ -109,13 +109,12 @@ class Multiply(Primitive):
             below = above = combined_side([below, above], widest)
 
         mean, swing = self._gated_mean(inputs)
-
         own = inputs[self.value].moments
 
         def factored(side: Side, sign: float, bound: Array) -> Side:
-            centre, deviation = np.maximum(side.centre * size, sign * mean), np.maximum(side.deviation * size, swing)
             often = (side.bound < sign * own.mean + _OFTEN * own.deviation) & np.isfinite(bound)
-            centre, deviation = np.where(often, bound, centre), np.where(often, 0.0, deviation)
+            centre = np.where(often, bound, np.maximum(side.centre * size, sign * mean))
+            deviation = np.where(often, 0.0, np.maximum(side.deviation * size, swing))
             return Side(centre, deviation, bound, (3 + side.excess) * heavier - 3)
 
         source = derived([x.spread.source for x in inputs])

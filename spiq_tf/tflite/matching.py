@@ -3,7 +3,7 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import keras
@@ -146,8 +146,7 @@ def verified(names: Mapping[int, str], flat: FlatModel, content: bytes, rewritte
     values = _Values(rewritten, content, {name: (index, 1.0) for index, name in names.items()})
     kernels = {int(i) for o in flat.operators if flat.kind(o) in KERNEL_OPERATORS for i in o.outputs}
     for call in graph.calls:
-        moved = any(values.held[t.name][0] not in kernels for t in call.outputs if t.name in values.held)
-        if not _in_doubt(call, graph, moved) and calls[id(call.layer)] == 1:
+        if not _in_doubt(call, graph, values, kernels) and calls[id(call.layer)] == 1:
             continue
         for tensor in call.outputs:
             if tensor.name not in values.held:
@@ -248,9 +247,11 @@ class _Values:
         self._run |= {t.name: np.asarray(y) for t, y in zip(call.outputs, outputs, strict=True)}
 
 
-def _in_doubt(call: Call, graph: LayerGraph, moved: bool) -> bool:
+def _in_doubt(call: Call, graph: LayerGraph, values: _Values, kernels: Collection[int]) -> bool:
     last = graph.nodes_of_call[call.index][-1].rule
-    return moved if last.is_linear else not last.fuses_into_producer
+    if last.is_linear:
+        return any(values.held[t.name][0] not in kernels for t in call.outputs if t.name in values.held)
+    return not last.fuses_into_producer
 
 
 def _ratio(values: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> float | None:

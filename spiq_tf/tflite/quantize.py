@@ -26,7 +26,7 @@ _WRONG = (qtyping.TFLOperationName.DIV,)
 """Operators that LiteRT runs on int8 tensors without regard for their scales; they stay float."""
 
 
-def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range], images: Collection[int] = ()) -> dict[int, Interval]:
+def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range], images: Collection[int]) -> dict[int, Interval]:
     """One interval a tensor; tensors that must share a scale get the one that covers them all.
 
     Args:
