@@ -1,6 +1,7 @@
 """The model run on random fields: what no weight states shows on them, without data."""
 
 import functools
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
+from spiq_tf.convolutions import linear_parts, replay_differentiable
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.head import made_of_pixels
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
-from spiq_tf.striding import read_positions, replay_differentiable, skips_positions
 
 _MOST_BATCHES = 8
 _POSITIONS = 224 * 224  # of all batches together: bounds the time
@@ -27,9 +28,9 @@ _COMMON = 0.9  # correlation of an image's channels
 _BRIGHTNESS = 0.2
 """Variance of the means of images, on top of that within an image, which is 1; 0.4 in CIFAR-10, with which files come
 out the same. What averages an image, inside a GroupNormalization, is cut where fields know nothing of it."""
+_LITTLE = 0.25  # of the deviation: what the head of a network is predicted to vary is up to five times too much
 _ENOUGH = 32  # positions of all batches together, for statistics worth the name
 _TINY = 1e-30
-_DENSE = keras.layers.Dense
 
 
 @dataclass(frozen=True)
@@ -100,35 +101,18 @@ def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Gen
 
 
 def _called(graph: LayerGraph, call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What one layer call makes of the fields; of a convolution with an activation, what lies between too."""
+    """What one layer call makes of the fields; of a convolution, what lies between its parts too."""
     first, *others = graph.nodes_of_call[call.index]
     x = values[first.inputs[0].name]
     if not others and isinstance(first.rule, BatchNorm) and math.prod(x.shape[:-1]) >= _ENOUGH:
         return {first.output.name: _normalised(x, first.rule, graph.weights)}
-    layer = call.layer
-    if len(others) <= 1 and first.rule.is_linear and (hasattr(layer, "convolution_op") or type(layer) is _DENSE):
-        summed = x @ tf.convert_to_tensor(layer.kernel) if type(layer) is _DENSE else _convolved(layer, x)
-        summed = summed if layer.bias is None else summed + layer.bias
-        return {first.output.name: summed, **{node.output.name: layer.activation(summed) for node in others}}
-    return {t.name: y for t, y in zip(call.outputs, replay_differentiable(call, values), strict=True)}
-
-
-def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """A convolution whose derivative is that for its input alone: TensorFlow's takes as long again for the kernel."""
-    kernel = tf.convert_to_tensor(layer.kernel)
-    if skips_positions(layer):
-        return keras.ops.conv(read_positions(layer, x), kernel, padding="valid")
-    if not isinstance(layer, keras.layers.Conv2D) or layer.groups != 1 or set(layer.dilation_rate) != {1}:
-        return layer.convolution_op(x, kernel)
-    strides, padding = [1, *layer.strides, 1], layer.padding.upper()
-
-    def convolved(value: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        def derivative(output: tf.Tensor) -> tf.Tensor:
-            return tf.nn.conv2d_transpose(output, kernel, tf.shape(value), strides, padding)
-
-        return tf.nn.conv2d(value, kernel, strides, padding), derivative
-
-    return tf.custom_gradient(convolved)(x)
+    linear = [node for node in (first, *others) if node.rule.is_linear]
+    parts = linear_parts(call.layer, x) if linear else []
+    if not parts or len(parts) != len(linear):
+        return {t.name: y for t, y in zip(call.outputs, replay_differentiable(call, values), strict=True)}
+    found = {node.output.name: part for node, part in zip(linear, parts, strict=True)}
+    activation = call.layer.activation
+    return {**found, call.outputs[0].name: parts[-1] if activation is None else activation(parts[-1])}
 
 
 def _normalised(x: tf.Tensor, norm: BatchNorm, weights: Weights) -> tf.Tensor:
@@ -173,17 +157,22 @@ def read_by_unknown(
 ) -> Sequence[Mapping[str, Array]]:
     """What the layers that no rule describes read on each field, by tensor name.
 
-    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed): of what follows an average
-    over a whole map, fields know too little.
+    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed), of which every second varies
+    a quarter as much: of what follows an average over a whole map, fields know too little, and moments so much too much
+    that what divides by a norm would be cut.
     """
     read = {t.name: t for node in graph.nodes if isinstance(node.rule, Opaque) for t in node.inputs}
     random = np.random.default_rng(0)
 
-    def shown(tensor: Tensor, batch: FieldBatch) -> Array:
+    def shown(tensor: Tensor, batch: FieldBatch, varying: float) -> Array:
         value = np.asarray(batch.values[tensor.name], np.float64)
         if tensor.is_map or tensor in graph.inputs:
             return value
         own = moments[tensor.name]
-        return own.mean + own.deviation * random.standard_normal(value.shape)
+        return own.mean + varying * own.deviation * random.standard_normal(value.shape)
 
-    return [{name: shown(t, b) for name, t in read.items() if name in b.values} for b in batches]
+    contrasts = itertools.cycle((1.0, _LITTLE))
+    return [
+        {name: shown(t, batch, contrast) for name, t in read.items() if name in batch.values}
+        for batch, contrast in zip(batches, contrasts, strict=False)
+    ]

@@ -18,6 +18,7 @@ from spiq_tf.graph import LayerGraph
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.joint_softmax import joint_softmax
 from spiq_tf.tflite.matching import Held, match, owners, verified, with_reshaped
 from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.products import multiply_instead
@@ -74,7 +75,7 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
     def run(*inputs: Any) -> list[Any]:
         read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
         values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
-        with keras.StatelessScope(state_mapping=read):
+        with keras.StatelessScope(state_mapping=read), joint_softmax():
             for call in graph.calls:
                 with tf.name_scope(f"call{call.index}"):
                     outputs = replay(call, values)
