@@ -18,6 +18,7 @@ from spiq_tf.intake.structure import graph_of, is_graph
 from spiq_tf.intake.subclassed import expanded
 from spiq_tf.layers.site import Site, Step
 from spiq_tf.layers.table import expand
+from spiq_tf.own_gates import with_own_gates
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, Shape
 
@@ -75,7 +76,7 @@ class _Capture:
             input_names=_distinct([x.name for x in self._model.inputs]),
             output_names=_distinct(_output_names(self._model)),
             calls=tuple(self._calls),
-            nodes=with_heads(self._nodes, [self._tensors[id(x)] for x in outputs]),
+            nodes=with_heads(with_own_gates(self._nodes), [self._tensors[id(x)] for x in outputs]),
             weights=_Weights(variables),
             variables=variables,
         )

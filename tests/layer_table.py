@@ -88,6 +88,10 @@ class Coordinates(layers.Layer):
         return keras.ops.concatenate([x, beside], axis=-1)
 
 
+def gelu_by_hand(x: Any) -> Any:
+    return 0.5 * x * (1.0 + keras.ops.tanh(0.7979 * (x + 0.044715 * x * x * x)))
+
+
 TABLE = [
     Row("conv", lambda x, y: layers.Conv2D(5, 3)(x)),
     Row("conv_same", lambda x, y: layers.Conv2D(5, 3, padding="same")(x)),
@@ -123,6 +127,10 @@ TABLE = [
         Row(name, lambda x, y, name=name: layers.Activation(name)(x), steps=2.5, takes_scales=False)
         for name in ("gelu", "elu", "selu", "celu", "softplus", "mish", "softsign", "hard_sigmoid", "hard_silu")
     ),
+    Row("silu_by_hand", lambda x, y: keras.ops.sigmoid(x) * x, steps=2.5, takes_scales=False),
+    Row("hard_swish_by_hand", lambda x, y: x * keras.ops.relu6(x + 3.0) / 6.0, steps=3.0, takes_scales=False),
+    Row("gelu_by_hand", lambda x, y: gelu_by_hand(x), steps=6.0, takes_scales=False),
+    Row("square_by_hand", lambda x, y: x * x, steps=2.0, takes_scales=False),
     Row("softmax", lambda x, y: layers.Softmax()(x), moments=None, takes_scales=False),
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
     Row("conv_transpose", lambda x, y: layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x), moments=None),

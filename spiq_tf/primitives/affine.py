@@ -161,6 +161,9 @@ class FixedAffine(Primitive):
         (x,) = inputs
         return Moments(self.factor * x.mean + self.offset, self.factor**2 * x.variance)
 
+    def evaluated(self, inputs: Sequence[Array]) -> Array:
+        return self.factor * inputs[0] + self.offset
+
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         x = inputs[0].spread
         return mapped_spread(lambda r: _ends(r, self.factor, self.offset), x.source, x)

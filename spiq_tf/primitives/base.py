@@ -48,9 +48,14 @@ class Primitive(ABC):
         """The function, where it is one and the same for every value of an unscaled tensor."""
         return None
 
-    def evaluated(self, x: Array) -> Array | None:
-        """What becomes of the only input's values, in the units of the model; None where that takes more than them."""
-        return None if self.function_of_values is None else self.function_of_values(x)
+    def evaluated(self, inputs: Sequence[Array]) -> Array | None:
+        """What becomes of the inputs' values, in the units of the model, where it takes no more than those that stand
+        at the same place; or else None.
+
+        Args:
+            inputs: each of shape (..., channels).
+        """
+        return None if self.function_of_values is None else self.function_of_values(inputs[0])
 
     @abstractmethod
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:

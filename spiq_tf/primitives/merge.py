@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from spiq_tf.primitives.activation import Elementwise
 from spiq_tf.primitives.base import OUTPUT, Primitive, Sum, Tie
 from spiq_tf.primitives.spread import (
     Channels,
@@ -40,6 +41,9 @@ class Add(Sum):
         mean = sum(f * x.mean for f, x in zip(self.factors, inputs, strict=True))
         variance = sum(f**2 * x.variance for f, x in zip(self.factors, inputs, strict=True))
         return Moments(np.asarray(mean), np.asarray(variance) + 0.0 * mean)
+
+    def evaluated(self, inputs: Sequence[Array]) -> Array:
+        return np.sum([f * x for f, x in zip(self.factors, inputs, strict=True)], axis=0)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """Of a variable with the sum's moments, never more than the sum of the inputs' bounds.
@@ -88,6 +92,9 @@ class Multiply(Primitive):
         for x in inputs:
             mean, power = mean * x.mean, power * (x.variance + x.mean**2)
         return Moments(mean, np.maximum(power - mean**2, 0.0))
+
+    def evaluated(self, inputs: Sequence[Array]) -> Array:
+        return np.prod(inputs, axis=0)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """The value as far as it reaches, times the root mean square of the gates.
@@ -145,6 +152,23 @@ class Multiply(Primitive):
         return tuple(port for port in range(self.count) if port != self.value)
 
 
+@dataclass(frozen=True, eq=False)
+class OwnGate(Multiply):
+    """A product of a value and functions of it, as x * sigmoid(x): a function of the value.
+
+    Attributes:
+        whole: that function.
+    """
+
+    whole: Elementwise
+
+    def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        return self.whole.moments([inputs[self.value]], weights)
+
+    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+        return self.whole.spread([inputs[self.value]], moments, weights)
+
+
 _OFTEN = 2.0  # deviations from the mean within which a bound is often met
 
 
@@ -179,6 +203,9 @@ class Extremum(Primitive):
         """Of two independent Gaussians (Clark, 1961)."""
         mean, power = self._parts(inputs)
         return Moments(self.sign * mean, np.maximum(power - mean**2, 0.0))
+
+    def evaluated(self, inputs: Sequence[Array]) -> Array:
+        return self.sign * np.max([self.sign * x for x in inputs], axis=0)
 
     def _parts(self, inputs: Sequence[Moments]) -> tuple[Array, Array]:
         x, y = inputs

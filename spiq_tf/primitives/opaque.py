@@ -37,8 +37,8 @@ class Opaque(Primitive):
     LEVEL = 0.5
     """Share of the variance that an image's positions have in common; an average over them keeps that share."""
 
-    def evaluated(self, x: Array) -> Array | None:
-        return self.evaluate([x]) if len(self.shapes) == 1 else None
+    def evaluated(self, inputs: Sequence[Array]) -> Array | None:
+        return self.evaluate(inputs) if len(self.shapes) == 1 else None
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """The stated fallback: the layer is run on Gaussians of its inputs' moments (fixed seed).

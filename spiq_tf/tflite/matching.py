@@ -177,7 +177,7 @@ def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
         if node.output.name not in ends or inner.name not in (within - ends) & values.held.keys():
             continue
         index, _ = values.held[inner.name]
-        made = node.rule.evaluated(values.of_file(index).reshape(inner.shape).astype(np.float64))
+        made = node.rule.evaluated([values.of_file(index).reshape(inner.shape).astype(np.float64)])
         if made is not None and _ratio(made.ravel().astype(np.float32), values[node.output.name].ravel()) != 1.0:
             found.append(inner.name)
     return found

@@ -1,0 +1,63 @@
+"""Products of a value and a function of it: activations that are written by hand, x * sigmoid(x)."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.graph import Node, Tensor
+from spiq_tf.primitives.activation import Elementwise, Rectifier
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.merge import Add, Extremum, Multiply, OwnGate
+from spiq_tf.primitives.values import Array
+
+_BY_VALUE = (Add, Elementwise, Extremum, FixedAffine, Multiply, Rectifier)
+_Function = Callable[[Array], Any]
+
+
+def with_own_gates(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    """The nodes, in order of execution, with products that know of what single tensor they are a function."""
+    makers = {node.output.name: node for node in nodes}
+    return tuple(_own_gate(node, makers) if type(node.rule) is Multiply else node for node in nodes)
+
+
+def _own_gate(node: Node, makers: Mapping[str, Node]) -> Node:
+    for port, tensor in enumerate(node.inputs):
+        for root, back in _roots(tensor, makers):
+            parts = [_function_of(root, other, makers) for other in node.inputs]
+            known = [part for part in parts if part is not None]
+            if len(known) == len(parts):
+                whole = Elementwise(_behind(back, _composed(node, known)))
+                if set(node.inputs) == {root}:
+                    return replace(node, rule=whole, inputs=(root,))  # a square: noise meets itself
+                return replace(node, rule=OwnGate(port, len(parts), whole))
+    return node
+
+
+def _behind(first: _Function, second: _Function) -> _Function:
+    return lambda x: second(first(x))
+
+
+def _roots(tensor: Tensor, makers: Mapping[str, Node]) -> Iterator[tuple[Tensor, _Function]]:
+    """Of what a tensor may be said to be a function, and the way back: itself, and x where it is a multiple of x."""
+    yield tensor, lambda x: x
+    node = makers.get(tensor.name)
+    if node is not None and isinstance(rule := node.rule, FixedAffine) and np.all(rule.factor):
+        yield node.inputs[0], lambda y: (y - rule.offset) / rule.factor
+
+
+def _function_of(root: Tensor, tensor: Tensor, makers: Mapping[str, Node]) -> _Function | None:
+    """What makes a tensor of another, value by value; None where it takes more than that."""
+    if tensor == root:
+        return lambda x: x
+    node = makers.get(tensor.name)
+    if node is None or not isinstance(node.rule, _BY_VALUE) or tensor.shape != root.shape:
+        return None
+    parts = [_function_of(root, x, makers) for x in node.inputs]
+    known = [part for part in parts if part is not None]
+    return _composed(node, known) if len(known) == len(parts) else None
+
+
+def _composed(node: Node, parts: Sequence[_Function]) -> _Function:
+    return lambda x: node.rule.evaluated([part(x) for part in parts])
