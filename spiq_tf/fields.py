@@ -1,7 +1,7 @@
 """The model run on random fields: what no weight states shows on them, without data."""
 
+import contextlib
 import functools
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,21 +15,17 @@ from absl import logging
 
 from spiq_tf.convolutions import linear_parts, replay_differentiable
 from spiq_tf.graph import Call, LayerGraph, Tensor
-from spiq_tf.head import made_of_pixels
 from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.linear import Linear
-from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.values import Array, InputChannels, Moments, Weights
+from spiq_tf.primitives.values import InputChannels, Weights
 
-_MOST_BATCHES = 8
-_POSITIONS = 224 * 224  # of all batches together: bounds the time
+_RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
+FEWEST, _FIELDS, _POSITIONS = 4, 16, 8 * 224 * 224  # where images are compared: less where they have many positions
 _MOST_VALUES = 500_000_000  # of all tensors together, which are held for the derivative: 2 GB
 _COMMON = 0.9  # correlation of an image's channels
 _BRIGHTNESS = 0.2
 """Variance of the means of images, on top of that within an image, which is 1; 0.4 in CIFAR-10, with which files come
 out the same. What averages an image, inside a GroupNormalization, is cut where fields know nothing of it."""
-_LITTLE = 0.25  # of the deviation: what the head of a network is predicted to vary is up to five times too much
-_ENOUGH = 32  # positions of all batches together, for statistics worth the name
+ENOUGH = 32  # positions of all fields together, for statistics worth the name
 _TINY = 1e-30
 
 
@@ -38,12 +34,12 @@ class FieldBatch:
     """One run of the model.
 
     Attributes:
-        values: of the tensors, by name; the batch is 1.
-        tape: what recorded the run, for one derivative.
+        values: of the tensors, by name; the batch is 1. Without a tape, only of those that have no positions.
+        tape: what recorded the run, for one derivative; None of a run that was not recorded.
     """
 
     values: Mapping[str, Any]
-    tape: tf.GradientTape
+    tape: tf.GradientTape | None
 
 
 def run_fields(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> Sequence[FieldBatch]:
@@ -55,22 +51,65 @@ def run_fields(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> Sequen
         return ()
     random = np.random.default_rng(0)
     largest = max(math.prod(t.shape[1:-1]) for t in graph.inputs)
-    count = int(np.clip(_POSITIONS // largest, 1, _MOST_BATCHES))
+    recorded = int(np.clip(_RECORDED_POSITIONS // largest, 1, _RECORDED))
+    compared = largest > 1 and any(node.rule.differs_by_image and not node.output.is_map for node in graph.nodes)
+    count = max(recorded, int(np.clip(_POSITIONS // largest, FEWEST, _FIELDS))) if compared else recorded
+    fields = [{t.name: random_fields(t, inputs[t.name], random) for t in graph.inputs} for _ in range(count)]
     try:
-        return tuple(_run(graph, inputs, random) for _ in range(count))
+        return _run(graph, fields, recorded)
     except tf.errors.OpError as error:
         logging.warning("statistics are taken from closed forms alone: the model fails on random fields: %s", error)
         return ()
 
 
-def _run(graph: LayerGraph, inputs: Mapping[str, InputChannels], random: np.random.Generator) -> FieldBatch:
-    values: dict[str, Any] = {t.name: tf.constant(random_fields(t, inputs[t.name], random)) for t in graph.inputs}
-    with keras.StatelessScope(), tf.GradientTape() as tape:  # a layer with state must not notice
-        for field in values.values():
-            tape.watch(field)
+def _run(
+    graph: LayerGraph, fields: Sequence[Mapping[str, npt.NDArray[np.float32]]], recorded: int
+) -> tuple[FieldBatch, ...]:
+    """All fields side by side, call by call: a BatchNorm normalises them with the statistics of all.
+
+    Normalised each by its own, all have the same average in front of a classifier, and scores that hardly vary.
+    """
+    runs: list[dict[str, Any]] = [{name: tf.constant(x) for name, x in field.items()} for field in fields]
+    read_last = _maps_read_last(graph)
+    with keras.StatelessScope(), contextlib.ExitStack() as open_tapes:  # a layer with state must not notice
+        tapes = [open_tapes.enter_context(tf.GradientTape(watch_accessed_variables=False)) for _ in range(recorded)]
+        for tape, values in zip(tapes, runs, strict=False):
+            for field in values.values():
+                tape.watch(field)
         for call in graph.calls:
-            values |= _called(graph, call, values)
-    return FieldBatch(values, tape)
+            statistics = _statistics(graph, call, runs)
+            for values in runs:
+                values |= _called(graph, call, values, statistics)
+            for values in runs[recorded:]:
+                for name in read_last[call.index]:
+                    values.pop(name, None)
+    none = [None] * (len(runs) - recorded)
+    return tuple(FieldBatch(values, tape) for values, tape in zip(runs, [*tapes, *none], strict=True))
+
+
+def _maps_read_last(graph: LayerGraph) -> Mapping[int, Sequence[str]]:
+    """The maps that no call after it reads, by the call's index."""
+    last: dict[str, int] = {}
+    for node in graph.nodes:
+        last |= {t.name: node.call.index for t in (*node.inputs, node.output) if t.is_map}
+    found: dict[int, list[str]] = {call.index: [] for call in graph.calls}
+    for name, index in last.items():
+        found[index].append(name)
+    return found
+
+
+def _statistics(graph: LayerGraph, call: Call, runs: Sequence[Mapping[str, Any]]) -> tuple[Any, Any] | None:
+    """Mean and variance of what a BatchNorm reads on all fields; None of another layer, or of too few values."""
+    first, *others = graph.nodes_of_call[call.index]
+    if others or not isinstance(first.rule, BatchNorm):
+        return None
+    read = [values[first.inputs[0].name] for values in runs]
+    if sum(math.prod(x.shape[:-1]) for x in read) < ENOUGH:
+        return None
+    axes = list(range(len(read[0].shape) - 1))
+    moments = [tf.nn.moments(tf.stop_gradient(x), axes) for x in read]
+    mean = tf.reduce_mean([m for m, _ in moments], axis=0)
+    return mean, tf.reduce_mean([v + (m - mean) ** 2 for m, v in moments], axis=0)
 
 
 def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -100,12 +139,14 @@ def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Gen
     return np.clip(scaled, channels.range.low, channels.range.high).astype(np.float32).reshape(shape)
 
 
-def _called(graph: LayerGraph, call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+def _called(
+    graph: LayerGraph, call: Call, values: Mapping[str, Any], statistics: tuple[Any, Any] | None
+) -> dict[str, Any]:
     """What one layer call makes of the fields; of a convolution, what lies between its parts too."""
     first, *others = graph.nodes_of_call[call.index]
     x = values[first.inputs[0].name]
-    if not others and isinstance(first.rule, BatchNorm) and math.prod(x.shape[:-1]) >= _ENOUGH:
-        return {first.output.name: _normalised(x, first.rule, graph.weights)}
+    if statistics is not None and isinstance(first.rule, BatchNorm):
+        return {first.output.name: _normalised(x, statistics, first.rule, graph.weights)}
     linear = [node for node in (first, *others) if node.rule.is_linear]
     parts = linear_parts(call.layer, x) if linear else []
     if not parts or len(parts) != len(linear):
@@ -115,64 +156,12 @@ def _called(graph: LayerGraph, call: Call, values: Mapping[str, Any]) -> dict[st
     return {**found, call.outputs[0].name: parts[-1] if activation is None else activation(parts[-1])}
 
 
-def _normalised(x: tf.Tensor, norm: BatchNorm, weights: Weights) -> tf.Tensor:
+def _normalised(x: tf.Tensor, statistics: tuple[Any, Any], norm: BatchNorm, weights: Weights) -> tf.Tensor:
     """A BatchNorm of which the output has the moments that it states, whatever the fields are, so that the ReLUs behind
     it let as much pass as on real images; its derivative is that on real images too."""
     stated, factor = norm.moments((), weights), norm.factor(weights)
-    mean, variance = tf.nn.moments(x, list(range(len(x.shape) - 1)))
+    mean, variance = statistics
     gamma = (stated.deviation * np.sign(factor)).astype(np.float32)
     usual = (x - mean) * gamma * tf.math.rsqrt(variance + _TINY) + stated.mean.astype(np.float32)
     passed = x * factor.astype(np.float32)
     return passed + tf.stop_gradient(usual - passed)
-
-
-def shown_moments(graph: LayerGraph, batches: Sequence[FieldBatch]) -> dict[str, Moments]:
-    """Moments of each channel of what the primitives make that learn from fields, on maps, by tensor name.
-
-    Sums of alike terms vary more than sums of independent ones: on ESPNet, whose convolutions mostly have no BatchNorm
-    of their own, fields show 0.8 to 1.4 times the real deviation, independent terms 0.3 to 0.8 times. Of averages over
-    whole maps, and of all behind them, fields know too little; but a Dense layer that reads the pixels of an image sums
-    what is alike.
-    """
-    found: dict[str, Moments] = {}
-    pixels = made_of_pixels(graph.nodes, graph.inputs)
-    for node in graph.nodes:
-        values = [b.values[node.output.name] for b in batches if node.output.name in b.values]
-        positions = math.prod(values[0].shape[1:-1]) if values else 0
-        if positions == 1:
-            sums_pixels = isinstance(node.rule, Linear) and node.inputs[0].name in pixels
-            enough = sums_pixels and len(values) == _MOST_BATCHES
-        else:
-            enough = len(values) * positions >= _ENOUGH
-        if not node.rule.learns_from_fields or not enough:
-            continue
-        flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])
-        if np.all(np.isfinite(flat)):
-            found[node.output.name] = Moments(flat.mean(axis=0), flat.var(axis=0))
-    return found
-
-
-def read_by_unknown(
-    graph: LayerGraph, batches: Sequence[FieldBatch], moments: Mapping[str, Moments]
-) -> Sequence[Mapping[str, Array]]:
-    """What the layers that no rule describes read on each field, by tensor name.
-
-    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed), of which every second varies
-    a quarter as much: of what follows an average over a whole map, fields know too little, and moments so much too much
-    that what divides by a norm would be cut.
-    """
-    read = {t.name: t for node in graph.nodes if isinstance(node.rule, Opaque) for t in node.inputs}
-    random = np.random.default_rng(0)
-
-    def shown(tensor: Tensor, batch: FieldBatch, varying: float) -> Array:
-        value = np.asarray(batch.values[tensor.name], np.float64)
-        if tensor.is_map or tensor in graph.inputs:
-            return value
-        own = moments[tensor.name]
-        return own.mean + varying * own.deviation * random.standard_normal(value.shape)
-
-    contrasts = itertools.cycle((1.0, _LITTLE))
-    return [
-        {name: shown(t, batch, contrast) for name, t in read.items() if name in batch.values}
-        for batch, contrast in zip(batches, contrasts, strict=False)
-    ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from spiq_tf.graph import Node, Tensor
+from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Head, Linear
 from spiq_tf.primitives.opaque import Opaque
 
@@ -16,6 +17,7 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         outputs: of the model.
     """
     depths = _depths(nodes)
+    normed = {t.name for node in nodes if isinstance(node.rule, BatchNorm) for t in node.inputs}
     scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
     leaves: set[str] = {t.name for t in outputs if t.is_map}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
@@ -26,8 +28,10 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         if rule.is_linear and last and reached:
             reached = {node.output}  # whatever is made of the scores behind it
         depth = depths.get(node.inputs[0].name, _NO_FEATURES)
-        if isinstance(rule, Linear) and reached and alone and depth > _NO_FEATURES:
+        if isinstance(rule, Linear) and reached and alone and depth > _NO_FEATURES and name not in normed:
             rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth))
+        elif isinstance(rule, Linear) and last and reached and node.output.is_map:
+            rule = replace(rule, ends=True)
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)

@@ -11,7 +11,7 @@ from spiq_tf.device.checking import violations_of, warn_of_violations
 from spiq_tf.device.describing import model_description
 from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
-from spiq_tf.fields import read_by_unknown, run_fields, shown_moments
+from spiq_tf.fields import run_fields
 from spiq_tf.head import made_of_pixels
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
@@ -23,6 +23,7 @@ from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
 from spiq_tf.scales import Choice
 from spiq_tf.sensitivity import measured_gains
+from spiq_tf.shown import read_by_unknown, shown_on
 from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.coarse import warn_of_coarse_scales
 from spiq_tf.tflite.finish import finish
@@ -97,7 +98,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     inputs = input_channels(graph, input_range)
     given, kept = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
     batches = run_fields(graph, inputs) if options.parts.fields else ()
-    moments = statistics.all_moments(graph, inputs, shown_moments(graph, batches))
+    moments = statistics.all_moments(graph, inputs, shown_on(graph, batches))
     spreads = statistics.all_spreads(graph, moments, inputs, given)
     classes = ties.scale_classes(graph, given)
     if options.parts.scales == "spiq":

@@ -7,6 +7,7 @@ images.
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,12 +32,12 @@ def measured_gains(
 
     Args:
         graph: the model.
-        batches: of random fields.
+        batches: of random fields; those that were recorded count.
         moments: of the tensors; noise counts relative to the power that they state for each output.
     """
     random = np.random.default_rng(1)
     try:
-        found = [_batch_gains(graph, batch, moments, random) for batch in batches]
+        found = [_batch_gains(graph, b.values, b.tape, moments, random) for b in batches if b.tape is not None]
     except (LookupError, tf.errors.OpError) as error:  # TensorFlow's own, where an operation has no gradient
         logging.warning("gains are taken from closed forms alone, the model cannot be differentiated: %s", error)
         return {}
@@ -46,14 +47,18 @@ def measured_gains(
 
 
 def _batch_gains(
-    graph: LayerGraph, batch: FieldBatch, moments: Mapping[str, Moments], random: np.random.Generator
+    graph: LayerGraph,
+    values: Mapping[str, Any],
+    tape: tf.GradientTape,
+    moments: Mapping[str, Moments],
+    random: np.random.Generator,
 ) -> dict[str, tuple[Array, Array]]:
     """Both gains of every tensor that a gradient reaches, on one batch of random fields."""
-    names = [name for name, value in batch.values.items() if value.dtype == tf.float32]
+    names = [name for name, value in values.items() if value.dtype == tf.float32]
     outputs = [t.name for t in judged(graph) if t.name in names]
-    signs = [_signs(batch.values[name], moments[name], random) for name in outputs]
-    targets, sources = ([batch.values[name] for name in chosen] for chosen in (outputs, names))
-    slopes = zip(names, batch.tape.gradient(targets, sources, signs), strict=True)
+    signs = [_signs(values[name], moments[name], random) for name in outputs]
+    targets, sources = ([values[name] for name in chosen] for chosen in (outputs, names))
+    slopes = zip(names, tape.gradient(targets, sources, signs), strict=True)
     return {name: _gains(tf.convert_to_tensor(slope)) for name, slope in slopes if slope is not None}
 
 

@@ -11,9 +11,10 @@ from keras import layers
 import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.capture import capture
-from spiq_tf.fields import run_fields, shown_moments
+from spiq_tf.fields import run_fields
 from spiq_tf.input_range import input_channels
 from spiq_tf.options import checked_options
+from spiq_tf.shown import shown_on
 from spiq_tf.statistics import all_moments
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.joint_softmax import joint_softmax
@@ -39,7 +40,7 @@ def test_moments_are_those_of_images(layer):
     graph = capture(model, 1)
     inputs = input_channels(graph, RANGE)
     last = graph.nodes[-2].output.name  # in front of the convolution
-    found = all_moments(graph, inputs, shown_moments(graph, run_fields(graph, inputs)))[last]
+    found = all_moments(graph, inputs, shown_on(graph, run_fields(graph, inputs)))[last]
     behind = keras.Model(model.inputs, model.layers[-1].input)
     real = np.asarray(behind.predict(images(model, 64), verbose=0), np.float64).reshape(-1, 32)
     np.testing.assert_allclose(found.mean, real.mean(axis=0), atol=0.3 * real.std(axis=0).max())

@@ -33,6 +33,8 @@ class Primitive(ABC):
     is_linear = False
     learns_from_fields = False
     """Whether the model run on random fields shows what the moments do not know."""
+    differs_by_image = False
+    """Whether fields show how much the output varies where it has no positions: averages over maps, class scores."""
     folds_into_linear = False
     fuses_into_producer = False
     takes_fused_activation = False

@@ -30,6 +30,7 @@ class AveragePool(Primitive):
     whole: bool = False
 
     mixes_positions = True
+    differs_by_image = True
 
     @property
     def keeps_quantization(self) -> bool:  # type: ignore[override]
@@ -77,6 +78,7 @@ class MaxPool(Primitive):
     whole: bool = False
 
     keeps_quantization = True
+    differs_by_image = True
 
     @property
     def learns_from_fields(self) -> bool:  # type: ignore[override]

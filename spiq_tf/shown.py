@@ -1,0 +1,91 @@
+"""What the fields that a model was run on show of its tensors."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.fields import ENOUGH, FEWEST, FieldBatch
+from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.head import made_of_pixels
+from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.values import Array, Moments
+
+_LITTLE = 0.25  # of a deviation
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What fields show of tensors, by name.
+
+    Attributes:
+        moments: of the channels of maps, and of sums of an image's pixels.
+        levels: root mean square deviation of the channels of other tensors without positions, over fields.
+    """
+
+    moments: Mapping[str, Moments]
+    levels: Mapping[str, float]
+
+
+NOTHING_SHOWN = Shown({}, {})
+
+
+def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
+    """What the fields show of what the primitives make that learn from them.
+
+    Sums of alike terms vary more than sums of independent ones: on ESPNet, whose convolutions mostly have no BatchNorm
+    of their own, fields show 0.8 to 1.4 times the real deviation, independent terms 0.3 to 0.8 times. A Dense layer
+    that reads the pixels of an image sums what is alike too.
+
+    Averages over whole maps, and what is made of them, differ less from field to field than from image to image, by a
+    factor of 1.1 to 2.6 in twenty networks; closed forms were wrong by 0.5 to 5 there. How much features are aligned
+    with the weights that read them shows on fields within a quarter.
+    """
+    moments: dict[str, Moments] = {}
+    levels: dict[str, float] = {}
+    pixels, images = made_of_pixels(graph.nodes, graph.inputs), any(t.is_map for t in graph.inputs)
+    for node in graph.nodes:
+        name, rule = node.output.name, node.rule
+        values = [b.values[name] for b in batches if name in b.values]
+        flat = np.concatenate([_by_position(v) for v in values]) if values else np.zeros((0, 1))
+        if not np.all(np.isfinite(flat)):
+            continue
+        sums_pixels = rule.differs_by_image and node.inputs[0].name in pixels
+        if node.output.is_map or sums_pixels:
+            if rule.learns_from_fields and len(flat) >= (ENOUGH if node.output.is_map else FEWEST):
+                moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
+        elif images and rule.differs_by_image and len(flat) >= FEWEST:
+            levels[name] = float(np.sqrt(flat.var(axis=0, ddof=1).mean()))
+    return Shown(moments, levels)
+
+
+def _by_position(values: Any) -> Array:
+    return np.asarray(values, np.float64).reshape(-1, values.shape[-1])
+
+
+def read_by_unknown(
+    graph: LayerGraph, batches: Sequence[FieldBatch], moments: Mapping[str, Moments]
+) -> Sequence[Mapping[str, Array]]:
+    """What the layers that no rule describes read on each field, by tensor name.
+
+    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed), of which every second varies
+    a quarter as much, so that what divides by a norm is not cut: moments are rather too large than too small.
+    """
+    read = {t.name: t for node in graph.nodes if isinstance(node.rule, Opaque) for t in node.inputs}
+    random = np.random.default_rng(0)
+
+    def shown(tensor: Tensor, batch: FieldBatch, varying: float) -> Array:
+        value = np.asarray(batch.values[tensor.name], np.float64)
+        if tensor.is_map or tensor in graph.inputs:
+            return value
+        own = moments[tensor.name]
+        return own.mean + varying * own.deviation * random.standard_normal(value.shape)
+
+    contrasts = itertools.cycle((1.0, _LITTLE))
+    return [
+        {name: shown(t, batch, contrast) for name, t in read.items() if name in batch.values}
+        for batch, contrast in zip(batches, contrasts, strict=False)
+        if batch.tape is not None  # or else the maps are missing
+    ]

@@ -1,0 +1,122 @@
+"""What random fields show of a model's tensors, against many more images."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from spiq_tf import fields, pipeline, statistics
+from spiq_tf.capture import capture
+from spiq_tf.shown import shown_on
+from tests.networks import RANGE, conv_bn
+
+
+def drawn_images(graph, inputs, random, count):
+    return np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(count)])
+
+
+def predicted(model):
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    return graph, inputs, statistics.all_moments(graph, inputs, shown_on(graph, fields.run_fields(graph, inputs)))
+
+
+def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
+    """Two smoothing kernels in a row, no BatchNorm: independent terms say a third of what smooth images give."""
+    kernel = np.full((3, 3, 3, 4), 1 / 27) * random.uniform(0.5, 1.5, (1, 1, 1, 4))
+    smooth = layers.Conv2D(4, 3, use_bias=False, name="smooth", activation="relu")
+    image = keras.Input((32, 32, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(2, 1)(smooth(image)))
+    smooth.set_weights([kernel])
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    closed = statistics.all_moments(graph, inputs)["smooth/0"].variance
+    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(200)])
+    real = np.asarray(keras.ops.conv(drawn, kernel.astype(np.float32))).reshape(-1, 4).var(axis=0)
+    assert np.all(closed < 0.3 * real)
+    found = statistics.all_moments(graph, inputs, shown)["smooth/0"].variance
+    np.testing.assert_allclose(found, real, rtol=0.5)  # 8 fields, whose level varies
+
+
+def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
+    """Smooth weights over a whole image: closed forms take its pixels for independent. A second layer has a head."""
+    image = keras.Input((16, 16, 3), name="image")
+    dense = keras.layers.Dense(6, use_bias=False, name="first")
+    hidden = keras.layers.ReLU()(dense(keras.layers.Flatten()(image)))
+    model = keras.Model(image, keras.layers.Dense(3, name="second")(hidden))
+    kernel = np.repeat(random.standard_normal((1, 6)), 16 * 16 * 3, axis=0) / 100
+    dense.set_weights([kernel])
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    closed = statistics.all_moments(graph, inputs)["first"].deviation
+    drawn = [fields.random_fields(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)]
+    real = np.std(drawn, axis=0)
+    assert np.all(closed < 0.3 * real)
+    found = statistics.all_moments(graph, inputs, shown)["first"].deviation
+    np.testing.assert_allclose(found, real, rtol=0.6)  # 8 fields: a deviation from 8 values
+    assert {n.call.name for n in graph.nodes if getattr(n.rule, "head", None) is not None} == {"second"}
+
+
+def classifier(random, aligned):
+    """Two convolutions with BatchNorms, averages over maps, two Dense layers; weights of one sign align features."""
+    image = keras.Input((32, 32, 3), name="image")
+    x = conv_bn(conv_bn(image, 12, activation=layers.ReLU()), 24, activation=layers.ReLU())
+    averages = layers.GlobalAveragePooling2D(name="averages")(x)
+    hidden = layers.Dense(32, "relu", name="hidden")(averages)
+    model = keras.Model(image, [layers.Dense(10, name="scores")(hidden), averages])
+    for name in ("hidden", "scores") if aligned else ():
+        layer = model.get_layer(name)
+        layer.kernel.assign(np.abs(layer.kernel))
+    return model
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+def test_averages_and_scores_vary_with_the_image(aligned, random):
+    """Of 300 images with the spectrum of the fields, whose statistics the BatchNorms state, twice the deviation is
+    predicted, as real images differ more; within a factor of 1.5, from 16 fields."""
+    model = classifier(random, aligned)
+    graph = capture(model, 1)
+    images = drawn_images(graph, pipeline.input_channels(graph, RANGE), random, 300)
+    norms = [layer for layer in model.layers if isinstance(layer, layers.BatchNormalization)]
+    for norm in norms:
+        read = keras.Model(model.input, norm.input).predict(images, verbose=0)
+        norm.moving_mean.assign(read.mean(axis=(0, 1, 2)))
+        norm.moving_variance.assign(read.var(axis=(0, 1, 2)))
+    scores, averages = model.predict(images, verbose=0)
+    _, _, moments = predicted(model)
+    for name, values in (("averages", averages), ("scores", scores)):
+        ratio = np.sqrt(moments[name].variance.mean() / values.var(axis=0).mean())
+        assert 2 / 1.5 < ratio < 2 * 1.5
+
+
+def test_only_recorded_fields_keep_their_maps(monkeypatch, random):
+    """Maps of all fields at once would take a gigabyte of a large network."""
+    monkeypatch.setattr(fields, "_RECORDED", 2)
+    graph = capture(classifier(random, False), 1)
+    batches = fields.run_fields(graph, pipeline.input_channels(graph, RANGE))
+    maps = {t.name for t in graph.tensors if t.is_map}
+    assert [batch.tape is not None for batch in batches] == [True] * 2 + [False] * 14
+    assert all(maps <= batch.values.keys() for batch in batches[:2])
+    for batch in batches[2:]:
+        assert batch.values.keys() == {t.name for t in graph.tensors} - maps
+
+
+def test_maps_that_leave_vary_as_fields_do(random):
+    """Differences of alike channels: independent terms say three times as much. What other layers read is given no
+    less than that of independent terms, scores and pixels at the end are."""
+    image = keras.Input((16, 16, 3), name="image")
+    first, last = (layers.Conv2D(3, 1, use_bias=False, name=name) for name in ("first", "last"))
+    model = keras.Model(image, last(layers.ReLU()(first(image))))
+    differences = np.array([[1, 0, 1], [-1, 1, 0], [0, -1, -1]], np.float32)[None, None]
+    first.set_weights([differences])
+    last.set_weights([np.eye(3, dtype=np.float32)[None, None]])
+    graph, inputs, moments = predicted(model)
+    alone = keras.Model(image, first(image))
+    _, _, at_end = predicted(alone)
+    real = alone.predict(drawn_images(graph, inputs, random, 200), verbose=0).std(axis=(0, 1, 2))
+    independent = np.sqrt(2 * inputs["image"].moments.variance)
+    np.testing.assert_allclose(at_end["first"].deviation, real, rtol=0.3)
+    assert np.all(real < 0.5 * independent)
+    np.testing.assert_allclose(moments["first"].deviation, independent, rtol=1e-6)
