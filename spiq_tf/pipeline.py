@@ -26,6 +26,7 @@ from spiq_tf.sensitivity import measured_gains
 from spiq_tf.shown import read_by_unknown, shown_on
 from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.coarse import warn_of_coarse_scales
+from spiq_tf.tflite.division import multiply_by_reciprocals
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.inside import inside_ranges
@@ -87,6 +88,9 @@ class Converted:
     violations: tuple[Violation, ...]
 
 
+_NEAR = 4.0  # deviations: how far what divides reaches towards 0
+
+
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
     model = accepted(model, options.batch_size)
@@ -123,7 +127,12 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     moments = {index: rewritten.moments[held.name].times(held.factor) for index, held in lowered.tensors.items()}
     inside = inside_ranges(lowered, graph, plan.shown, known)
     tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
-    found = separate_from_norm(lowered.flat, file_ranges(lowered.flat, inside | known), kept)
+    reaching = {
+        index: plan.spreads[held.name].range(_NEAR).times(held.factor) for index, held in lowered.tensors.items()
+    }
+    reciprocals = multiply_by_reciprocals(lowered.flat, {**inside, **reaching}, kept)
+    ranges = file_ranges(lowered.flat, {**inside, **known, **reciprocals.ranges})
+    found = separate_from_norm(lowered.flat, ranges, kept)
     found = replace_unmapped(lowered.flat, found, kept, options.target.runs)
     entering = [plan.inputs[t.name] for t in graph.inputs]
     bytewise = options.inference_input_type == "uint8"
@@ -135,7 +144,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, pixels.offsets, kept, options)
     quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)
-    fill_tables(quantized, tables)
+    fill_tables(quantized, {**tables, **reciprocals.functions})
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     content = with_metadata(content, model_description(plan.model.name, graph, pixels.fed, options))

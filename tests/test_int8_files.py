@@ -36,7 +36,7 @@ def test_layer_errs_by_few_steps_of_its_scale(row):
     assert detail["dtype"] == np.int8
     error = np.sqrt(np.mean((found - expected) ** 2))
     assert error <= row.steps * detail["quantization"][0]
-    assert {name.split()[0] for name in result.float_operators} <= set(row.float_operators)
+    assert {name.split()[0] for name in result.float_operators} == set(row.float_operators)
     assert row.known == (result.fallback_layers == ())
 
 

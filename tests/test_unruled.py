@@ -114,6 +114,14 @@ class _Backwards(layers.Layer):
         return x + tf.cast(-tf.cast(x, tf.int32), tf.float32)
 
 
+@pytest.mark.parametrize(("offset", "operators"), [(2.0, ()), (0.9, ("DIV (true_divide)",))])
+def test_a_division_by_what_may_be_zero_stays_float(offset, operators):
+    """The other input is in [-1, 1]: moved by 2 it keeps away from 0, and its reciprocals have a range."""
+    inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
+    output = layers.Conv2D(4, 1)(inputs[0] / (offset + inputs[1]))
+    assert spiq_tf.quantize(keras.Model(inputs, output), input_range=RANGE).float_operators == operators
+
+
 def test_negated_integers_stay_integers():
     model = _model(_Backwards(), channels=8)
     content = spiq_tf.convert(model, input_range=RANGE)

@@ -62,7 +62,8 @@ def _widened(
     """The sampled ranges with a margin, of what interval arithmetic allows.
 
     An average that is positive on a few fields may be negative on an image: where there are few values that can be
-    negative, they are given as much room below. A square reaches as far as what is squared.
+    negative, they are given as much room below. What cannot, keeps its distance from 0, but for the margin: a norm that
+    something is divided by. A square reaches as far as what is squared.
     """
     found: dict[int, Range] = {}
     for operator in operators:
@@ -73,7 +74,8 @@ def _widened(
 
 
 def _with_margin(seen: tuple[float, float], possible: Range | None, values: int, squared: bool) -> Range:
-    (low, high), few = seen, values < _ENOUGH
+    (least, most), few = seen, values < _ENOUGH
+    low, high = least, most
     if possible is not None and few:
         low, high = min(low, -high), max(high, -low)
     margin = _WIDE_MARGIN if few else _MARGIN
@@ -84,6 +86,8 @@ def _with_margin(seen: tuple[float, float], possible: Range | None, values: int,
     # a range that the user gave may have nothing in common with what the fields show
     if max(low, lowest) < min(high, highest):
         low, high = max(low, lowest), highest if squared else min(high, highest)
+    if least > 0 and lowest >= 0:
+        low = max(low, least / margin)
     return Range(np.array([low]), np.array([high]), Source.FALLBACK)
 
 

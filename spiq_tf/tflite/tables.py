@@ -26,7 +26,7 @@ _INTEGER = {
 }
 """Operators that become int8 one by one."""
 
-_LOOKUP = schema.BuiltinOperator.GELU
+LOOKUP = schema.BuiltinOperator.GELU
 """Stands in the float file for a table: the quantizer takes it for any function of one tensor."""
 
 
@@ -59,7 +59,7 @@ def place_tables(
         if flat.shape(x) != flat.shape(y):  # a reshape that stood between
             reshape = _reshape(flat, x, y)
             placed, x = [reshape], int(reshape.outputs[0])
-        placed.append(flat.operator(_LOOKUP, [x], y, schema.GeluOptionsT()))
+        placed.append(flat.operator(LOOKUP, [x], y, schema.GeluOptionsT()))
         remaining = [o for o in flat.operators if all(o is not other for other in between[1:])]
         flat.subgraph.operators = [new for o in remaining for new in (placed if o is between[0] else [o])]
     return tables

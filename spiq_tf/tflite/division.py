@@ -1,0 +1,70 @@
+"""Division, whose int8 kernel ignores scales -> a product with the reciprocal, which is looked up in a table.
+
+What divides is mostly a norm or a sum, of few values. Its reciprocal needs a range, and so what divides has to keep away
+from 0; where it does not, the division stays float.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from spiq_tf.primitives.values import Array, Range
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.tables import LOOKUP, Function
+
+
+@dataclass(frozen=True)
+class Reciprocals:
+    """The tensors that hold reciprocals, by index.
+
+    Attributes:
+        functions: that the tables compute.
+        ranges: of the reciprocals.
+    """
+
+    functions: Mapping[int, Function]
+    ranges: Mapping[int, Range]
+
+
+def multiply_by_reciprocals(flat: FlatModel, known: Mapping[int, Range], kept: Collection[int]) -> Reciprocals:
+    """Replaces, in place, divisions by tensors whose range has one sign.
+
+    Args:
+        flat: the float file.
+        known: ranges of its tensors, as far as they are known.
+        kept: outputs of the operators that stay float.
+    """
+    functions: dict[int, Function] = {}
+    ranges: dict[int, Range] = {}
+    operators = []
+    for operator in flat.operators:
+        output = int(operator.outputs[0])
+        found = None
+        if flat.kind(operator) == "DIV" and output not in kept and flat.dtype(output) == np.float32:
+            found = _reciprocal_range(known.get(int(operator.inputs[1])))
+        if found is None:
+            operators.append(operator)
+            continue
+        divided, divisor = map(int, operator.inputs)
+        reciprocal = flat.add_activation("reciprocal", divisor)
+        functions[reciprocal], ranges[reciprocal] = _reciprocal, found
+        options = schema.MulOptionsT(operator.builtinOptions.fusedActivationFunction)
+        operators += [
+            flat.operator(LOOKUP, [divisor], reciprocal, schema.GeluOptionsT()),
+            flat.operator(schema.BuiltinOperator.MUL, [divided, reciprocal], output, options),
+        ]
+    flat.subgraph.operators = operators
+    return Reciprocals(functions, ranges)
+
+
+def _reciprocal_range(divisor: Range | None) -> Range | None:
+    if divisor is None or not (divisor.low.min() > 0 or divisor.high.max() < 0):
+        return None
+    return Range(1 / divisor.high, 1 / divisor.low, divisor.source)
+
+
+def _reciprocal(x: Array) -> Array:
+    """Of 0, which an integer stands for that no value has, the largest number: the table cuts it to its range."""
+    return 1 / np.where(x == 0, np.finfo(np.float32).tiny, x)
