@@ -1,7 +1,7 @@
 """Division, whose int8 kernel ignores scales -> a product with the reciprocal, which is looked up in a table.
 
-What divides is mostly a norm or a sum, of few values. Its reciprocal needs a range, and so what divides has to keep away
-from 0; where it does not, the division stays float.
+What divides is mostly a norm or a sum, of few values. Its reciprocal needs a range, and so what divides has to keep
+away from 0; where it does not, the division stays float.
 """
 
 from collections.abc import Collection, Mapping
