@@ -22,11 +22,11 @@ class Shown:
 
     Attributes:
         moments: of the channels of maps, and of sums of an image's pixels.
-        levels: root mean square deviation of the channels of other tensors without positions, over fields.
+        averages: of the channels of other tensors without positions, over fields.
     """
 
     moments: Mapping[str, Moments]
-    levels: Mapping[str, float]
+    averages: Mapping[str, Moments]
 
 
 NOTHING_SHOWN = Shown({}, {})
@@ -44,7 +44,7 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
     with the weights that read them shows on fields within a quarter.
     """
     moments: dict[str, Moments] = {}
-    levels: dict[str, float] = {}
+    averages: dict[str, Moments] = {}
     pixels, images = made_of_pixels(graph.nodes, graph.inputs), any(t.is_map for t in graph.inputs)
     for node in graph.nodes:
         name, rule = node.output.name, node.rule
@@ -57,8 +57,8 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
             if rule.learns_from_fields and len(flat) >= (ENOUGH if node.output.is_map else FEWEST):
                 moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
         elif images and rule.differs_by_image and len(flat) >= FEWEST:
-            levels[name] = float(np.sqrt(flat.var(axis=0, ddof=1).mean()))
-    return Shown(moments, levels)
+            averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
+    return Shown(moments, averages)
 
 
 def _by_position(values: Any) -> Array:
