@@ -19,7 +19,7 @@ from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.values import InputChannels, Weights
 
 _RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
-FEWEST, _FIELDS, _POSITIONS = 4, 16, 8 * 224 * 224  # where images are compared: less where they have many positions
+FEWEST, _FIELDS, _POSITIONS = 4, 16, 4 * 224 * 224  # where images are compared: less where they have many positions
 _MOST_VALUES = 500_000_000  # of all tensors together, which are held for the derivative: 2 GB
 _COMMON = 0.9  # correlation of an image's channels
 _BRIGHTNESS = 0.2
