@@ -25,7 +25,7 @@ def with_own_gates(nodes: Sequence[Node]) -> tuple[Node, ...]:
 def _own_gate(node: Node, makers: Mapping[str, Node]) -> Node:
     for port, tensor in enumerate(node.inputs):
         for root, back in _roots(tensor, makers):
-            parts = [_function_of(root, other, makers) for other in node.inputs]
+            parts = [_function_of(root, other, makers, _FARTHEST) for other in node.inputs]
             known = [part for part in parts if part is not None]
             if len(known) == len(parts):
                 whole = Elementwise(_behind(back, _composed(node, known)))
@@ -47,16 +47,25 @@ def _roots(tensor: Tensor, makers: Mapping[str, Node]) -> Iterator[tuple[Tensor,
         yield node.inputs[0], lambda y: (y - rule.offset) / rule.factor
 
 
-def _function_of(root: Tensor, tensor: Tensor, makers: Mapping[str, Node]) -> _Function | None:
-    """What makes a tensor of another, value by value; None where it takes more than that."""
+def _function_of(root: Tensor, tensor: Tensor, makers: Mapping[str, Node], farthest: int) -> _Function | None:
+    """What makes a tensor of another, value by value, in so many operations; None where it takes more than that."""
     if tensor == root:
         return lambda x: x
     node = makers.get(tensor.name)
-    if node is None or not isinstance(node.rule, _BY_VALUE) or tensor.shape != root.shape:
+    if node is None or farthest == 0 or not isinstance(node.rule, _BY_VALUE) or tensor.shape != root.shape:
         return None
-    parts = [_function_of(root, x, makers) for x in node.inputs]
-    known = [part for part in parts if part is not None]
-    return _composed(node, known) if len(known) == len(parts) else None
+    parts = []
+    for x in node.inputs:
+        part = _function_of(root, x, makers, farthest - 1)
+        if part is None:
+            return None
+        parts.append(part)
+    return _composed(node, parts)
+
+
+_FARTHEST = 8
+"""Operations in a row that are looked through: a GELU by hand has seven. A residual trunk has no end, and two ways past
+every block."""
 
 
 def _composed(node: Node, parts: Sequence[_Function]) -> _Function:

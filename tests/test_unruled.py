@@ -1,6 +1,7 @@
 """Layers that no rule describes: what is known of them comes from random fields, and is compared with images."""
 
 from dataclasses import replace
+from unittest import mock
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
-from spiq_tf import pipeline
+from spiq_tf import own_gates, pipeline
 from spiq_tf.capture import capture
 from spiq_tf.fields import run_fields
 from spiq_tf.input_range import input_channels
@@ -120,6 +121,29 @@ def test_a_division_by_what_may_be_zero_stays_float(offset, operators):
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
     output = layers.Conv2D(4, 1)(inputs[0] / (offset + inputs[1]))
     assert spiq_tf.quantize(keras.Model(inputs, output), input_range=RANGE).float_operators == operators
+
+
+def test_two_divisions_by_the_same(random):
+    """One reciprocal for both: two of one name ended the conversion."""
+    inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
+    divisor = 1.5 + keras.ops.relu(inputs[1])
+    model = keras.Model(inputs, [inputs[0] / divisor, keras.ops.tanh(inputs[0]) / divisor])
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    given = [random.uniform(-1, 1, (16, 8, 8, 6)).astype(np.float32) for _ in inputs]
+    assert result.float_operators == ()
+    assert spiq_tf.verify(model, result, given).sqnr_db > 25
+
+
+def test_residual_trunks_of_activations_by_hand_are_read_at_once():
+    """Each block of one shape doubled the ways back that were tried: 24 of them took two minutes."""
+    x = image = keras.Input((8, 8, 4), name="image")
+    for _ in range(24):
+        y = x + layers.Conv2D(4, 1)(x)
+        x = keras.ops.sigmoid(y) * y
+    tried = []
+    with mock.patch.object(own_gates, "_composed", side_effect=lambda *_: tried.append(0)):
+        capture(keras.Model(image, x), 1)
+    assert len(tried) < 24 * 100
 
 
 def test_negated_integers_stay_integers():

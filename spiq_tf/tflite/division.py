@@ -37,6 +37,7 @@ def multiply_by_reciprocals(flat: FlatModel, known: Mapping[int, Range], kept: C
         kept: outputs of the operators that stay float.
     """
     functions: dict[int, Function] = {}
+    made: dict[int, int] = {}  # the reciprocal of each divisor
     ranges: dict[int, Range] = {}
     operators = []
     for operator in flat.operators:
@@ -48,13 +49,12 @@ def multiply_by_reciprocals(flat: FlatModel, known: Mapping[int, Range], kept: C
             operators.append(operator)
             continue
         divided, divisor = map(int, operator.inputs)
-        reciprocal = flat.add_activation("reciprocal", divisor)
-        functions[reciprocal], ranges[reciprocal] = _reciprocal, found
+        if divisor not in made:
+            made[divisor] = reciprocal = flat.add_activation("reciprocal", divisor)
+            functions[reciprocal], ranges[reciprocal] = _reciprocal, found
+            operators.append(flat.operator(LOOKUP, [divisor], reciprocal, schema.GeluOptionsT()))
         options = schema.MulOptionsT(operator.builtinOptions.fusedActivationFunction)
-        operators += [
-            flat.operator(LOOKUP, [divisor], reciprocal, schema.GeluOptionsT()),
-            flat.operator(schema.BuiltinOperator.MUL, [divided, reciprocal], output, options),
-        ]
+        operators.append(flat.operator(schema.BuiltinOperator.MUL, [divided, made[divisor]], output, options))
     flat.subgraph.operators = operators
     return Reciprocals(functions, ranges)
 

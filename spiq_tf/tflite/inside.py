@@ -87,7 +87,7 @@ def _with_margin(seen: tuple[float, float], possible: Range | None, values: int,
     if max(low, lowest) < min(high, highest):
         low, high = max(low, lowest), highest if squared else min(high, highest)
     if least > 0 and lowest >= 0:
-        low = max(low, least / margin)
+        low = max(low, min(least / margin, high))
     return Range(np.array([low]), np.array([high]), Source.FALLBACK)
 
 
