@@ -25,13 +25,12 @@ def with_own_gates(nodes: Sequence[Node]) -> tuple[Node, ...]:
 def _own_gate(node: Node, makers: Mapping[str, Node]) -> Node:
     for port, tensor in enumerate(node.inputs):
         for root, back in _roots(tensor, makers):
-            parts = [_function_of(root, other, makers, _FARTHEST) for other in node.inputs]
-            known = [part for part in parts if part is not None]
-            if len(known) == len(parts):
-                whole = Elementwise(_behind(back, _composed(node, known)))
+            product = _made_of(root, node, makers, _FARTHEST)
+            if product is not None:
+                whole = Elementwise(_behind(back, product))
                 if set(node.inputs) == {root}:
                     return replace(node, rule=whole, inputs=(root,))  # a square: noise meets itself
-                return replace(node, rule=OwnGate(port, len(parts), whole))
+                return replace(node, rule=OwnGate(port, len(node.inputs), whole))
     return node
 
 
@@ -54,19 +53,20 @@ def _function_of(root: Tensor, tensor: Tensor, makers: Mapping[str, Node], farth
     node = makers.get(tensor.name)
     if node is None or farthest == 0 or not isinstance(node.rule, _BY_VALUE) or tensor.shape != root.shape:
         return None
+    return _made_of(root, node, makers, farthest - 1)
+
+
+def _made_of(root: Tensor, node: Node, makers: Mapping[str, Node], farthest: int) -> _Function | None:
+    """What a node makes of a tensor, where all that it reads is a function of that."""
     parts = []
     for x in node.inputs:
-        part = _function_of(root, x, makers, farthest - 1)
+        part = _function_of(root, x, makers, farthest)
         if part is None:
             return None
         parts.append(part)
-    return _composed(node, parts)
+    return lambda x: node.rule.evaluated([part(x) for part in parts])
 
 
 _FARTHEST = 8
 """Operations in a row that are looked through: a GELU by hand has seven. A residual trunk has no end, and two ways past
 every block."""
-
-
-def _composed(node: Node, parts: Sequence[_Function]) -> _Function:
-    return lambda x: node.rule.evaluated([part(x) for part in parts])

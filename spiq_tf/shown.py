@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -47,22 +46,21 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
     averages: dict[str, Moments] = {}
     pixels, images = made_of_pixels(graph.nodes, graph.inputs), any(t.is_map for t in graph.inputs)
     for node in graph.nodes:
-        name, rule = node.output.name, node.rule
-        values = [b.values[name] for b in batches if name in b.values]
-        flat = np.concatenate([_by_position(v) for v in values]) if values else np.zeros((0, 1))
-        if not np.all(np.isfinite(flat)):
-            continue
+        name, rule, by_position = node.output.name, node.rule, node.output.is_map
         sums_pixels = rule.differs_by_image and node.inputs[0].name in pixels
-        if node.output.is_map or sums_pixels:
-            if rule.learns_from_fields and len(flat) >= (ENOUGH if node.output.is_map else FEWEST):
-                moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
-        elif images and rule.differs_by_image and len(flat) >= FEWEST:
+        learns = rule.learns_from_fields and (by_position or sums_pixels)
+        compared = images and rule.differs_by_image and not (by_position or sums_pixels)
+        values = [b.values[name] for b in batches if name in b.values] if learns or compared else []
+        if not values:
+            continue
+        flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])
+        if len(flat) < (ENOUGH if by_position else FEWEST) or not np.all(np.isfinite(flat)):
+            continue
+        if learns:
+            moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
+        else:
             averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
     return Shown(moments, averages)
-
-
-def _by_position(values: Any) -> Array:
-    return np.asarray(values, np.float64).reshape(-1, values.shape[-1])
 
 
 def read_by_unknown(

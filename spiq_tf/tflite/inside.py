@@ -74,8 +74,7 @@ def _widened(
 
 
 def _with_margin(seen: tuple[float, float], possible: Range | None, values: int, squared: bool) -> Range:
-    (least, most), few = seen, values < _ENOUGH
-    low, high = least, most
+    (low, high), few = seen, values < _ENOUGH
     if possible is not None and few:
         low, high = min(low, -high), max(high, -low)
     margin = _WIDE_MARGIN if few else _MARGIN
@@ -86,8 +85,8 @@ def _with_margin(seen: tuple[float, float], possible: Range | None, values: int,
     # a range that the user gave may have nothing in common with what the fields show
     if max(low, lowest) < min(high, highest):
         low, high = max(low, lowest), highest if squared else min(high, highest)
-    if least > 0 and lowest >= 0:
-        low = max(low, min(least / margin, high))
+    if seen[0] > 0 and lowest >= 0:
+        low = max(low, min(seen[0] / margin, high))
     return Range(np.array([low]), np.array([high]), Source.FALLBACK)
 
 
