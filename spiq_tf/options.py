@@ -26,6 +26,8 @@ class Parts:
         corrected_biases: whether the shift of the mean that rounded weights cause is taken off the biases.
         fields: whether the model is run on random fields, to see how much sums of alike terms vary and how much noise
             reaches the outputs, or closed forms alone tell it.
+        shared_steps: whether addends and their sum are given one step, so that the sum needs no rounding, where less
+            noise is then predicted.
         absorbed_biases: whether a mean that lies far above 0 is moved through its ReLU into the next layer.
     """
 
@@ -33,13 +35,14 @@ class Parts:
     kept_sums: bool = True
     corrected_biases: bool = True
     fields: bool = True
+    shared_steps: bool = True
     absorbed_biases: bool = False
 
 
 METHODS = {
     "noise": Parts(),
-    "spiq": Parts("spiq", kept_sums=False, corrected_biases=False, fields=False),
-    "dfq": Parts("dfq", kept_sums=False, fields=False, absorbed_biases=True),
+    "spiq": Parts("spiq", kept_sums=False, corrected_biases=False, fields=False, shared_steps=False),
+    "dfq": Parts("dfq", kept_sums=False, fields=False, shared_steps=False, absorbed_biases=True),
 }
 
 

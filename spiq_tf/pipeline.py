@@ -1,6 +1,6 @@
 """The conversion on one screen: data goes one way, each stage a function of what the one before returned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from spiq_tf.device.checking import violations_of, warn_of_violations
 from spiq_tf.device.describing import model_description
 from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
+from spiq_tf.family import Noise
 from spiq_tf.fields import run_fields
 from spiq_tf.head import made_of_pixels
 from spiq_tf.input_range import InputRange, input_channels
@@ -18,7 +19,7 @@ from spiq_tf.intake.accept import accepted
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
 from spiq_tf.primitives.spread import Spread
-from spiq_tf.primitives.values import Array, InputChannels, Range
+from spiq_tf.primitives.values import Array, InputChannels, Range, Source
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
 from spiq_tf.scales import Choice
@@ -139,7 +140,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     pixels = take_pixels(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
     images = made_of_pixels(graph.nodes, graph.inputs)
     rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
-    whole = quantize.tensor_intervals(lowered.flat, pixels.ranges, rescaled)
+    whole = quantize.tensor_intervals(lowered.flat, pixels.ranges, rescaled, _noise(lowered, plan, kept, options))
     warn_of_coarse_scales(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
     uncorrected = correct.correct(lowered.flat, moments, steps, pixels.offsets, kept, options)
@@ -153,3 +154,15 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     violations = violations_of(content, options.target)
     warn_of_violations(violations, options.target)
     return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), violations)
+
+
+def _noise(lowered: Lowered, plan: Plan, kept: Collection[int], options: Options) -> dict[int, Noise]:
+    """Predicted for the int8 tensors whose ranges are the method's own, by index; of none where steps stay apart."""
+    if not options.parts.shared_steps:
+        return {}
+    noise, ranges = plan.choice.noise, plan.choice.ranges
+    return {
+        index: noise[held.name]
+        for index, held in lowered.tensors.items()
+        if held.name in noise and ranges[held.name].source != Source.GIVEN and index not in kept
+    }

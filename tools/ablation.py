@@ -36,6 +36,7 @@ ROWS = {
     "no scales absorbed": dataclasses.replace(_WHOLE, scales="none"),
     "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq", fields=False),
     "closed forms, no random fields": dataclasses.replace(_WHOLE, fields=False),
+    "no steps shared": dataclasses.replace(_WHOLE, shared_steps=False),
     "no bias correction": dataclasses.replace(_WHOLE, corrected_biases=False),
     "no kernel sums kept": dataclasses.replace(_WHOLE, kept_sums=False),
     "neither of the two": dataclasses.replace(_WHOLE, corrected_biases=False, kept_sums=False),

@@ -25,7 +25,10 @@ class Interval:
 
     def widened_to(self, scale: float) -> "Interval":
         """The interval stretched about 0 until its scale is at least the given one."""
-        factor = max(scale / self.scale, 1.0)
+        return self.stretched(max(scale / self.scale, 1.0))
+
+    def stretched(self, factor: float) -> "Interval":
+        """The interval stretched about 0, with the same zero point."""
         return Interval(self.low * factor, self.high * factor)
 
     def off_half_steps(self) -> "Interval":

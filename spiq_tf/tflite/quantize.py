@@ -7,7 +7,9 @@ import numpy as np
 from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
 from scipy.cluster.hierarchy import DisjointSet
 
+from spiq_tf.family import Noise
 from spiq_tf.primitives.values import Range
+from spiq_tf.tflite.additions import share_steps
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.islands import quantize_islands
@@ -26,31 +28,36 @@ _WRONG = (qtyping.TFLOperationName.DIV,)
 """Operators that LiteRT runs on int8 tensors without regard for their scales; they stay float."""
 
 
-def tensor_intervals(flat: FlatModel, ranges: Mapping[int, Range], images: Collection[int]) -> dict[int, Interval]:
+def tensor_intervals(
+    flat: FlatModel, ranges: Mapping[int, Range], images: Collection[int], noise: Mapping[int, Noise]
+) -> dict[int, Interval]:
     """One interval a tensor; tensors that must share a scale get the one that covers them all.
 
     Args:
         flat: the float file.
         ranges: of every activation, by tensor index.
         images: tensors that hold 8-bit pixels, besides the inputs: behind a Rescaling.
+        noise: predicted for tensors that keep to their ranges, by index. Those around additions may be given one step.
     """
-    groups, result = DisjointSet(ranges), _fixed_intervals(flat)
+    groups, fixed = DisjointSet(ranges), _fixed_intervals(flat)
+    result = dict(fixed)
     for operator in flat.operators:
         if flat.kind(operator) in SHARED_SCALE:
             tensors = [int(i) for i in (*operator.outputs, *operator.inputs)]
-            first, *rest = [i for i in tensors if i in ranges and i not in result] or [-1]
+            first, *rest = [i for i in tensors if i in ranges and i not in fixed] or [-1]
             for other in rest:
                 groups.merge(first, other)
     pixels = {*images, *map(int, flat.subgraph.inputs)}
     for group in groups.subsets():
-        if not result.keys().isdisjoint(group):
+        if not fixed.keys().isdisjoint(group):
             continue
         low = min(0.0, *(float(ranges[i].low.min()) for i in group))
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
         high = max(high, low + _SMALLEST_WIDTH) if high > low else 1.0  # where all is 0, any scale will do
         interval = Interval(low, high)
         result |= dict.fromkeys(group, interval if pixels.isdisjoint(group) else interval.off_half_steps())
-    return widened(flat, result, groups)
+    movable = {i: own for i, own in noise.items() if i in ranges and i not in fixed and i not in pixels}
+    return widened(flat, share_steps(flat, result, groups, movable), groups)
 
 
 def _fixed_intervals(flat: FlatModel) -> dict[int, Interval]:

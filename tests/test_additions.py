@@ -1,0 +1,120 @@
+"""Additions whose addends and sum share a step."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from scipy.cluster.hierarchy import DisjointSet
+
+import spiq_tf
+from spiq_tf import pipeline
+from spiq_tf.family import Noise
+from spiq_tf.options import checked_options
+from spiq_tf.tflite.additions import share_steps
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.inside import _part
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.lower import lower
+from tests.networks import RANGE, conv_bn, settle
+
+
+def trunk():
+    """Residual blocks without an activation behind the addition, as of MobileNetV2."""
+    image = keras.Input((12, 12, 3), name="image")
+    x = conv_bn(image, 8)
+    for _ in range(4):
+        x = layers.Add()([x, conv_bn(conv_bn(x, 16, activation=layers.ReLU()), 8)])
+    x = layers.GlobalAveragePooling2D()(conv_bn(x, 12, activation=layers.ReLU()))
+    return settle(keras.Model(image, layers.Dense(5)(x)))
+
+
+def additions(flat):
+    return [o for o in flat.operators if flat.kind(o) == "ADD" and len(flat.read_by(o)) == 2]
+
+
+def shared(flat, operator):
+    scales = [flat.quantization(int(i))[0] for i in (*operator.inputs, *operator.outputs)]
+    return np.ptp(scales) <= 1e-6 * max(scales)
+
+
+@pytest.mark.parametrize("delegate", [True, False])
+def test_sum_is_that_of_the_integers(delegate, random):
+    """Whatever the zero points, to the last bit, by both kernels."""
+    flat = FlatModel(spiq_tf.convert(trunk(), input_range=RANGE))
+    found = [operator for operator in additions(flat) if shared(flat, operator)]
+    assert len(found) >= 2
+    for operator in found:
+        (scale, *zeros), inputs, (output,) = _quantization(flat, operator), flat.read_by(operator), operator.outputs
+        interpreter = Interpreter(_part(flat, [operator], inputs, [output]).content(), delegate=delegate)
+        values = [random.integers(-128, 128, flat.shape(i)) for i in inputs]
+        (y,) = interpreter.run([(v - z) * scale for v, z in zip(values, zeros, strict=False)])
+        expected = np.clip(values[0] - zeros[0] + values[1] - zeros[1] + zeros[2], -128, 127)
+        np.testing.assert_array_equal(np.rint(y / scale) + zeros[2], expected)
+
+
+def _quantization(flat, operator):
+    each = [flat.quantization(int(i)) for i in (*operator.inputs, *operator.outputs)]
+    return each[0][0], *(int(zero_point) for _, zero_point in each)
+
+
+def test_methods_as_published_leave_steps_apart():
+    for method in ("spiq", "dfq"):
+        flat = FlatModel(spiq_tf.convert(trunk(), input_range=RANGE, method=method))
+        assert not any(shared(flat, operator) for operator in additions(flat))
+
+
+def test_a_range_of_the_users_is_not_moved():
+    model = trunk()
+    (first, *_) = (layer.name for layer in model.layers if isinstance(layer, layers.Add))
+    result = spiq_tf.quantize(model, input_range=RANGE, ranges={first: (-2.0, 3.0)})
+    (found,) = (t for t in result.tensors if t.layer == first)
+    assert found.scale == pytest.approx(5 / 255, rel=1e-6)
+
+
+@pytest.fixture(scope="module")
+def addition():
+    """A float file with one addition, and the indices of its addends and sum."""
+    image = keras.Input((6, 6, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(2, 1)(layers.Add()([conv_bn(image, 4), conv_bn(image, 4)])))
+    flat = lower(pipeline.plan(settle(model), None, checked_options()).rewritten).flat
+    (operator,) = additions(flat)
+    return flat, [*map(int, operator.inputs), int(operator.outputs[0])]
+
+
+def steps(addition, widths, noise):
+    """What the three tensors' steps are made, which are given as widths of intervals about 0."""
+    flat, indices = addition
+    intervals = {i: Interval(-w / 2, w / 2) for i, w in zip(indices, widths, strict=True)}
+    given = {i: n for i, n in zip(indices, noise, strict=True) if n is not None}
+    found = share_steps(flat, intervals, DisjointSet(indices), given)
+    assert all(found[i].quantization[1] == intervals[i].quantization[1] for i in indices)
+    return [found[i].high * 2 for i in indices]
+
+
+def test_step_is_that_of_the_least_noise(addition):
+    """Against a search over all widths, with what is cut as the powers of the width that balance the rounding."""
+    widths, rounding, cutting = np.array([1.0, 1.3, 1.6]), np.array([2.0, 1.0, 5.0]), np.array([0.6, 0.5, 1.5])
+    found = steps(addition, widths, [Noise(r, c) for r, c in zip(rounding, cutting, strict=True)])
+    width = np.linspace(0.8, 2, 100_001)[:, None]
+    noise = np.array([1, 1, 0]) * rounding * (width / widths) ** 2
+    noise = noise + cutting * (width / widths) ** (-2 * rounding / cutting)
+    best = width[noise.sum(axis=1).argmin()]
+    assert 1.0 < best < 1.6
+    assert found == pytest.approx([float(best[0])] * 3, rel=1e-3)
+
+
+def test_what_nothing_is_cut_of_is_not_narrowed(addition):
+    found = steps(addition, [1.0, 1.0, 1.2], [Noise(1.0, 0.3), Noise(1.0, 0.3), Noise(1.0, 0.0)])
+    assert found == [pytest.approx(1.2)] * 3
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        [Noise(1.0, 0.3), None, Noise(1.0, 0.3)],  # of which nothing is predicted
+        [Noise(1.0, 0.3), Noise(50.0, 15.0), Noise(0.1, 0.03)],  # more is lost than the sum's rounding
+    ],
+)
+def test_steps_stay_apart(addition, noise):
+    assert steps(addition, [1.2, 1.0, 1.4], noise) == [1.2, 1.0, 1.4]
