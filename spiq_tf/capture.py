@@ -151,6 +151,12 @@ class _Capture:
                     f"layer {prefix}{layer.name!r} makes the dynamic shape {tuple(output.shape)}: expected static"
                     " sizes; give the model's input a fixed size"
                 )
+            if not output.shape:
+                raise InvalidModelError(
+                    f"layer {prefix}{layer.name!r} makes a single number, of shape (): expected at least one axis; of a"
+                    " sum over examples leave the first axis out, e.g. ops.sum(x, axis=(1, 2, 3)), and give a number of"
+                    " the layer's own the shape (1,)"
+                )
         return outputs
 
     def _outputs(self, name: str, symbols: Sequence[Any]) -> tuple[Tensor, ...]:

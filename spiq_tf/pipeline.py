@@ -35,7 +35,7 @@ from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
 from spiq_tf.tflite.parametric import separate_from_norm
 from spiq_tf.tflite.pixels import PixelInputs, take_pixels
-from spiq_tf.tflite.ranges import file_ranges
+from spiq_tf.tflite.ranges import check_bounded, file_ranges
 from spiq_tf.tflite.tables import fill_tables, place_tables
 from spiq_tf.tflite.unmapped import replace_unmapped
 from spiq_tf.ties import ScaleClasses
@@ -133,6 +133,8 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     }
     reciprocals = multiply_by_reciprocals(lowered.flat, {**inside, **reaching}, kept)
     ranges = file_ranges(lowered.flat, {**inside, **known, **reciprocals.ranges})
+    layers = {index: graph.calls[call].name for index, call in lowered.owners.items()}
+    check_bounded(lowered.flat, ranges, kept, layers)
     found = separate_from_norm(lowered.flat, ranges, kept)
     found = replace_unmapped(lowered.flat, found, kept, options.target.runs)
     entering = [plan.inputs[t.name] for t in graph.inputs]

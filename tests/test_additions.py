@@ -45,17 +45,13 @@ def test_sum_is_that_of_the_integers(delegate, random):
     found = [operator for operator in additions(flat) if shared(flat, operator)]
     assert len(found) >= 2
     for operator in found:
-        (scale, *zeros), inputs, (output,) = _quantization(flat, operator), flat.read_by(operator), operator.outputs
+        inputs, (output,) = flat.read_by(operator), operator.outputs
+        (scale, *_), zeros = zip(*(flat.quantization(int(i)) for i in (*inputs, output)), strict=True)
         interpreter = Interpreter(_part(flat, [operator], inputs, [output]).content(), delegate=delegate)
         values = [random.integers(-128, 128, flat.shape(i)) for i in inputs]
-        (y,) = interpreter.run([(v - z) * scale for v, z in zip(values, zeros, strict=False)])
+        (y,) = interpreter.run([(v - z) * scale for v, z in zip(values, zeros[:2], strict=True)])
         expected = np.clip(values[0] - zeros[0] + values[1] - zeros[1] + zeros[2], -128, 127)
         np.testing.assert_array_equal(np.rint(y / scale) + zeros[2], expected)
-
-
-def _quantization(flat, operator):
-    each = [flat.quantization(int(i)) for i in (*operator.inputs, *operator.outputs)]
-    return each[0][0], *(int(zero_point) for _, zero_point in each)
 
 
 def test_methods_as_published_leave_steps_apart():

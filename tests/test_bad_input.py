@@ -68,6 +68,15 @@ def test_dynamic_size():
     assert spiq_tf.convert(keras.Model(fixed, model(fixed)), input_range=RANGE)
 
 
+@pytest.mark.parametrize("layer", [keras.ops.sum, lambda x: x * keras.ops.mean(x)])
+def test_a_single_number(layer):
+    """An output, or within the model."""
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, layer(layers.Conv2D(4, 3)(image)))
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer '(sum|mean).*single number.*axis=\(1, 2, 3\)"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
 def test_integer_input():
     tokens = keras.Input((4,), dtype="int32", name="tokens")
     model = keras.Model(tokens, layers.Flatten()(layers.Embedding(5, 3)(tokens)))

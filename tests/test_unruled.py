@@ -123,6 +123,41 @@ def test_a_division_by_what_may_be_zero_stays_float(offset, operators):
     assert spiq_tf.quantize(keras.Model(inputs, output), input_range=RANGE).float_operators == operators
 
 
+def test_a_division_by_what_a_small_epsilon_keeps_from_zero(random):
+    """Reciprocals of the epsilon are a thousand times those of typical divisors, which got one step of 255."""
+    inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
+    part, rest = keras.ops.relu(inputs[0]), keras.ops.relu(inputs[1])
+    model = keras.Model(inputs, part / (1e-3 + part + rest))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    given = [random.uniform(-1, 1, (64, 8, 8, 6)).astype(np.float32) for _ in inputs]
+    part, rest = (np.maximum(x, 0) for x in given)
+    typical = part + rest > 0.25
+    expected = part / (1e-3 + part + rest)
+    interpreter = Interpreter(result.content)
+    found = np.concatenate([interpreter.run([x[k : k + 1] for x in given])[0] for k in range(64)])
+    assert result.float_operators == ()
+    for chosen in (typical, ~typical):
+        error = np.sqrt(np.mean((found - expected)[chosen] ** 2))
+        assert error < 0.2 * np.sqrt(np.mean(expected[chosen] ** 2))
+
+
+def test_a_division_by_zero_is_refused():
+    """LiteRT's process ended with a segmentation fault."""
+    inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
+    model = keras.Model(inputs, layers.Conv2D(4, 1)(inputs[0] / keras.ops.relu(inputs[1])))
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer 'true_divide.* makes values of up to .* an epsilon"):
+        spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_a_mask_of_the_least_float_may_stay_float():
+    image = keras.Input((16, 8), name="image")
+    attention = layers.MultiHeadAttention(2, 4, name="attention")(image, image, use_causal_mask=True)
+    model = keras.Model(image, layers.Conv1D(4, 1)(attention))
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer 'attention' makes values of up to .* mask of -1e9"):
+        spiq_tf.convert(model, input_range=RANGE)
+    assert spiq_tf.convert(model, input_range=RANGE, float_layers=["attention"])
+
+
 def test_two_divisions_by_the_same(random):
     """One reciprocal for both: two of one name ended the conversion."""
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]

@@ -14,6 +14,8 @@ from spiq_tf.primitives.values import Array, Range
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.tables import LOOKUP, Function
 
+_STEPS = 255  # of an int8 tensor
+
 
 @dataclass(frozen=True)
 class Reciprocals:
@@ -62,7 +64,10 @@ def multiply_by_reciprocals(flat: FlatModel, known: Mapping[int, Range], kept: C
 def _reciprocal_range(divisor: Range | None) -> Range | None:
     if divisor is None or not (divisor.low.min() > 0 or divisor.high.max() < 0):
         return None
-    return Range(1 / divisor.high, 1 / divisor.low, divisor.source)
+    # an epsilon's reciprocal can be thousands of times those of all divisors that int8 tells from 0
+    least = float(np.maximum(np.abs(divisor.low), np.abs(divisor.high)).max()) / _STEPS
+    low, high = (np.sign(end) * np.maximum(np.abs(end), least) for end in (divisor.low, divisor.high))
+    return Range(1 / high, 1 / low, divisor.source)
 
 
 def _reciprocal(x: Array) -> Array:

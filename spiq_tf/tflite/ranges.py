@@ -4,13 +4,14 @@ A layer's output has the range that the graph gave it. What lies inside a layer 
 arithmetic, a channel at a time; where the table has no operator, the float file is run on noise.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from spiq_tf.errors import InvalidModelError
 from spiq_tf.primitives.values import Array, Range, Source, derived
 from spiq_tf.tflite.channelwise import has_one_tap
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -43,6 +44,31 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]
             ceiling = ceilings.get(output, np.inf)
             found[output] = Range(np.minimum(own.low, ceiling), np.minimum(own.high, ceiling), own.source)
     return found
+
+
+def check_bounded(
+    flat: FlatModel, ranges: Mapping[int, Range], kept: Collection[int], layers: Mapping[int, str]
+) -> None:
+    """Raises InvalidModelError where an int8 tensor's range is none of float32, which may end LiteRT's process.
+
+    Args:
+        flat: the float file.
+        ranges: of every activation, by tensor index.
+        kept: outputs of the operators that stay float.
+        layers: the name of the layer that makes each tensor, by index, where there is one.
+    """
+    limit = float(np.finfo(np.float32).max)
+    for operator in flat.operators:
+        if int(operator.outputs[0]) in kept:
+            continue
+        for index in (*flat.read_by(operator), *map(int, operator.outputs)):
+            reach = float(np.maximum(np.abs(ranges[index].low), np.abs(ranges[index].high)).max())
+            if not reach < limit:
+                raise InvalidModelError(
+                    f"layer {layers.get(index, flat.name(index))!r} makes values of up to {reach:.3g}: expected what"
+                    " float32 holds; where it divides by what may be 0, as in x / relu(y), add an epsilon, and make a"
+                    " mask of -1e9; or keep what makes and reads them float: float_layers=[...]"
+                )
 
 
 def _ceilings(flat: FlatModel) -> dict[int, float]:
