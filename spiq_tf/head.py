@@ -6,6 +6,7 @@ from dataclasses import replace
 from spiq_tf.graph import Node, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Head, Linear
+from spiq_tf.primitives.merge import Concatenate
 from spiq_tf.primitives.opaque import Opaque
 
 
@@ -17,7 +18,7 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
         outputs: of the model.
     """
     depths = _depths(nodes)
-    normed = {t.name for node in nodes if isinstance(node.rule, BatchNorm) for t in node.inputs}
+    normed = _normed(nodes)
     scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
     leaves: set[str] = {t.name for t in outputs if t.is_map}  # tensors of which a map is made again
     read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
@@ -40,6 +41,16 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
             if rule.is_linear or name in read_on:
                 read_on.add(tensor.name)
     return tuple(reversed(found))
+
+
+def _normed(nodes: Sequence[Node]) -> set[str]:
+    """Tensors whose moments a BatchNorm states: what it reads, and what a concatenation in front of it joins."""
+    found: set[str] = set()
+    for node in reversed(nodes):
+        joins = isinstance(node.rule, Concatenate) and node.rule.along_channels and node.output.name in found
+        if joins or isinstance(node.rule, BatchNorm):
+            found |= {t.name for t in node.inputs}
+    return found
 
 
 def made_of_pixels(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:

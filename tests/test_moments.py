@@ -137,7 +137,8 @@ def test_deviations_of_a_deep_regressor(random):
 
 
 def test_layers_that_know_that_they_stand_in_the_head():
-    """Behind the last map of features: not a gate, not a layer on pixels, not in front of another map."""
+    """Behind the last map of features: not a gate, not a layer on pixels, not in front of another map or of a
+    BatchNorm."""
     x = keras.Input((8, 8, 3))
     features = keras.layers.Conv2D(4, 3, name="features")(x)
     gate = keras.layers.Dense(4, name="gate")(keras.layers.GlobalAveragePooling2D(keepdims=True)(features))
@@ -153,6 +154,9 @@ def test_layers_that_know_that_they_stand_in_the_head():
         keras.layers.Dense(3, name="box")(hidden),
         pixels,
         keras.layers.Conv2D(1, 1, name="drawn")(drawn),
+        keras.layers.BatchNormalization()(
+            keras.layers.Concatenate()([keras.layers.Dense(3, name=name)(pooled) for name in ("one", "other")])
+        ),
     ]
     graph = capture(keras.Model(x, outputs), 1)
     heads = {node.call.name: node.rule.head for node in graph.nodes if isinstance(node.rule, Linear)}
@@ -165,7 +169,7 @@ def test_layers_that_know_that_they_stand_in_the_head():
         "left": Head(12, True),
         "right": Head(12, True),
     }
-    assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", *known}
+    assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", "one", "other", *known}
 
 
 def test_tails_grow_heavier_with_every_layer_since_the_last_norm():
