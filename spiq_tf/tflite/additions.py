@@ -44,8 +44,8 @@ def share_steps(
             grids |= dict.fromkeys(group, _grid({i: intervals[i] for i in group}, noise))
     for operator in flat.operators:
         tensors = [int(operator.outputs[0]), *flat.read_by(operator)]
-        apart_before = len(set(tensors)) == 3 and all(i in grids for i in tensors)
-        if flat.kind(operator) not in ("ADD", "SUB") or not apart_before:
+        movable = len(set(tensors)) == 3 and all(i in grids for i in tensors)
+        if flat.kind(operator) not in ("ADD", "SUB") or not movable:
             continue
         apart = list({id(grids[i]): grids[i] for i in tensors}.values())
         together = _joined(apart, tensors[0])
