@@ -6,7 +6,6 @@ from dataclasses import replace
 from spiq_tf.graph import Node, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Head, Linear
-from spiq_tf.primitives.merge import Concatenate
 from spiq_tf.primitives.opaque import Opaque
 
 
@@ -47,8 +46,7 @@ def _normed(nodes: Sequence[Node]) -> set[str]:
     """Tensors whose moments a BatchNorm states: what it reads, and what a concatenation in front of it joins."""
     found: set[str] = set()
     for node in reversed(nodes):
-        joins = isinstance(node.rule, Concatenate) and node.rule.along_channels and node.output.name in found
-        if joins or isinstance(node.rule, BatchNorm):
+        if isinstance(node.rule, BatchNorm) or (node.output.name in found and node.rule.hands_back):
             found |= {t.name for t in node.inputs}
     return found
 

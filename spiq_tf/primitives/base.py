@@ -118,6 +118,11 @@ class Primitive(ABC):
         """Moments that the primitive's own weights state for its input (a BatchNorm's running statistics)."""
         return None
 
+    @property
+    def hands_back(self) -> bool:
+        """Whether the moments of the inputs follow from those of the output alone, see `handed_back`."""
+        return False
+
     def handed_back(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
         """Moments of the inputs that follow from those of the output alone, where the primitive only moves values.
 

@@ -268,8 +268,12 @@ class Concatenate(Primitive):
         mean, variance = np.stack([x.mean for x in inputs]), np.stack([x.variance for x in inputs])
         return mixture(mean, variance, np.asarray(self.shares))
 
+    @property
+    def hands_back(self) -> bool:
+        return self.along_channels
+
     def handed_back(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
-        if not self.along_channels:
+        if not self.hands_back:
             return None
         places = np.cumsum(channels)[:-1]
         parts = zip(np.split(output.mean, places), np.split(output.variance, places), strict=True)

@@ -12,9 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.primitives.values import Array, Range
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.tables import LOOKUP, Function
-
-_STEPS = 255  # of an int8 tensor
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def _reciprocal_range(divisor: Range | None) -> Range | None:
     if divisor is None or not (divisor.low.min() > 0 or divisor.high.max() < 0):
         return None
     # an epsilon's reciprocal can be thousands of times those of all divisors that int8 tells from 0
-    least = float(np.maximum(np.abs(divisor.low), np.abs(divisor.high)).max()) / _STEPS
+    least = Interval(0.0, float(divisor.amplitude.max())).scale
     low, high = (np.sign(end) * np.maximum(np.abs(end), least) for end in (divisor.low, divisor.high))
     return Range(1 / high, 1 / low, divisor.source)
 

@@ -57,13 +57,12 @@ def check_bounded(
         kept: outputs of the operators that stay float.
         layers: the name of the layer that makes each tensor, by index, where there is one.
     """
-    limit = float(np.finfo(np.float32).max)
     for operator in flat.operators:
         if int(operator.outputs[0]) in kept:
             continue
         for index in (*flat.read_by(operator), *map(int, operator.outputs)):
-            reach = float(np.maximum(np.abs(ranges[index].low), np.abs(ranges[index].high)).max())
-            if not reach < limit:
+            reach = float(ranges[index].amplitude.max())
+            if not reach < np.finfo(np.float32).max:
                 raise InvalidModelError(
                     f"layer {layers.get(index, flat.name(index))!r} makes values of up to {reach:.3g}: expected what"
                     " float32 holds; where it divides by what may be 0, as in x / relu(y), add an epsilon, and make a"
