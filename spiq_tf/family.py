@@ -13,16 +13,17 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 
-from spiq_tf.noise import cut_noise
-from spiq_tf.primitives.spread import Side, Spread
+from spiq_tf.noise import Tail
+from spiq_tf.primitives.spread import Spread, combined_side
 from spiq_tf.primitives.values import Array
 
 _LEVELS = 255  # steps of an int8 activation
 _WEIGHT_LEVELS = 127  # steps of an int8 weight on either side of 0
 _ITERATIONS = 200
-_TOLERANCE = 1e-6
+_TOLERANCE = 1e-5
+"""Of the logarithm of the noise. With a tenth of it MobileNetV2 takes 1.7 times as many steps for 0.003 dB."""
 _DESCENTS, _GAIN = 20, 0.01
 """Descents, and the share of the noise that another one must gain."""
 _RANGE = np.log(2.0**10)
@@ -39,7 +40,7 @@ class HeldTensor:
     Attributes:
         name: of the tensor.
         label: for each channel the index of its scale in the family; the number of scales where it is 1.
-        group: index of its interval.
+        interval: index of its interval.
         spread: how far it reaches.
         rounding: output noise for a unit of rounding noise, shape (channels,).
         above, below: output noise for a unit of noise from the tail cut on either side, shape (channels,).
@@ -48,32 +49,67 @@ class HeldTensor:
 
     name: str
     label: npt.NDArray[np.intp]
-    group: int
+    interval: int
     spread: Spread
     rounding: Array
     above: Array
     below: Array
     saturation: Array
 
-    def rounding_noise(self, scales: Array, width: float) -> Array:
-        """Of each channel: an error uniform over a step has a twelfth of its square for variance."""
-        return self.rounding * (scales[self.label] * width / _LEVELS) ** 2 / 12
 
-    def cut_above(self, scales: Array, high: float) -> tuple[Array, Array, Array]:
+@dataclass(frozen=True)
+class _Channels:
+    """Those of all held tensors in a row, so that each step of the descent works on all of them at once.
+
+    Attributes:
+        place: of each channel's tensor among the tensors.
+        label, interval, rounding, saturation: of each channel.
+        above, below: tails on either side.
+        above_gain, below_gain: output noise for a unit of noise from each.
+    """
+
+    place: npt.NDArray[np.intp]
+    label: npt.NDArray[np.intp]
+    interval: npt.NDArray[np.intp]
+    rounding: Array
+    saturation: Array
+    above: Tail
+    below: Tail
+    above_gain: Array
+    below_gain: Array
+
+    @classmethod
+    def of(cls, held: Sequence[HeldTensor]) -> "_Channels":
+        """The channels of the tensors."""
+        counts = [len(t.label) for t in held]
+        return cls(
+            np.repeat(np.arange(len(held)), counts),
+            np.concatenate([t.label for t in held]),
+            np.repeat([t.interval for t in held], counts),
+            np.concatenate([t.rounding for t in held]),
+            np.concatenate([t.saturation for t in held]),
+            Tail(combined_side([t.spread.above for t in held], np.concatenate)),
+            Tail(combined_side([t.spread.below for t in held], np.concatenate)),
+            np.concatenate([t.above for t in held]),
+            np.concatenate([t.below for t in held]),
+        )
+
+    def rounding_noise(self, scale: Array, width: Array) -> Array:
+        """Of each channel: an error uniform over a step has a twelfth of its square for variance."""
+        return self.rounding * (scale * width / _LEVELS) ** 2 / 12
+
+    def cut_above(self, scale: Array, high: Array) -> tuple[Array, Array, Array]:
         """Noise of each channel that is cut at H, or below by an activation, and its derivatives with the logarithms of
         the scale and of H."""
         reached = np.minimum(high, self.saturation)
-        noise, slope = self._cut(self.spread.above, self.above, scales[self.label] * reached)
-        return noise, slope, np.where(reached < high, 0.0, slope)
+        noise, slope = self.above.cut_noise(scale * reached)
+        slope = self.above_gain * slope * scale * reached
+        return self.above_gain * noise, slope, np.where(reached < high, 0.0, slope)
 
-    def cut_below(self, scales: Array, low: float) -> tuple[Array, Array, Array]:
-        """Likewise at -L."""
-        noise, slope = self._cut(self.spread.below, self.below, scales[self.label] * low)
-        return noise, slope, slope
-
-    def _cut(self, side: Side, gain: Array, threshold: Array) -> tuple[Array, Array]:
-        noise, slope = cut_noise(side, threshold)
-        return gain * noise, gain * slope * threshold
+    def cut_below(self, scale: Array, low: Array) -> tuple[Array, Array]:
+        """Likewise at -L; one derivative with the logarithms of both."""
+        noise, slope = self.below.cut_noise(scale * low)
+        return self.below_gain * noise, self.below_gain * slope * scale * low
 
 
 @dataclass(frozen=True)
@@ -169,7 +205,7 @@ class Family:
         """
         start = self._start()
         bounds = self._bounds(start)
-        start = np.clip(start, bounds[:, 0], bounds[:, 1])
+        start = np.clip(start, bounds.lb, bounds.ub)
         options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
         found, before = start, np.inf
         for _ in range(_DESCENTS):
@@ -185,7 +221,7 @@ class Family:
     def _one_sided(self) -> npt.NDArray[np.bool_]:
         lowest = np.zeros(len(self.ceiling))
         for t in self.held:
-            lowest[t.group] = max(lowest[t.group], t.spread.below.bound.max())
+            lowest[t.interval] = max(lowest[t.interval], t.spread.below.bound.max())
         return lowest <= 0
 
     def _start(self) -> Array:
@@ -200,11 +236,11 @@ class Family:
         low, high = np.full_like(self.ceiling, _SMALLEST), np.full_like(self.ceiling, _SMALLEST)
         for t in self.held:
             reach = t.spread.range(_START_DEVIATIONS)
-            high[t.group] = max(high[t.group], (reach.high / scales[t.label]).max())
-            low[t.group] = max(low[t.group], (-reach.low / scales[t.label]).max())
+            high[t.interval] = max(high[t.interval], (reach.high / scales[t.label]).max())
+            low[t.interval] = max(low[t.interval], (-reach.low / scales[t.label]).max())
         return np.log(np.concatenate([scales[:count], high, low]))
 
-    def _bounds(self, start: Array) -> Array:
+    def _bounds(self, start: Array) -> Bounds:
         count, intervals = len(self.saturates), len(self.ceiling)
         lower, upper = start - _RANGE, start + _RANGE
         lower[:count], upper[:count] = -_RANGE, np.where(self.saturates, 0.0, _RANGE)
@@ -214,28 +250,26 @@ class Family:
         for part, floor in ((high, self.floor_high), (low, self.floor_low)):
             lower[part] = np.maximum(lower[part], np.log(np.maximum(floor, 1e-300)))
             upper[part] = np.maximum(upper[part], lower[part])
-        return np.stack([lower, upper], axis=1)
+        return Bounds(lower, upper)
 
     def noise(self, x: Array) -> tuple[float, Array]:
         """The sum of all noise and its gradient, at the logarithms of the scales, of H and of L."""
         scales, high, low = self._values(x)
-        by_scale, by_high, by_low = np.zeros_like(scales), np.zeros_like(high), np.zeros_like(low)
-        total = 0.0
-        for t in self.held:
-            width = high[t.group] + low[t.group]
-            rounding = t.rounding_noise(scales, width)
-            total += rounding.sum()
-            np.add.at(by_scale, t.label, 2 * rounding)
-            for cutting, end, by_end in ((t.cut_above, high, by_high), (t.cut_below, low, by_low)):
-                cut, slope, slope_of_end = cutting(scales, end[t.group])
-                total += cut.sum()
-                np.add.at(by_scale, t.label, slope)
-                by_end[t.group] += slope_of_end.sum() + 2 * rounding.sum() * end[t.group] / width
+        channels, intervals = self._channels, len(high)
+        scale, top, bottom = scales[channels.label], high[channels.interval], low[channels.interval]
+        rounding = channels.rounding_noise(scale, top + bottom)
+        above, above_slope, slope_of_high = channels.cut_above(scale, top)
+        below, below_slope = channels.cut_below(scale, bottom)
+        wider = 2 * rounding / (top + bottom)
+        by_high = np.bincount(channels.interval, slope_of_high + wider * top, intervals)
+        by_low = np.bincount(channels.interval, below_slope + wider * bottom, intervals)
+        by_scale = np.bincount(channels.label, 2 * rounding + above_slope + below_slope, len(scales))
+        total = rounding.sum() + above.sum() + below.sum()
         for r in self.readers:
             noise, falling, largest = r.noise(scales)
             total += noise.sum()
-            np.add.at(by_scale, r.label, -2 * falling)
-            np.add.at(by_scale, largest, 2 * noise)
+            by_scale += np.bincount(r.label.ravel(), -2 * falling.ravel(), len(scales))
+            by_scale += np.bincount(largest.ravel(), 2 * noise.ravel(), len(scales))
         return float(total), np.concatenate([by_scale[:-1], by_high, np.where(self._one_sided, 0.0, by_low)])
 
     def _logarithm(self, x: Array) -> tuple[float, Array]:
@@ -252,16 +286,22 @@ class Family:
 
     def _parts(self, x: Array) -> dict[str, Noise]:
         scales, high, low = self._values(x)
-        parts = {}
-        for t in self.held:
-            above, *_ = t.cut_above(scales, high[t.group])
-            below, *_ = t.cut_below(scales, low[t.group])
-            rounding = t.rounding_noise(scales, high[t.group] + low[t.group])
-            parts[t.name] = Noise(rounding=float(rounding.sum()), cutting=float(above.sum() + below.sum()))
+        channels = self._channels
+        scale, top, bottom = scales[channels.label], high[channels.interval], low[channels.interval]
+        above, *_ = channels.cut_above(scale, top)
+        below, *_ = channels.cut_below(scale, bottom)
+        rounding = np.bincount(channels.place, channels.rounding_noise(scale, top + bottom))
+        cutting = np.bincount(channels.place, above + below)
+        names = [t.name for t in self.held]
+        parts = {name: Noise(*each) for name, *each in zip(names, rounding.tolist(), cutting.tolist(), strict=True)}
         for r in self.readers:
             known = parts.get(r.name, Noise())
             parts[r.name] = replace(known, weights=known.weights + float(r.noise(scales)[0].sum()))
         return parts
+
+    @cached_property
+    def _channels(self) -> _Channels:
+        return _Channels.of(self.held)
 
 
 def _snapped(end: Array, given: Array) -> Array:

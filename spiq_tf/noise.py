@@ -6,6 +6,7 @@ activations, from cutting their tails, and from rounding weights; to first order
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.special import ndtr
@@ -115,35 +116,57 @@ def _rectifies(node: Node) -> bool:
 _LOWEST, _LEAST_FELT = 5.0, 0.05
 
 
-def cut_noise(side: Side, threshold: Array) -> tuple[Array, Array]:
-    """Mean square of what is cut where values beyond the threshold are set to it, and its derivative.
+@dataclass(frozen=True)
+class Tail:
+    """What lies far out on one side of each channel's distribution."""
 
-    E[(min(X, bound) - t)+^2] = M2(t) - M2(bound) - 2 (bound - t) M1(bound), where Mk(t) = E[((X - t)+)^k] and
-    M1 = -M2' / 2.
+    side: Side
 
-    Args:
-        side: of a tensor's distribution.
-        threshold: shape (channels,).
-    """
-    deviation = np.maximum(side.deviation, _TINY)
-    noise, slope = _tail((threshold - side.centre) / deviation, side.excess)
-    noise, slope = noise * deviation**2, slope * deviation
-    bound = np.where(np.isfinite(side.bound), side.bound, side.centre + _BEYOND * deviation)
-    rest, rest_slope = _tail((bound - side.centre) / deviation, side.excess)
-    rest, first = rest * deviation**2, -0.5 * rest_slope * deviation
-    cut = threshold < bound
-    noise = np.where(cut, noise - rest - 2 * (bound - threshold) * first, 0.0)
-    return np.maximum(noise, 0.0), np.where(cut, np.minimum(slope + 2 * first, 0.0), 0.0)
+    def cut_noise(self, threshold: Array) -> tuple[Array, Array]:
+        """Mean square of what is cut where values beyond the threshold are set to it, and its derivative.
+
+        E[(min(X, bound) - t)+^2] = M2(t) - M2(bound) - 2 (bound - t) M1(bound), where Mk(t) = E[((X - t)+)^k] and
+        M1 = -M2' / 2.
+
+        Args:
+            threshold: shape (channels,).
+        """
+        noise, slope = self._beyond(threshold)
+        bound, rest, first = self._bounded
+        cut = threshold < bound
+        noise = np.where(cut, noise - rest - 2 * (bound - threshold) * first, 0.0)
+        return np.maximum(noise, 0.0), np.where(cut, np.minimum(slope + 2 * first, 0.0), 0.0)
+
+    @cached_property
+    def _bounded(self) -> tuple[Array, Array, Array]:
+        """The bound, with M2 and M1 there."""
+        farthest = self.side.centre + _FARTHEST * self._deviation
+        bound = np.where(np.isfinite(self.side.bound), self.side.bound, farthest)
+        rest, slope = self._beyond(bound)
+        return bound, rest, -0.5 * slope
+
+    def _beyond(self, threshold: Array) -> tuple[Array, Array]:
+        """M2 of X without a bound, and its derivative."""
+        noise, slope = _beyond((threshold - self.side.centre) / self._deviation, self._steepness)
+        return noise * self._deviation**2, slope * self._deviation
+
+    @cached_property
+    def _deviation(self) -> Array:
+        return np.maximum(self.side.deviation, _TINY)
+
+    @cached_property
+    def _steepness(self) -> Array:
+        return _STEEPNESS * np.maximum(self.side.excess, 0.05) ** -_FALL
 
 
-_BEYOND = 1e3  # deviations: no tail is left there
+_FARTHEST = 1e3  # deviations: no tail is left there
 
 _EXPONENT = 0.7
 _STEEPNESS, _FALL = 3.5, 0.35
 _RARE, _RARE_REACH = 2e-5, 8.0
 
 
-def _tail(z: Array, excess: Array) -> tuple[Array, Array]:
+def _beyond(z: Array, steepness: Array) -> tuple[Array, Array]:
     """E[((Z - z)+)^2] of a standardised variable with a tail as heavy as its excess kurtosis, and its derivative.
 
     For z >= 0: (exp(-a ((1 + z)^0.7 - 1)) + rare exp(-z / 8)) / 2, where a = 3.5 excess^-0.35 was read off the
@@ -152,7 +175,6 @@ def _tail(z: Array, excess: Array) -> tuple[Array, Array]:
     for the channels that hardly ever fire and of which the moments say little. For z < 0 it follows from
     E[(Z - z)^2] = 1 + z^2.
     """
-    steepness = _STEEPNESS * np.maximum(excess, 0.05) ** -_FALL
     distance = np.abs(z)
     stretched = (1 + distance) ** _EXPONENT
     bulk, rare = np.exp(-steepness * (stretched - 1)), _RARE * np.exp(-distance / _RARE_REACH)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
@@ -72,14 +73,16 @@ def _signs(output: tf.Tensor, moments: Moments, random: np.random.Generator) -> 
 
 def _gains(slope: tf.Tensor) -> tuple[Array, Array]:
     """Sums of squares over positions; for lasting noise, mixed with those over blocks that share their noise."""
-    slope = slope if len(slope.shape) > 1 else slope[:, None]
-    axes = list(range(len(slope.shape) - 1))
-    alone = tf.reduce_sum(slope**2, axes).numpy().astype(np.float64)
-    spatial = len(slope.shape) - 2
-    if not 1 <= spatial <= 3:  # what tf.nn.pool takes
-        return alone, alone
-    padding = [(0, 0), *((0, -size % _BLOCK) for size in slope.shape[1:-1]), (0, 0)]
-    window = [_BLOCK] * spatial
-    means = tf.nn.pool(tf.pad(slope, padding), window, "AVG", strides=window, padding="VALID")
-    together = tf.reduce_sum((means * _BLOCK**spatial) ** 2, axes).numpy().astype(np.float64)
+    values = slope.numpy()
+    values = values if values.ndim > 1 else values[:, None]
+    blocks = values
+    for axis in range(1, values.ndim - 1):
+        blocks = np.add.reduceat(blocks, np.arange(0, values.shape[axis], _BLOCK), axis=axis)
+    alone, together = _sum_of_squares(values), _sum_of_squares(blocks)
     return alone, (1 - ALIKE) * alone + ALIKE * together
+
+
+def _sum_of_squares(values: npt.NDArray[np.float32]) -> Array:
+    """Of each channel."""
+    flat = values.reshape(-1, values.shape[-1])
+    return np.einsum("pc,pc->c", flat, flat).astype(np.float64)

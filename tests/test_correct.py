@@ -59,6 +59,14 @@ def test_output_sums_pay_where_inputs_rise_together(random):
     assert error(round_kernel(kernel, False, deviation)) < 0.75 * error(round_kernel(kernel, False))
 
 
+def test_output_sums_are_kept_where_all_errors_are_of_one_sign():
+    """Two weights of five must be turned, far more than errors of either sign would need."""
+    kernel = np.full((1, 1, 4096, 2), 10.4)
+    kernel[0, 0, 0] = LIMIT
+    rounded = round_kernel(kernel, False, np.ones(4096))
+    assert np.all(np.abs((rounded - kernel).sum(axis=(0, 2))) <= 0.5 + 1e-6)
+
+
 def test_the_largest_weight_stays_on_the_end_of_the_grid():
     """So that whoever quantizes the rounded weights finds the same step again."""
     kernel = np.random.default_rng(0).normal(size=(9, 4, 5, 6))

@@ -77,3 +77,11 @@ def test_excess_kurtosis_of_a_rectified_gaussian(slope, place, random):
     expected = np.mean((y - y.mean()) ** 4) / y.var() ** 2 - 3
     found = gaussian.excess_of(np.array([place]), np.array([1.5]), lambda v: np.where(v < 0, slope * v, v))
     assert found[0] == pytest.approx(expected, rel=0.02, abs=0.02)
+
+
+def test_closed_form_of_the_excess_kurtosis_behind_a_relu():
+    """Against summation over a grid; far below, where a channel fires once in ten thousand times, and far above."""
+    place = np.array([-3.9, -2.0, -0.5, 0.0, 1.0, 4.0, 7.9])
+    summed = gaussian.excess_of(place, np.ones(7), lambda v: np.maximum(v, 0.0))
+    np.testing.assert_allclose(gaussian.rectified_excess(place), summed, rtol=1e-3, atol=1e-3)
+    assert gaussian.rectified_excess(np.array([-50.0])) == gaussian.rectified_excess(np.array([-4.0]))
