@@ -161,7 +161,12 @@ def _normalised(x: tf.Tensor, statistics: tuple[Any, Any], norm: BatchNorm, weig
     it let as much pass as on real images; its derivative is that on real images too."""
     stated, factor = norm.moments((), weights), norm.factor(weights)
     mean, variance = statistics
-    gamma = (stated.deviation * np.sign(factor)).astype(np.float32)
-    usual = (x - mean) * gamma * tf.math.rsqrt(variance + _TINY) + stated.mean.astype(np.float32)
-    passed = x * factor.astype(np.float32)
-    return passed + tf.stop_gradient(usual - passed)
+    passed = tf.constant(factor, tf.float32)
+    scale = tf.constant(stated.deviation * np.sign(factor), tf.float32) * tf.math.rsqrt(variance + _TINY)
+    centre = tf.constant(stated.mean, tf.float32)
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def normalise(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return (values - mean) * scale + centre, lambda slope: slope * passed
+
+    return normalise(x)

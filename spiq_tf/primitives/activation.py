@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, softmax
 
 from spiq_tf import gaussian
 from spiq_tf.primitives.base import Primitive, Tie, pass_through, same_ratio
@@ -15,6 +15,9 @@ from spiq_tf.primitives.values import Array, Moments, Range, Source, Weights, mi
 _GRID = 257  # points at which a function is evaluated to find its range
 _SLOPE_STEP = 1e-2  # of a deviation
 _TINY = 1e-12
+
+_DRAWS, _FEWEST_DRAWS = 2**18, 64
+"""Values that are drawn for the moments of a softmax: some thousands of a gate's."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,12 +202,16 @@ class Elementwise(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Softmax(Primitive):
-    """Softmax over the channels: in [0, 1], on the average 1 / channels."""
+    """Softmax over the channels: in [0, 1]."""
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        channels = len(inputs[0].mean)
-        share = np.full(channels, 1.0 / channels)
-        return Moments(share, share * (1.0 - share))
+        """Of independent Gaussians, by drawing them: gates, which a softmax makes too, are seldom wide open."""
+        (x,) = inputs
+        channels = len(x.mean)
+        random = np.random.default_rng(0)
+        draws = random.standard_normal((max(_DRAWS // channels, _FEWEST_DRAWS), channels))
+        shares = softmax(x.mean + x.deviation * draws, axis=1)
+        return Moments(shares.mean(axis=0), shares.var(axis=0))
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         return bounded_spread(np.zeros_like(moments.mean), np.ones_like(moments.mean), Source.FIXED)

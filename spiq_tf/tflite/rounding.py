@@ -36,7 +36,7 @@ def round_kernel(kernel: Array, per_tensor: bool, deviation: Array | None = None
     exact = np.clip(kernel / step, -LIMIT, LIMIT)  # so that both integers around each are on the grid
     rounded = np.rint(exact)
     if kept_sums:
-        rounded = _keep_kernel_sums(exact, rounded)
+        rounded = _keep_kernel_sums(exact, rounded) if kernel.shape[0] > 1 else rounded
         if deviation is not None and kernel.shape[2] > 1:
             rounded = _keep_output_sums(exact, rounded, deviation.reshape(kernel.shape[1:3]))
     return rounded * step
