@@ -103,8 +103,9 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     inputs = input_channels(graph, input_range)
     given, kept = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
     batches = run_fields(graph, inputs) if options.parts.fields else ()
-    moments = statistics.all_moments(graph, inputs, shown_on(graph, batches))
-    spreads = statistics.all_spreads(graph, moments, inputs, given)
+    shown = shown_on(graph, batches)
+    moments = statistics.all_moments(graph, inputs, shown)
+    spreads = statistics.all_spreads(graph, moments, inputs, given, shown)
     classes = ties.scale_classes(graph, given)
     if options.parts.scales == "spiq":
         choice = published.spiq(graph, classes, spreads)

@@ -9,10 +9,12 @@ import numpy as np
 from spiq_tf.fields import ENOUGH, FEWEST, FieldBatch
 from spiq_tf.graph import LayerGraph, Tensor
 from spiq_tf.head import made_of_pixels
+from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, Moments
 
 _LITTLE = 0.25  # of a deviation
+_MANY = 1024  # positions of all fields together, for extremes worth the name
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,15 @@ class Shown:
     Attributes:
         moments: of the channels of maps, and of sums of an image's pixels.
         averages: of the channels of other tensors without positions, over fields.
+        ends: the smallest and the largest value of each channel, of the last maps that a linear primitive makes.
     """
 
     moments: Mapping[str, Moments]
     averages: Mapping[str, Moments]
+    ends: Mapping[str, tuple[Array, Array]]
 
 
-NOTHING_SHOWN = Shown({}, {})
+NOTHING_SHOWN = Shown({}, {}, {})
 
 
 def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
@@ -44,6 +48,7 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
     """
     moments: dict[str, Moments] = {}
     averages: dict[str, Moments] = {}
+    ends: dict[str, tuple[Array, Array]] = {}
     pixels, images = made_of_pixels(graph.nodes, graph.inputs), any(t.is_map for t in graph.inputs)
     for node in graph.nodes:
         name, rule, by_position = node.output.name, node.rule, node.output.is_map
@@ -60,7 +65,9 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
             moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
         else:
             averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
-    return Shown(moments, averages)
+        if isinstance(rule, Linear) and rule.ends and len(flat) >= _MANY:
+            ends[name] = flat.min(axis=0), flat.max(axis=0)
+    return Shown(moments, averages, ends)
 
 
 def read_by_unknown(

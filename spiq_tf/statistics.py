@@ -166,6 +166,7 @@ def all_spreads(
     moments: Mapping[str, Moments],
     inputs: Mapping[str, InputChannels],
     given: Mapping[str, Range] | None = None,
+    shown: Shown = NOTHING_SHOWN,
 ) -> dict[str, Spread]:
     """How far every tensor's channels reach.
 
@@ -174,6 +175,7 @@ def all_spreads(
         moments: of every tensor.
         inputs: what is known of the model's inputs.
         given: ranges that the user gives, by tensor name, in place of those that would be found.
+        shown: on random fields; of a model's last maps it bounds what they reach.
 
     Raises:
         InvalidArgumentError: a range is given to a tensor whose range its operator fixes.
@@ -186,6 +188,8 @@ def all_spreads(
         own = node.rule.spread(read, moments[node.output.name], graph.weights)
         if isinstance(node.rule, Linear) and node.rule.head is None:
             own = own.heavier(_DOUBT * min(unstated[node.output.name], _LONGEST))
+        if node.output.name in shown.ends:
+            own = own.within(*_as_images_may(shown.ends[node.output.name], moments[node.output.name]))
         reach = own.range(_FARTHEST)
         _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
         if (stated := given.get(node.output.name)) is not None:
@@ -198,6 +202,20 @@ def all_spreads(
         known[node.output.name] = own
     return {**known, **_without_flat_ends(graph, known, {*inputs, *given, *(t.name for t in graph.outputs)})}
 
+
+def _as_images_may(ends: tuple[Array, Array], moments: Moments) -> tuple[Array, Array]:
+    """How far images may reach where fields have the given ends, but no nearer than 4 deviations.
+
+    Pixels and class maps have bounds of their own, which no kurtosis of a sum tells: fields reach 2 to 7 deviations in
+    six networks, images up to 1.3 times as far, while the tail that is predicted asks for 7 to 19.
+    """
+    low, high = ends
+    middle, half = (high + low) / 2, _UNSEEN * (high - low) / 2
+    near = _NEAREST * moments.deviation
+    return np.minimum(middle - half, moments.mean - near), np.maximum(middle + half, moments.mean + near)
+
+
+_NEAREST = 4.0
 
 _DOUBT, _LONGEST = 0.2, 10
 """Excess kurtosis for each linear primitive that has passed since a BatchNorm stated moments, and for how many.
@@ -238,9 +256,7 @@ def _without_flat_ends(graph: LayerGraph, known: Mapping[str, Spread], kept: Col
         if np.ptp(values) == 0:
             continue
         low, high = min(places[_flat(values)], 0.0), max(places[::-1][_flat(values[::-1])], 0.0)
-        below = replace(spread.below, bound=np.minimum(spread.below.bound, -low))
-        above = replace(spread.above, bound=np.minimum(spread.above.bound, high))
-        found[name] = replace(spread, below=below, above=above)
+        found[name] = spread.within(low, high)
     return found
 
 

@@ -65,6 +65,11 @@ class Spread:
         below, above = (replace(side, excess=side.excess + excess) for side in (self.below, self.above))
         return replace(self, below=below, above=above)
 
+    def within(self, low: Array | float, high: Array | float) -> "Spread":
+        """The part of it that lies in [low, high]."""
+        below = replace(self.below, bound=np.minimum(self.below.bound, -low))
+        return replace(self, below=below, above=replace(self.above, bound=np.minimum(self.above.bound, high)))
+
     @property
     def flipped(self) -> "Spread":
         """Of -x."""
