@@ -12,25 +12,24 @@ from spiq_tf.family import Noise
 from spiq_tf.options import checked_options
 from spiq_tf.tflite.additions import share_steps
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.inside import _part
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import lower
 from tests.networks import RANGE, conv_bn, settle
 
 
-def trunk():
+def trunk(merge=layers.Add):
     """Residual blocks without an activation behind the addition, as of MobileNetV2."""
     image = keras.Input((12, 12, 3), name="image")
     x = conv_bn(image, 8)
     for _ in range(4):
-        x = layers.Add()([x, conv_bn(conv_bn(x, 16, activation=layers.ReLU()), 8)])
+        x = merge()([x, conv_bn(conv_bn(x, 16, activation=layers.ReLU()), 8)])
     x = layers.GlobalAveragePooling2D()(conv_bn(x, 12, activation=layers.ReLU()))
     return settle(keras.Model(image, layers.Dense(5)(x)))
 
 
 def additions(flat):
-    return [o for o in flat.operators if flat.kind(o) == "ADD" and len(flat.read_by(o)) == 2]
+    return [o for o in flat.operators if flat.kind(o) in ("ADD", "SUB") and len(flat.read_by(o)) == 2]
 
 
 def shared(flat, operator):
@@ -39,18 +38,20 @@ def shared(flat, operator):
 
 
 @pytest.mark.parametrize("delegate", [True, False])
-def test_sum_is_that_of_the_integers(delegate, random):
+@pytest.mark.parametrize(("merge", "kind", "sign"), [(layers.Add, "ADD", 1), (layers.Subtract, "SUB", -1)])
+def test_sum_is_that_of_the_integers(merge, kind, sign, delegate, random):
     """Whatever the zero points, to the last bit, by both kernels."""
-    flat = FlatModel(spiq_tf.convert(trunk(), input_range=RANGE))
+    flat = FlatModel(spiq_tf.convert(trunk(merge), input_range=RANGE))
     found = [operator for operator in additions(flat) if shared(flat, operator)]
     assert len(found) >= 2
     for operator in found:
+        assert flat.kind(operator) == kind
         inputs, (output,) = flat.read_by(operator), operator.outputs
         (scale, *_), zeros = zip(*(flat.quantization(int(i)) for i in (*inputs, output)), strict=True)
-        interpreter = Interpreter(_part(flat, [operator], inputs, [output]).content(), delegate=delegate)
+        interpreter = Interpreter(flat.part([operator], inputs, [output]).content(), delegate=delegate)
         values = [random.integers(-128, 128, flat.shape(i)) for i in inputs]
         (y,) = interpreter.run([(v - z) * scale for v, z in zip(values, zeros[:2], strict=True)])
-        expected = np.clip(values[0] - zeros[0] + values[1] - zeros[1] + zeros[2], -128, 127)
+        expected = np.clip(values[0] - zeros[0] + sign * (values[1] - zeros[1]) + zeros[2], -128, 127)
         np.testing.assert_array_equal(np.rint(y / scale) + zeros[2], expected)
 
 

@@ -142,7 +142,9 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     own = statistics.all_spreads(graph, moments, inputs, shown=shown)["pixels"]
     tail = statistics.all_spreads(graph, moments, inputs)["pixels"].range(8.0)
     low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
-    assert np.all(-own.below.bound <= low) and np.all(high <= own.above.bound)
+    assert np.all(-own.below.bound <= low)
+    assert np.all(high <= own.above.bound)
     span = own.above.bound + own.below.bound
-    assert np.all(span < 2 * (high - low)) and np.all(span < 0.8 * (tail.high - tail.low))
+    assert np.all(span < 2 * (high - low))
+    assert np.all(span < 0.8 * (tail.high - tail.low))
     assert shown.ends.keys() == {"pixels"}

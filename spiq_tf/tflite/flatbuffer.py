@@ -87,6 +87,15 @@ class FlatModel:
         result.subgraph.tensors, result.model.buffers = tensors, [self.model.buffers[b] for b in buffers]
         return result
 
+    def part(self, operators: Sequence[Any], inputs: Sequence[int], outputs: Sequence[int]) -> "FlatModel":
+        """A file of some of the operators alone; the tensors are those of the whole one."""
+        result = copy.copy(self)
+        result.model, result.subgraph = copy.copy(self.model), copy.copy(self.subgraph)
+        result.subgraph.operators, result.model.subgraphs = list(operators), [result.subgraph]
+        result.model.signatureDefs = []
+        result.subgraph.inputs, result.subgraph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
+        return result.without_leftovers()
+
     @property
     def operators(self) -> list[Any]:
         """In order of execution."""

@@ -5,7 +5,6 @@ Interval arithmetic takes the worst of every operand, and the variance in a Laye
 wide as it is.
 """
 
-import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -45,7 +44,7 @@ def inside_ranges(
     made = [int(i) for o in operators for i in o.outputs]
     read = [i for i in dict.fromkeys(i for o in operators for i in flat.read_by(o)) if i not in made]
     held = [(lowered.tensors[index], flat.shape(index)) for index in read]
-    interpreter = Interpreter(_part(flat, operators, read, made).content(), delegate=False)
+    interpreter = Interpreter(flat.part(operators, read, made).content(), delegate=False)
     low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
     for fields in shown:
         # a field has a batch of one; repeated where the file's is larger
@@ -102,12 +101,3 @@ def _inside(lowered: Lowered, graph: LayerGraph, shown: Mapping[str, Array]) -> 
             found.append(operator)
             ready |= outputs
     return found
-
-
-def _part(flat: FlatModel, operators: Sequence[Any], inputs: Sequence[int], outputs: Sequence[int]) -> FlatModel:
-    """A file of some of the operators alone."""
-    part = copy.copy(flat)
-    part.model, part.subgraph = copy.copy(flat.model), copy.copy(flat.subgraph)
-    part.subgraph.operators, part.model.subgraphs, part.model.signatureDefs = list(operators), [part.subgraph], []
-    part.subgraph.inputs, part.subgraph.outputs = np.array(inputs, np.int32), np.array(outputs, np.int32)
-    return part.without_leftovers()
