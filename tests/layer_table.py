@@ -131,7 +131,7 @@ TABLE = [
     Row("hard_swish_by_hand", lambda x, y: x * keras.ops.relu6(x + 3.0) / 6.0, steps=3.0, takes_scales=False),
     Row("gelu_by_hand", lambda x, y: gelu_by_hand(x), steps=6.0, takes_scales=False),
     Row("square_by_hand", lambda x, y: x * x, steps=2.0, takes_scales=False),
-    Row("softmax", lambda x, y: layers.Softmax()(x), takes_scales=False),
+    Row("softmax", lambda x, y: layers.Softmax()(x), moments=None, takes_scales=False),
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
     Row("conv_transpose", lambda x, y: layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x), moments=None),
     Row("conv_transpose_dense", lambda x, y: layers.Conv2DTranspose(5, 2, strides=2)(x), moments=None),

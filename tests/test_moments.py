@@ -42,6 +42,19 @@ def test_moments_equal_monte_carlo(row, random):
     np.testing.assert_allclose(found.variance, flat.var(axis=0), rtol=0.2, atol=1e-8)
 
 
+def test_moments_of_a_softmax(random):
+    """Gates, whose logits differ in mean and deviation, against 200,000 draws."""
+    logits = keras.Input((4,), name="logits")
+    graph = capture(keras.Model(logits, keras.layers.Softmax()(logits)), 1)
+    own = Moments(np.array([-1.0, 0.0, 0.5, 2.0]), np.array([0.1, 4.0, 1.0, 0.5]))
+    span = Range(np.full(4, -9.0), np.full(4, 9.0), Source.GIVEN)
+    found = all_moments(graph, {"logits": InputChannels(own, span)})[graph.outputs[0].name]
+    drawn = np.exp(own.mean + own.deviation * random.standard_normal((200_000, 4)))
+    shares = drawn / drawn.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.mean, shares.mean(axis=0), rtol=0.02)
+    np.testing.assert_allclose(found.variance, shares.var(axis=0), rtol=0.05)
+
+
 def test_concatenation_along_positions_weighs_its_inputs_by_their_length():
     image, other = keras.Input((30, 4, 3), name="x"), keras.Input((2, 4, 3), name="y")
     graph = capture(keras.Model([image, other], keras.layers.Concatenate(axis=1)([image, other])), 1)
