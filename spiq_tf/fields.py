@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from absl import logging
 from spiq_tf.convolutions import linear_parts, replay_differentiable
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.values import InputChannels, Weights
+from spiq_tf.primitives.values import InputChannels
 
 _RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
 FEWEST, _FIELDS, _POSITIONS = 4, 16, 4 * 224 * 224  # where images are compared: less where they have many positions
@@ -77,9 +77,9 @@ def _run(
             for field in values.values():
                 tape.watch(field)
         for call in graph.calls:
-            statistics = _statistics(graph, call, runs)
+            normalise = _normalisation(graph, call, runs)
             for values in runs:
-                values |= _called(graph, call, values, statistics)
+                values |= _called(graph, call, values, normalise)
             for values in runs[recorded:]:
                 for name in read_last[call.index]:
                     values.pop(name, None)
@@ -98,16 +98,37 @@ def _maps_read_last(graph: LayerGraph) -> Mapping[int, Sequence[str]]:
     return found
 
 
-def _statistics(graph: LayerGraph, call: Call, runs: Sequence[Mapping[str, Any]]) -> tuple[Any, Any] | None:
-    """Mean and variance of what a BatchNorm reads on all fields; None of another layer, or of too few values."""
+_Normalisation = Callable[[tf.Tensor], tf.Tensor]
+
+
+def _normalisation(graph: LayerGraph, call: Call, runs: Sequence[Mapping[str, Any]]) -> _Normalisation | None:
+    """A BatchNorm of which the output has the moments that it states, whatever the fields are, so that the ReLUs behind
+    it let as much pass as on real images; its derivative is that on real images too.
+
+    None of another layer, or where all fields together have too few values to normalise with.
+    """
     first, *others = graph.nodes_of_call[call.index]
     if others or not isinstance(first.rule, BatchNorm):
         return None
     read = [values[first.inputs[0].name] for values in runs]
     if sum(math.prod(x.shape[:-1]) for x in read) < ENOUGH:
         return None
-    axes = list(range(len(read[0].shape) - 1))
-    moments = [tf.nn.moments(tf.stop_gradient(x), axes) for x in read]
+    mean, variance = _moments([tf.stop_gradient(x) for x in read])
+    stated, factor = first.rule.moments((), graph.weights), first.rule.factor(graph.weights)
+    scale = tf.constant(stated.deviation * np.sign(factor), tf.float32) * tf.math.rsqrt(variance + _TINY)
+    centre, passed = tf.constant(stated.mean, tf.float32), tf.constant(factor, tf.float32)
+
+    def normalise(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
+        return (x - mean) * scale + centre, lambda slope: slope * passed
+
+    normalisation: _Normalisation = tf.custom_gradient(normalise)
+    return normalisation
+
+
+def _moments(values: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and variance of each channel over all of them, which are of one size."""
+    axes = list(range(len(values[0].shape) - 1))
+    moments = [tf.nn.moments(x, axes) for x in values]
     mean = tf.reduce_mean([m for m, _ in moments], axis=0)
     return mean, tf.reduce_mean([v + (m - mean) ** 2 for m, v in moments], axis=0)
 
@@ -140,13 +161,13 @@ def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Gen
 
 
 def _called(
-    graph: LayerGraph, call: Call, values: Mapping[str, Any], statistics: tuple[Any, Any] | None
+    graph: LayerGraph, call: Call, values: Mapping[str, Any], normalise: _Normalisation | None
 ) -> dict[str, Any]:
     """What one layer call makes of the fields; of a convolution, what lies between its parts too."""
     first, *others = graph.nodes_of_call[call.index]
     x = values[first.inputs[0].name]
-    if statistics is not None and isinstance(first.rule, BatchNorm):
-        return {first.output.name: _normalised(x, statistics, first.rule, graph.weights)}
+    if normalise is not None:
+        return {first.output.name: normalise(x)}
     linear = [node for node in (first, *others) if node.rule.is_linear]
     parts = linear_parts(call.layer, x) if linear else []
     if not parts or len(parts) != len(linear):
@@ -154,19 +175,3 @@ def _called(
     found = {node.output.name: part for node, part in zip(linear, parts, strict=True)}
     activation = call.layer.activation
     return {**found, call.outputs[0].name: parts[-1] if activation is None else activation(parts[-1])}
-
-
-def _normalised(x: tf.Tensor, statistics: tuple[Any, Any], norm: BatchNorm, weights: Weights) -> tf.Tensor:
-    """A BatchNorm of which the output has the moments that it states, whatever the fields are, so that the ReLUs behind
-    it let as much pass as on real images; its derivative is that on real images too."""
-    stated, factor = norm.moments((), weights), norm.factor(weights)
-    mean, variance = statistics
-    passed = tf.constant(factor, tf.float32)
-    scale = tf.constant(stated.deviation * np.sign(factor), tf.float32) * tf.math.rsqrt(variance + _TINY)
-    centre = tf.constant(stated.mean, tf.float32)
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]
-    def normalise(values: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        return (values - mean) * scale + centre, lambda slope: slope * passed
-
-    return normalise(x)

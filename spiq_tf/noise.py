@@ -147,7 +147,7 @@ class Tail:
 
     def _beyond(self, threshold: Array) -> tuple[Array, Array]:
         """M2 of X without a bound, and its derivative."""
-        noise, slope = _beyond((threshold - self.side.centre) / self._deviation, self._steepness)
+        noise, slope = _standard_beyond((threshold - self.side.centre) / self._deviation, self._steepness)
         return noise * self._deviation**2, slope * self._deviation
 
     @cached_property
@@ -166,7 +166,7 @@ _STEEPNESS, _FALL = 3.5, 0.35
 _RARE, _RARE_REACH = 2e-5, 8.0
 
 
-def _beyond(z: Array, steepness: Array) -> tuple[Array, Array]:
+def _standard_beyond(z: Array, steepness: Array) -> tuple[Array, Array]:
     """E[((Z - z)+)^2] of a standardised variable with a tail as heavy as its excess kurtosis, and its derivative.
 
     For z >= 0: (exp(-a ((1 + z)^0.7 - 1)) + rare exp(-z / 8)) / 2, where a = 3.5 excess^-0.35 was read off the

@@ -11,11 +11,11 @@ from spiq_tf.device.checking import violations_of, warn_of_violations
 from spiq_tf.device.describing import model_description
 from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
-from spiq_tf.family import Noise
 from spiq_tf.fields import run_fields
 from spiq_tf.head import made_of_pixels
 from spiq_tf.input_range import InputRange, input_channels
 from spiq_tf.intake.accept import accepted
+from spiq_tf.noise_sources import Noise
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
 from spiq_tf.primitives.spread import Spread

@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 
-from spiq_tf.family import Family, HeldTensor, Noise, Reader
+from spiq_tf.family import Family
 from spiq_tf.graph import LayerGraph, Node, Tensor
 from spiq_tf.noise import Gains, active_share, felt_below
+from spiq_tf.noise_sources import HeldTensor, Noise, Reader
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.spread import Channels, Side, Spread, bounded_spread
 from spiq_tf.primitives.values import Array, Moments, Range, Source

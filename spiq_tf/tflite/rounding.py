@@ -70,7 +70,8 @@ def _keep_output_sums(exact: Array, rounded: Array, deviation: Array) -> Array:
     moves = np.where(gained > 0, size, 0.0)
     cost = np.where(moves > 0, (1 - 2 * gained) / np.maximum(size, _TINY), np.inf)
     flips = np.zeros_like(error)
-    for count in (min(_FLIPS * math.isqrt(taps * ins) + _FLIPS, taps * ins), taps * ins):
+    few = _FLIPS * math.isqrt(taps * ins) + _FLIPS
+    for count in sorted({min(few, taps * ins), taps * ins}):
         order = _cheapest(cost, count)
         moved = np.take_along_axis(moves, order, axis=2)
         reached = np.cumsum(moved, axis=2)
