@@ -16,7 +16,7 @@ from absl import logging
 from spiq_tf.convolutions import linear_parts, replay_differentiable
 from spiq_tf.graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.values import InputChannels
+from spiq_tf.primitives.values import Array, InputChannels
 
 _RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
 FEWEST, _FIELDS, _POSITIONS = 4, 16, 4 * 224 * 224  # where images are compared: less where they have many positions
@@ -113,24 +113,29 @@ def _normalisation(graph: LayerGraph, call: Call, runs: Sequence[Mapping[str, An
     read = [values[first.inputs[0].name] for values in runs]
     if sum(math.prod(x.shape[:-1]) for x in read) < ENOUGH:
         return None
-    mean, variance = _moments([tf.stop_gradient(x) for x in read])
+    mean, variance = _moments([x.numpy() for x in read])
     stated, factor = first.rule.moments((), graph.weights), first.rule.factor(graph.weights)
-    scale = tf.constant(stated.deviation * np.sign(factor), tf.float32) * tf.math.rsqrt(variance + _TINY)
-    centre, passed = tf.constant(stated.mean, tf.float32), tf.constant(factor, tf.float32)
+    wanted = stated.deviation * np.sign(factor) / np.sqrt(variance + _TINY)
+    scale, offset = tf.constant(wanted, tf.float32), tf.constant(stated.mean - mean * wanted, tf.float32)
+    passed = tf.constant(factor, tf.float32)
 
     def normalise(x: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        return (x - mean) * scale + centre, lambda slope: slope * passed
+        return x * scale + offset, lambda slope: slope * passed
 
     normalisation: _Normalisation = tf.custom_gradient(normalise)
     return normalisation
 
 
-def _moments(values: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance of each channel over all of them, which are of one size."""
-    axes = list(range(len(values[0].shape) - 1))
-    moments = [tf.nn.moments(x, axes) for x in values]
-    mean = tf.reduce_mean([m for m, _ in moments], axis=0)
-    return mean, tf.reduce_mean([v + (m - mean) ** 2 for m, v in moments], axis=0)
+def _moments(values: Sequence[npt.NDArray[np.float32]]) -> tuple[npt.NDArray[np.float32], Array]:
+    """Mean and variance of each channel over all of them, which are of one size; in numpy, twice as fast here."""
+    flat = [x.reshape(-1, x.shape[-1]) for x in values]
+    means = np.stack([x.mean(axis=0) for x in flat])
+    within = np.stack([_mean_square(x - m) for x, m in zip(flat, means, strict=True)])
+    return means.mean(axis=0), within.mean(axis=0) + means.var(axis=0)
+
+
+def _mean_square(x: npt.NDArray[np.float32]) -> Array:
+    return np.einsum("pc,pc->c", x, x).astype(np.float64) / len(x)
 
 
 def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -48,8 +48,10 @@ class Channels:
     Attributes:
         place: of each channel's tensor among the tensors.
         label, interval, rounding, saturation: of each channel.
-        above, below: tails on either side.
-        above_gain, below_gain: output noise for a unit of noise from each.
+        above: tails on the upper side.
+        above_gain, below_gain: output noise for a unit of noise from either side.
+        reaching_below: indices of the channels that can be below 0: behind a ReLU is none.
+        below: tails of these on the lower side.
     """
 
     place: npt.NDArray[np.intp]
@@ -58,14 +60,16 @@ class Channels:
     rounding: Array
     saturation: Array
     above: Tail
-    below: Tail
     above_gain: Array
     below_gain: Array
+    reaching_below: npt.NDArray[np.intp]
+    below: Tail
 
     @classmethod
     def of(cls, held: Sequence[HeldTensor]) -> "Channels":
         """The channels of the tensors."""
         counts = [len(t.label) for t in held]
+        (reaching,) = np.nonzero(np.concatenate([t.spread.below.bound for t in held]) > 0)
         return cls(
             np.repeat(np.arange(len(held)), counts),
             np.concatenate([t.label for t in held]),
@@ -73,9 +77,10 @@ class Channels:
             np.concatenate([t.rounding for t in held]),
             np.concatenate([t.saturation for t in held]),
             Tail(combined_side([t.spread.above for t in held], np.concatenate)),
-            Tail(combined_side([t.spread.below for t in held], np.concatenate)),
             np.concatenate([t.above for t in held]),
             np.concatenate([t.below for t in held]),
+            reaching,
+            Tail(combined_side([t.spread.below for t in held], lambda parts: np.concatenate(parts)[reaching])),
         )
 
     def at(self, scales: Array, high: Array, low: Array) -> tuple[Array, Array, Array]:
@@ -96,7 +101,8 @@ class Channels:
 
     def cut_below(self, scale: Array, low: Array) -> tuple[Array, Array]:
         """Likewise at -L; one derivative with the logarithms of both."""
-        noise, slope = self.below.cut_noise(scale * low)
+        noise, slope, reaching = np.zeros(len(scale)), np.zeros(len(scale)), self.reaching_below
+        noise[reaching], slope[reaching] = self.below.cut_noise((scale * low)[reaching])
         return self.below_gain * noise, self.below_gain * slope * scale * low
 
 

@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
+from threadpoolctl import threadpool_limits
 
 from spiq_tf.family import Family
 from spiq_tf.graph import LayerGraph, Node, Tensor
@@ -49,22 +50,24 @@ def minimise_noise(
     """Scales and ranges for which the least noise reaches the model's outputs, one family at a time.
 
     Families do not disturb each other: a convolution's weights are rounded an output channel at a time, so the scale
-    of its output cancels.
+    of its output cancels. On one thread: the solver's algebra is small, and the threads of a BLAS that wait for each
+    other there take ten times as long where other processes want the cores.
     """
     problem = _Problem(graph, classes, moments, spreads, gains, per_channel_dense)
     scale = np.ones(classes.count)
     ranges = {t.name: spreads[t.name].range(_UNHELD_DEVIATIONS) for t in graph.tensors}
     noise: dict[str, Noise] = {}
-    for tensors in problem.families():
-        free = problem.free_classes(tensors)
-        intervals = problem.intervals(tensors)
-        solution = problem.family(tensors, free, intervals).solve()
-        scale[free] = solution.scales
-        noise |= solution.noise
-        for tensor in tensors:
-            own, index = scale[classes.of[tensor.name]], intervals[tensor.name]
-            low, high = own * solution.low[index], own * solution.high[index]
-            ranges[tensor.name] = Range(low, high, spreads[tensor.name].source)
+    with threadpool_limits(1, "blas"):
+        for tensors in problem.families():
+            free = problem.free_classes(tensors)
+            intervals = problem.intervals(tensors)
+            solution = problem.family(tensors, free, intervals).solve()
+            scale[free] = solution.scales
+            noise |= solution.noise
+            for tensor in tensors:
+                own, index = scale[classes.of[tensor.name]], intervals[tensor.name]
+                low, high = own * solution.low[index], own * solution.high[index]
+                ranges[tensor.name] = Range(low, high, spreads[tensor.name].source)
     scales = {name: scale[label] for name, label in classes.of.items()}
     return Choice(scales, _reachable(graph, moments, spreads, ranges), noise)
 
