@@ -6,10 +6,10 @@ from typing import Any
 import keras
 
 from spiq_tf import description, pipeline
-from spiq_tf.input_range import InputRange
 from spiq_tf.options import checked_options
 from spiq_tf.result import QuantizedModel
 from spiq_tf.rewriting import clone_with
+from spiq_tf.statistics.input_range import InputRange
 
 
 def convert(

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.graph import Call, LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.values import Range, Source
 
 _COUNTER = re.compile(r":call\d+$")

@@ -4,27 +4,29 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spiq_tf import dfq, high_bias, noise, published, scales, statistics, ties
-from spiq_tf.capture import capture
-from spiq_tf.checks import check_weights
 from spiq_tf.device.checking import violations_of, warn_of_violations
 from spiq_tf.device.describing import model_description
 from spiq_tf.device.metadata import check_labels, with_metadata
 from spiq_tf.device.violation import Violation
-from spiq_tf.fields import run_fields
-from spiq_tf.head import made_of_pixels
-from spiq_tf.input_range import InputRange, input_channels
+from spiq_tf.graph.capture import capture
+from spiq_tf.graph.checks import check_weights
+from spiq_tf.graph.head import made_of_pixels
 from spiq_tf.intake.accept import accepted
-from spiq_tf.noise_sources import Noise
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
 from spiq_tf.primitives.spread import Spread
 from spiq_tf.primitives.values import Array, InputChannels, Range, Source
 from spiq_tf.probe import warn_if_degenerate
 from spiq_tf.rewriting import Rewritten, absorb_scales
-from spiq_tf.scales import Choice
-from spiq_tf.sensitivity import measured_gains
-from spiq_tf.shown import read_by_unknown, shown_on
+from spiq_tf.scales import dfq, high_bias, least_noise, noise, published, ties
+from spiq_tf.scales.least_noise import Choice
+from spiq_tf.scales.noise_sources import Noise
+from spiq_tf.scales.sensitivity import measured_gains
+from spiq_tf.scales.ties import ScaleClasses
+from spiq_tf.statistics import propagation
+from spiq_tf.statistics.fields import run_fields
+from spiq_tf.statistics.input_range import InputRange, input_channels
+from spiq_tf.statistics.shown import read_by_unknown, shown_on
 from spiq_tf.tflite import correct, quantize
 from spiq_tf.tflite.coarse import warn_of_coarse_scales
 from spiq_tf.tflite.division import multiply_by_reciprocals
@@ -38,7 +40,6 @@ from spiq_tf.tflite.pixels import PixelInputs, take_pixels
 from spiq_tf.tflite.ranges import check_bounded, file_ranges
 from spiq_tf.tflite.tables import fill_tables, place_tables
 from spiq_tf.tflite.unmapped import replace_unmapped
-from spiq_tf.ties import ScaleClasses
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     given, kept = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
     batches = run_fields(graph, inputs) if options.parts.fields else ()
     shown = shown_on(graph, batches)
-    moments = statistics.all_moments(graph, inputs, shown)
-    spreads = statistics.all_spreads(graph, moments, inputs, given, shown)
+    moments = propagation.all_moments(graph, inputs, shown)
+    spreads = propagation.all_spreads(graph, moments, inputs, given, shown)
     classes = ties.scale_classes(graph, given)
     if options.parts.scales == "spiq":
         choice = published.spiq(graph, classes, spreads)
@@ -114,7 +115,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     else:
         classes = classes if options.parts.scales == "noise" else classes.without_scales()
         gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
-        choice = scales.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
+        choice = least_noise.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
     rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
     return Plan(model, inputs, spreads, classes, choice, rewritten, kept, read_by_unknown(graph, batches, moments))
 

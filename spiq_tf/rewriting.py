@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from spiq_tf.cloning import clone_of, fill, read_by_operations
 from spiq_tf.errors import NotCloneableError
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.cloning import clone_of, fill, read_by_operations
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.values import Array, Moments, Range
 
 

@@ -8,8 +8,8 @@ from scipy.cluster.hierarchy import DisjointSet
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.noise_sources import Noise
 from spiq_tf.options import checked_options
+from spiq_tf.scales.noise_sources import Noise
 from spiq_tf.tflite.additions import share_steps
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
-from spiq_tf.capture import capture
+from spiq_tf.graph.capture import capture
 from spiq_tf.options import checked_options
 from spiq_tf.tflite import lower
 from tests.networks import NETWORKS, RANGE, residual

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from spiq_tf.capture import capture
-from spiq_tf.convolutions import linear_parts, replay_differentiable
-from spiq_tf.fields import run_fields
-from spiq_tf.input_range import input_channels
+from spiq_tf.graph.capture import capture
+from spiq_tf.statistics.convolutions import linear_parts, replay_differentiable
+from spiq_tf.statistics.fields import run_fields
+from spiq_tf.statistics.input_range import input_channels
 
 LAYERS = {
     "conv2d": ((16, 16, 4), lambda: layers.Conv2D(1, 1, strides=2, activation="relu")),

@@ -9,8 +9,9 @@ from hypothesis.extra.numpy import arrays
 from keras import layers
 
 import spiq_tf
-from spiq_tf import kernels, pipeline
+from spiq_tf import pipeline
 from spiq_tf.options import checked_options
+from spiq_tf.primitives import kernels
 from spiq_tf.primitives.values import Moments
 from spiq_tf.tflite.correct import correct
 from spiq_tf.tflite.interpreter import Interpreter

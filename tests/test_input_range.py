@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.capture import capture
-from spiq_tf.input_range import input_channels
-from spiq_tf.statistics import all_moments
+from spiq_tf.graph.capture import capture
+from spiq_tf.statistics.input_range import input_channels
+from spiq_tf.statistics.propagation import all_moments
 from tests.networks import RANGE, conv_bn, settle
 
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.capture import replay
+from spiq_tf.graph.capture import replay
 from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter

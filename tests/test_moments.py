@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from spiq_tf.capture import capture
+from spiq_tf.graph.capture import capture
 from spiq_tf.primitives.linear import Head, Linear
 from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
 from spiq_tf.primitives.spread import Channels, gaussian_spread
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
-from spiq_tf.statistics import all_elasticities, all_moments, all_spreads
+from spiq_tf.statistics.propagation import all_elasticities, all_moments, all_spreads
 from tests.layer_table import TABLE
 from tests.networks import settle
 

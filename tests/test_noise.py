@@ -9,12 +9,14 @@ from keras import layers
 from scipy.integrate import quad
 from scipy.optimize import minimize
 
-from spiq_tf import noise, pipeline, scales, statistics, ties
-from spiq_tf.capture import capture
-from spiq_tf.family import Family
+from spiq_tf import pipeline
+from spiq_tf.graph.capture import capture
 from spiq_tf.options import checked_options
 from spiq_tf.primitives.spread import Side
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
+from spiq_tf.scales import least_noise, noise, ties
+from spiq_tf.scales.family import Family
+from spiq_tf.statistics import propagation
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, settle
 
@@ -72,7 +74,7 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
     drawn = {k: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for k in ("x", "y")}
     wide = Range(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
     graph = capture(model, 1)
-    moments = statistics.all_moments(graph, {t.name: InputChannels(drawn[t.name], wide) for t in graph.inputs})
+    moments = propagation.all_moments(graph, {t.name: InputChannels(drawn[t.name], wide) for t in graph.inputs})
     gain = noise.output_gains(graph, moments, {})["x"].rounding
 
     values = {k: m.mean + m.deviation * random.standard_normal((SAMPLES, 8, 8, 6)) for k, m in drawn.items()}
@@ -89,9 +91,9 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
 def test_gradient_of_the_noise_equals_finite_differences(name, random):
     graph = capture(NETWORKS[name](), 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    moments = statistics.all_moments(graph, inputs)
-    spreads, classes = statistics.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
-    problem = scales._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
+    moments = propagation.all_moments(graph, inputs)
+    spreads, classes = propagation.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
+    problem = least_noise._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
     checked = 0
     for tensors in problem.families():
         free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
@@ -110,9 +112,9 @@ def test_the_choice_is_a_minimum(random):
     """No scale or range moved by a tenth lowers the predicted noise noticeably."""
     graph = capture(NETWORKS["residual"](), 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    moments = statistics.all_moments(graph, inputs)
-    spreads, classes = statistics.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
-    problem = scales._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
+    moments = propagation.all_moments(graph, inputs)
+    spreads, classes = propagation.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
+    problem = least_noise._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
     for tensors in problem.families():
         free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
         family = problem.family(tensors, free, intervals)
@@ -132,7 +134,7 @@ def test_what_is_cut_below_is_felt_where_the_other_addend_lifts_the_sum_above_ze
     graph = capture(keras.Model([x, y], keras.layers.ReLU()(total)), 1)
     wide = Range(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
     given = {"x": Moments(np.zeros(3), np.full(3, 0.04)), "y": Moments(np.array([0.5, 1.0, 2.0]), np.ones(3))}
-    moments = statistics.all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})
+    moments = propagation.all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})
     lifted = (given["y"].mean + random.standard_normal((100_000, 3)) - 5 * 0.2 > 0).mean(axis=0)
     np.testing.assert_allclose(noise.felt_below(graph, moments, "x"), lifted, atol=0.01)
     assert np.all(noise.felt_below(graph, moments, "y") == 0.05)
@@ -146,14 +148,14 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     y = layers.ReLU(threshold=0.5, name="threshold")(x)
     graph = capture(settle(keras.Model(image, layers.Conv2D(2, 1)(layers.Add(name="sum")([x, y])))), 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    moments = statistics.all_moments(graph, inputs)
-    spreads = statistics.all_spreads(graph, moments, inputs)
+    moments = propagation.all_moments(graph, inputs)
+    spreads = propagation.all_spreads(graph, moments, inputs)
     ones = np.ones(4)
     ranges = {t.name: spreads[t.name].range(8.0) for t in graph.tensors}
     ranges["norm"] = Range(-3.0 * ones, np.array([1.0, 2.0, 0.25, 4.0]), Source.BATCH_NORM)
     ranges["threshold"] = Range(0.0 * ones, 3.0 * ones, Source.PROPAGATED)
     ranges["sum"] = Range(-2.0 * ones, 50.0 * ones, Source.PROPAGATED)
-    found = scales._reachable(graph, moments, spreads, ranges)
+    found = least_noise._reachable(graph, moments, spreads, ranges)
     np.testing.assert_allclose(found["threshold"].high, [1.0, 2.0, 0.0, 3.0])
     np.testing.assert_allclose(found["sum"].high, [2.0, 4.0, 0.25, 7.0])
     np.testing.assert_allclose(found["sum"].low, -2.0 * ones)

@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.capture import capture
+from spiq_tf.graph.capture import capture
 from spiq_tf.rewriting import absorb_scales, clone_with
-from spiq_tf.ties import scale_classes
+from spiq_tf.scales.ties import scale_classes
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
 

@@ -6,9 +6,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from spiq_tf import fields, noise, pipeline, statistics
-from spiq_tf.capture import capture, replay
-from spiq_tf.sensitivity import measured_gains
+from spiq_tf import pipeline
+from spiq_tf.graph.capture import capture, replay
+from spiq_tf.scales import noise
+from spiq_tf.scales.sensitivity import measured_gains
+from spiq_tf.statistics import fields, propagation
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
 SHIFT = 1e-3  # of a tensor's deviation: so small that the slopes hardly change
@@ -23,7 +25,7 @@ def outputs(graph, fields, put_on=None, noise=None):
 
 
 def measured(graph, inputs):
-    return measured_gains(graph, fields.run_fields(graph, inputs), statistics.all_moments(graph, inputs))
+    return measured_gains(graph, fields.run_fields(graph, inputs), propagation.all_moments(graph, inputs))
 
 
 def image_model(*layers_, size=12):
@@ -53,7 +55,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
-    moments = statistics.all_moments(graph, inputs)[graph.outputs[0].name]
+    moments = propagation.all_moments(graph, inputs)[graph.outputs[0].name]
     stated, power = np.mean(moments.variance + moments.mean**2), 0.0
     for _ in range(30):
         noise = (size * random.standard_normal(first.shape)).astype(np.float32)
@@ -108,7 +110,7 @@ def test_an_output_of_nothing_but_a_batch(batch):
     model = settle(keras.Model(x, keras.ops.mean(layers.Dense(3, name="dense")(x), axis=-1)))
     graph = capture(model, batch)
     inputs = pipeline.input_channels(graph, RANGE)
-    moments = statistics.all_moments(graph, inputs)
+    moments = propagation.all_moments(graph, inputs)
     total = moments[graph.outputs[0].name]
     slope = np.asarray(model.get_layer("dense").kernel).mean(axis=1)
     expected = slope**2 / (total.variance + total.mean**2)

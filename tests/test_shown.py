@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from keras import layers
 
-from spiq_tf import fields, pipeline, statistics
-from spiq_tf.capture import capture
-from spiq_tf.shown import shown_on
+from spiq_tf import pipeline
+from spiq_tf.graph.capture import capture
+from spiq_tf.statistics import fields, propagation
+from spiq_tf.statistics.shown import shown_on
 from tests.networks import RANGE, conv_bn
 
 
@@ -18,7 +19,7 @@ def drawn_images(graph, inputs, random, count):
 def predicted(model):
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    return graph, inputs, statistics.all_moments(graph, inputs, shown_on(graph, fields.run_fields(graph, inputs)))
+    return graph, inputs, propagation.all_moments(graph, inputs, shown_on(graph, fields.run_fields(graph, inputs)))
 
 
 def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
@@ -31,11 +32,11 @@ def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
     shown = shown_on(graph, fields.run_fields(graph, inputs))
-    closed = statistics.all_moments(graph, inputs)["smooth/0"].variance
+    closed = propagation.all_moments(graph, inputs)["smooth/0"].variance
     drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(200)])
     real = np.asarray(keras.ops.conv(drawn, kernel.astype(np.float32))).reshape(-1, 4).var(axis=0)
     assert np.all(closed < 0.3 * real)
-    found = statistics.all_moments(graph, inputs, shown)["smooth/0"].variance
+    found = propagation.all_moments(graph, inputs, shown)["smooth/0"].variance
     np.testing.assert_allclose(found, real, rtol=0.5)  # 8 fields, whose level varies
 
 
@@ -50,11 +51,11 @@ def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
     shown = shown_on(graph, fields.run_fields(graph, inputs))
-    closed = statistics.all_moments(graph, inputs)["first"].deviation
+    closed = propagation.all_moments(graph, inputs)["first"].deviation
     drawn = [fields.random_fields(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)]
     real = np.std(drawn, axis=0)
     assert np.all(closed < 0.3 * real)
-    found = statistics.all_moments(graph, inputs, shown)["first"].deviation
+    found = propagation.all_moments(graph, inputs, shown)["first"].deviation
     np.testing.assert_allclose(found, real, rtol=0.6)  # a deviation from 16 values, one of each field
     assert {n.call.name for n in graph.nodes if getattr(n.rule, "head", None) is not None} == {"second"}
 
@@ -137,10 +138,10 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
     shown = shown_on(graph, fields.run_fields(graph, inputs))
-    moments = statistics.all_moments(graph, inputs, shown)
+    moments = propagation.all_moments(graph, inputs, shown)
     values = model.predict(images, verbose=0)
-    own = statistics.all_spreads(graph, moments, inputs, shown=shown)["pixels"]
-    tail = statistics.all_spreads(graph, moments, inputs)["pixels"].range(8.0)
+    own = propagation.all_spreads(graph, moments, inputs, shown=shown)["pixels"]
+    tail = propagation.all_spreads(graph, moments, inputs)["pixels"].range(8.0)
     low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
     assert np.all(-own.below.bound <= low)
     assert np.all(high <= own.above.bound)

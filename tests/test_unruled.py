@@ -10,13 +10,14 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
-from spiq_tf import own_gates, pipeline
-from spiq_tf.capture import capture
-from spiq_tf.fields import run_fields
-from spiq_tf.input_range import input_channels
+from spiq_tf import pipeline
+from spiq_tf.graph import own_gates
+from spiq_tf.graph.capture import capture
 from spiq_tf.options import checked_options
-from spiq_tf.shown import shown_on
-from spiq_tf.statistics import all_moments
+from spiq_tf.statistics.fields import run_fields
+from spiq_tf.statistics.input_range import input_channels
+from spiq_tf.statistics.propagation import all_moments
+from spiq_tf.statistics.shown import shown_on
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.joint_softmax import joint_softmax
 from tests.networks import RANGE, conv_bn, images, settle

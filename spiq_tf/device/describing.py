@@ -6,13 +6,13 @@ from dataclasses import asdict
 
 import numpy as np
 
-from spiq_tf.conventions import is_reversed
 from spiq_tf.device.metadata import InputDescription, ModelDescription
 from spiq_tf.device.metadata_schema import ColorSpace
-from spiq_tf.graph import LayerGraph, Tensor
-from spiq_tf.input_range import FEATURE_REACH
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.options import Options
 from spiq_tf.primitives.values import Array, InputChannels, Range
+from spiq_tf.statistics.conventions import is_reversed
+from spiq_tf.statistics.input_range import FEATURE_REACH
 from spiq_tf.version import VERSION
 
 _LARGEST_PIXEL = 255.0

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spiq_tf.cloning import fill
 from spiq_tf.errors import InvalidModelError
+from spiq_tf.graph.cloning import fill
 from spiq_tf.intake.keras2_layers import in_keras3
 
 _CLOSE = 1e-3

@@ -7,8 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from spiq_tf.cloning import clone_of, fill, read_by_operations
 from spiq_tf.errors import InvalidModelError
+from spiq_tf.graph.cloning import clone_of, fill, read_by_operations
 from spiq_tf.intake.structure import graph_of
 
 _OTHER = ("float16", "bfloat16", "float64")

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 
-from spiq_tf import kernels
 from spiq_tf.layers.activation import ending
 from spiq_tf.layers.site import Site, Step
+from spiq_tf.primitives import kernels
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear, full_coverage
 from spiq_tf.primitives.shape import ZeroPad

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr, softmax
 
-from spiq_tf import gaussian
+from spiq_tf.primitives import gaussian
 from spiq_tf.primitives.base import Primitive, Tie, pass_through, same_ratio
 from spiq_tf.primitives.spread import Channels, Side, Spread, bounded_spread, mapped_spread
 from spiq_tf.primitives.values import Array, Moments, Range, Source, Weights, mixture

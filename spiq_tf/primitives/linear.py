@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from spiq_tf import kernels
+from spiq_tf.primitives import kernels
 from spiq_tf.primitives.base import Sum
 from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Side, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Weights, derived

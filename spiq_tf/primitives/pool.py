@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf import gaussian
+from spiq_tf.primitives import gaussian
 from spiq_tf.primitives.base import Primitive, Tie, pass_through
 from spiq_tf.primitives.spread import Channels, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Weights, derived

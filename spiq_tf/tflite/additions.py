@@ -13,8 +13,8 @@ import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 from scipy.optimize import minimize_scalar
 
-from spiq_tf.noise_sources import Noise
 from spiq_tf.primitives.values import Array
+from spiq_tf.scales.noise_sources import Noise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf import kernels
 from spiq_tf.options import Options
+from spiq_tf.primitives import kernels
 from spiq_tf.primitives.values import Array, Moments
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.rounding import guard_small_outputs, round_kernel

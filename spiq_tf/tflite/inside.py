@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, Range, Source
 from spiq_tf.tflite.flatbuffer import FlatModel

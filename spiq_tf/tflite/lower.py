@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from spiq_tf.capture import replay
 from spiq_tf.errors import LoweringError, first_words
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.capture import replay
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.flatbuffer import FlatModel

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from spiq_tf.capture import replay
-from spiq_tf.graph import Call, LayerGraph, Tensor
+from spiq_tf.graph.capture import replay
+from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel

@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.errors import PixelBytesWarning
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range
 from spiq_tf.tflite.channelwise import Channels, has_one_tap

@@ -7,8 +7,8 @@ import numpy as np
 from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
 from scipy.cluster.hierarchy import DisjointSet
 
-from spiq_tf.noise_sources import Noise
 from spiq_tf.primitives.values import Range
+from spiq_tf.scales.noise_sources import Noise
 from spiq_tf.tflite.additions import share_steps
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval

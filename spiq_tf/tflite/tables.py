@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.graph import LayerGraph, Node
+from spiq_tf.graph.layer_graph import LayerGraph, Node
 from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.matching import Held

@@ -5,8 +5,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from spiq_tf.convolutions import replay_differentiable
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.layer_graph import LayerGraph
+from spiq_tf.statistics.convolutions import replay_differentiable
 from spiq_tf.verification.inputs import Batch
 
 

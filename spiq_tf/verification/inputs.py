@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.fields import random_fields
-from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
+from spiq_tf.statistics.fields import random_fields
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.matching import fed
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from spiq_tf.capture import replay
-from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.graph.capture import replay
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter

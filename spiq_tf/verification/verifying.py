@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.capture import capture
 from spiq_tf.device.checking import damage_named, file_content
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.capture import capture
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.intake.accept import accepted
 from spiq_tf.primitives.values import Array
 from spiq_tf.probe import degenerate, is_by_design

@@ -13,10 +13,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from spiq_tf.convolutions import linear_parts, replay_differentiable
-from spiq_tf.graph import Call, LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.values import Array, InputChannels
+from spiq_tf.statistics.convolutions import linear_parts, replay_differentiable
 
 _RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
 FEWEST, _FIELDS, _POSITIONS = 4, 16, 4 * 224 * 224  # where images are compared: less where they have many positions

@@ -3,7 +3,7 @@
 import numpy as np
 
 from spiq_tf.errors import InvalidModelError
-from spiq_tf.graph import LayerGraph
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.affine import BatchNorm
 
 

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
-from spiq_tf.graph import LayerGraph, Node, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.activation import Rectifier, Softmax
 from spiq_tf.primitives.merge import Add
 from spiq_tf.primitives.spread import Side, Spread

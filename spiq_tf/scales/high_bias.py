@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf import kernels
-from spiq_tf.graph import LayerGraph, Node, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
+from spiq_tf.primitives import kernels
 from spiq_tf.primitives.activation import Rectifier
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.values import Array, Weights
-from spiq_tf.ties import readers_of_weights
+from spiq_tf.scales.ties import readers_of_weights
 
 _DEVIATIONS = 3.0
 

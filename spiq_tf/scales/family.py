@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import Bounds, minimize
 
-from spiq_tf.noise_sources import Channels, HeldTensor, Noise, Reader
 from spiq_tf.primitives.values import Array
+from spiq_tf.scales.noise_sources import Channels, HeldTensor, Noise, Reader
 
 _ITERATIONS = 200
 _TOLERANCE = 1e-6

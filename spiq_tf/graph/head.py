@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from spiq_tf.graph import Node, Tensor
+from spiq_tf.graph.layer_graph import Node, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Head, Linear
 from spiq_tf.primitives.opaque import Opaque

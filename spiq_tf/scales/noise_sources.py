@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.noise import Tail
 from spiq_tf.primitives.spread import Spread, combined_side
 from spiq_tf.primitives.values import Array
+from spiq_tf.scales.noise import Tail
 
 _LEVELS = 255  # steps of an int8 activation
 _WEIGHT_LEVELS = 127  # steps of an int8 weight on either side of 0

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.fields import ENOUGH, FEWEST, FieldBatch
-from spiq_tf.graph import LayerGraph, Tensor
-from spiq_tf.head import made_of_pixels
+from spiq_tf.graph.head import made_of_pixels
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, Moments
+from spiq_tf.statistics.fields import ENOUGH, FEWEST, FieldBatch
 
 _LITTLE = 0.25  # of a deviation
 _MANY = 1024  # positions of all fields together, for extremes worth the name

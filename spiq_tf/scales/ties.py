@@ -8,7 +8,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from spiq_tf.graph import LayerGraph, Node, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.base import OUTPUT
 
 Labels = npt.NDArray[np.intp]

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.graph import LayerGraph, Node, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.values import Array
-from spiq_tf.ties import Labels, ScaleClasses
+from spiq_tf.scales.ties import Labels, ScaleClasses
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from spiq_tf.graph import Node, Tensor
+from spiq_tf.graph.layer_graph import Node, Tensor
 from spiq_tf.primitives.activation import Elementwise, Rectifier
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.merge import Add, Extremum, Multiply, OwnGate

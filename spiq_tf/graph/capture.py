@@ -11,14 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from spiq_tf.errors import InvalidModelError
-from spiq_tf.graph import Call, LayerGraph, Node, Tensor
-from spiq_tf.head import with_heads
+from spiq_tf.graph.head import with_heads
+from spiq_tf.graph.layer_graph import Call, LayerGraph, Node, Tensor
+from spiq_tf.graph.own_gates import with_own_gates
 from spiq_tf.intake.refusals import check_layer
 from spiq_tf.intake.structure import graph_of, is_graph
 from spiq_tf.intake.subclassed import expanded
 from spiq_tf.layers.site import Site, Step
 from spiq_tf.layers.table import expand
-from spiq_tf.own_gates import with_own_gates
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, Shape
 

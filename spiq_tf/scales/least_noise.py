@@ -9,14 +9,14 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 from threadpoolctl import threadpool_limits
 
-from spiq_tf.family import Family
-from spiq_tf.graph import LayerGraph, Node, Tensor
-from spiq_tf.noise import Gains, active_share, felt_below
-from spiq_tf.noise_sources import HeldTensor, Noise, Reader
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.spread import Channels, Side, Spread, bounded_spread
 from spiq_tf.primitives.values import Array, Moments, Range, Source
-from spiq_tf.ties import ScaleClasses
+from spiq_tf.scales.family import Family
+from spiq_tf.scales.noise import Gains, active_share, felt_below
+from spiq_tf.scales.noise_sources import HeldTensor, Noise, Reader
+from spiq_tf.scales.ties import ScaleClasses
 
 _UNHELD_DEVIATIONS = 8.0  # of tensors that no file holds
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from spiq_tf.errors import InvalidArgumentError, InvalidModelError
-from spiq_tf.graph import LayerGraph, Node
+from spiq_tf.graph.layer_graph import LayerGraph, Node
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.shape import ZeroPad
 from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
-from spiq_tf.shown import NOTHING_SHOWN, Shown
+from spiq_tf.statistics.shown import NOTHING_SHOWN, Shown
 
 _FARTHEST = 8.0  # deviations within which every value must be a number
 _TRUST = 0.1

@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
-from spiq_tf.conventions import CONVENTIONS, misfit
 from spiq_tf.errors import InputRangeError, InputRangeWarning
-from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
-from spiq_tf.statistics import first_norms
+from spiq_tf.statistics.conventions import CONVENTIONS, misfit
+from spiq_tf.statistics.propagation import first_norms
 
 Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
 InputRange: TypeAlias = tuple[Bound, Bound] | Mapping[str, tuple[Bound, Bound]]

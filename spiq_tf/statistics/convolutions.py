@@ -16,8 +16,8 @@ from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
 from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
-from spiq_tf.capture import replay
-from spiq_tf.graph import Call, Tensor
+from spiq_tf.graph.capture import replay
+from spiq_tf.graph.layer_graph import Call, Tensor
 
 _L = keras.layers
 _STRIDING = (_L.Conv1D, _L.Conv2D, BaseDepthwiseConv, BaseSeparableConv)

@@ -6,11 +6,11 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from spiq_tf.graph import LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.spread import Spread
 from spiq_tf.primitives.values import Array
-from spiq_tf.scales import Choice
-from spiq_tf.ties import ScaleClasses
+from spiq_tf.scales.least_noise import Choice
+from spiq_tf.scales.ties import ScaleClasses
 
 _DEVIATIONS = 6.0
 _SMALLEST = 2.0**-10

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from spiq_tf.fields import FieldBatch
-from spiq_tf.graph import LayerGraph
-from spiq_tf.noise import ALIKE, Gains, judged
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.values import Array, Moments
+from spiq_tf.scales.noise import ALIKE, Gains, judged
+from spiq_tf.statistics.fields import FieldBatch
 
 _BLOCK = 3  # positions in each direction
 _TINY = 1e-30

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spiq_tf.graph import LayerGraph
-from spiq_tf.pairs import consecutive
+from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.spread import Spread
 from spiq_tf.primitives.values import Array
-from spiq_tf.scales import Choice
-from spiq_tf.ties import ScaleClasses
+from spiq_tf.scales.least_noise import Choice
+from spiq_tf.scales.pairs import consecutive
+from spiq_tf.scales.ties import ScaleClasses
 
 _DEVIATIONS = 6.0
 _LARGEST = 2.0**10

@@ -1,0 +1,1 @@
+"""A model as `LayerGraph`: layer calls, and the primitives that they expand into."""
