@@ -15,6 +15,7 @@ from spiq_tf.device.violation import Violation
 from spiq_tf.errors import (
     CoarseScaleWarning,
     DegenerateOutputWarning,
+    FloatOperatorWarning,
     InputRangeError,
     InputRangeWarning,
     InvalidArgumentError,
@@ -41,6 +42,7 @@ __version__ = VERSION
 __all__ = [
     "CoarseScaleWarning",
     "DegenerateOutputWarning",
+    "FloatOperatorWarning",
     "InputRangeError",
     "InputRangeWarning",
     "InvalidArgumentError",

@@ -52,6 +52,10 @@ class TargetWarning(SpiqWarning):
     """The target does not take all of the file."""
 
 
+class FloatOperatorWarning(SpiqWarning):
+    """The file is not all integer, though nobody asked for that: an operator has no int8 form."""
+
+
 class InputRangeWarning(SpiqWarning):
     """The input range that was given contradicts the layer in front."""
 

@@ -156,7 +156,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     shapes = [t.shape for t in graph.inputs]
     warn_if_degenerate((content, pixels.fed), (lowered.content, entering), shapes, graph.output_names)
     violations = violations_of(content, options.target)
-    warn_of_violations(violations, options.target)
+    warn_of_violations(violations, options.target, bool(options.float_layers))
     return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), violations)
 
 

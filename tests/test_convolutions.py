@@ -6,6 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from spiq_tf.graph.capture import capture
@@ -63,6 +64,24 @@ def test_what_lies_before_an_activation(name, random):
     assert known <= batch.values.keys()
     layer.activation = keras.activations.linear
     np.testing.assert_allclose(found[-1], layer(x), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in BEFORE_ACTIVATIONS if n != "dense"])
+def test_the_derivative_is_that_of_the_layer(name, random):
+    """Which TensorFlow takes together with that for the kernel."""
+    shape, make = BEFORE_ACTIVATIONS[name]
+    layer = make()
+    sizes = (1, *shape), layer.compute_output_shape((1, *shape))
+    x, slope = (tf.constant(random.normal(size=size), tf.float32) for size in sizes)
+    layer(x)
+    layer.activation = keras.activations.linear
+    found = []
+    for run in (lambda: linear_parts(layer, x)[-1], lambda: layer(x)):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = run()
+        found.append(tape.gradient(y, x, slope))
+    np.testing.assert_allclose(*found, atol=1e-5)
 
 
 PROGRAM = """

@@ -3,13 +3,14 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.layer_table import TABLE
-from tests.networks import NETWORKS, RANGE, images, settle
+from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
 
 
 def run(content, model, inputs, delegate=True):
@@ -71,7 +72,7 @@ def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
         return sqnr(expected[0], found[0])
 
     absorbed = measured()
-    monkeypatch.setattr("spiq_tf.ties._unscaled_tensors", lambda graph: {t.name: "" for t in graph.tensors})
+    monkeypatch.setattr("spiq_tf.scales.ties._unscaled_tensors", lambda graph: {t.name: "" for t in graph.tensors})
     assert absorbed > measured() + 6
 
 
@@ -228,6 +229,7 @@ def test_average_by_an_operation_is_not_cut():
     assert sqnr(expected, found) > 25
 
 
+@pytest.mark.filterwarnings("ignore::spiq_tf.FloatOperatorWarning")
 def test_a_function_of_a_narrow_domain_and_a_fixed_batch():
     image = keras.Input((8, 8, 3), batch_size=1, name="image")
     x = keras.ops.log(layers.Conv2D(4, 3, activation="relu")(image) + 1.0)
@@ -336,3 +338,70 @@ def test_what_an_activation_is_flat_for_is_not_held(kind, low, high):
     assert found[1] == pytest.approx(high, abs=0.3) if high else found[1] > 10
     assert held(shared)[0] < -10
     assert held(alone, ranges={"norm": (-8.0, 8.0)}) == (-8.0, 8.0)
+
+
+@pytest.mark.parametrize("delegate", [True, False], ids=["xnnpack", "plain kernels"])
+@pytest.mark.parametrize(
+    ("kind", "function"),
+    [
+        ("DEPTH_TO_SPACE", lambda x: tf.nn.depth_to_space(x, 2)),
+        ("REVERSE_V2", lambda x: tf.reverse(x, [1, 2])),
+        ("L2_NORMALIZATION", lambda x: tf.nn.l2_normalize(x, axis=-1)),
+        ("LOG_SOFTMAX", tf.nn.log_softmax),
+        ("SPACE_TO_BATCH_ND", lambda x: tf.nn.space_to_batch(x, [2, 2], [[0, 0], [0, 0]])[:1]),
+    ],
+)
+def test_operators_that_the_quantizer_does_not_know(kind, function, delegate):
+    """They have int8 kernels: the file is all integer, and errs by what one layer may."""
+    image = keras.Input((8, 8, 3), name="image")
+    shapes = {"DEPTH_TO_SPACE": (16, 16, 2), "SPACE_TO_BATCH_ND": (4, 4, 8)}
+    last = layers.Lambda(function, output_shape=shapes.get(kind, (8, 8, 8)), name="last")
+    model = settle(keras.Model(image, last(conv_bn(image, 8))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    flat = FlatModel(result.content)
+    assert result.float_operators == ()
+    assert kind in {flat.kind(o) for o in flat.operators}
+    x, interpreter = images(model, 16), Interpreter(result.content, delegate=delegate)
+    expected = np.stack([np.asarray(model(v[None]))[0] for v in x])
+    found = np.stack([interpreter.run([v[None]])[0][0] for v in x])
+    (scale, _) = flat.quantization(int(flat.subgraph.outputs[0]))
+    assert np.sqrt(np.mean((found - expected) ** 2)) < 2 * scale
+
+
+@pytest.mark.parametrize("padding", ["causal", "same", "valid"])
+def test_two_dilated_convolutions_of_one_tensor(padding):
+    """A gated block of WaveNet: what the converter moves to batches for both stays integer."""
+    sound = keras.Input((32, 8), name="sound")
+    x = conv_bn_1d(sound)
+    gates = [layers.Conv1D(8, 2, padding=padding, dilation_rate=2, activation=a)(x) for a in ("tanh", "sigmoid")]
+    model = settle(keras.Model(sound, layers.Conv1D(4, 1)(layers.Multiply()(gates))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.float_operators == ()
+    assert spiq_tf.verify(model, result).sqnr_db > 25
+
+
+def conv_bn_1d(x):
+    return layers.ReLU()(layers.BatchNormalization()(layers.Conv1D(8, 2, padding="causal")(x)))
+
+
+@pytest.mark.parametrize("value", [-np.inf, float(np.finfo(np.float32).min), -1e9])
+def test_padding_below_all_values_in_front_of_a_maximum(value):
+    """As keras_hub's ResNetV2 has it: level with what a maximum over the map alone has, by 2 dB."""
+    found = []
+    for padded in (True, False):
+        image = keras.Input((16, 16, 3), name="image")
+        x = conv_bn(image, 8)
+        x = keras.ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=value) if padded else x
+        model = settle(keras.Model(image, layers.Conv2D(4, 3)(layers.MaxPooling2D(3, 2)(x))))
+        found.append(spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE)).sqnr_db)
+    assert found[0] > found[1] - 2
+
+
+def test_padding_with_another_number():
+    """Which the file has to hold beside the values."""
+    image = keras.Input((16, 16, 3), name="image")
+    x = keras.ops.pad(conv_bn(image, 8), [[0, 0], [1, 1], [1, 1], [0, 0]], constant_values=20.0)
+    model = settle(keras.Model(image, layers.Conv2D(4, 3)(x)))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert max(t.high for t in result.tensors) >= 19.9
+    assert spiq_tf.verify(model, result).sqnr_db > 25

@@ -12,6 +12,7 @@ import tf_keras
 from keras import layers, ops
 
 import spiq_tf
+from spiq_tf.graph.capture import capture
 from spiq_tf.intake.keras2 import as_keras3
 from spiq_tf.intake.keras2_layers import _SAME
 from spiq_tf.tflite.interpreter import Interpreter
@@ -704,3 +705,53 @@ def test_the_command_converts_folders(tmp_path):
         done = subprocess.run([*command, "--overwrite", arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert [p.name for p in (tmp_path / "out").iterdir()] == ["mobile.v2.tflite"]
+
+
+class DropPath(layers.Layer):
+    """As backbones of keras_hub write it: a call with arguments that are passed to layers which do not name them."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.conv, self.drop = layers.Conv2D(4, 3), layers.Identity()
+
+    def build(self, shape):
+        self.conv.build(shape)
+        self.built = True
+
+    def call(self, x, training=None, attention_mask=None):
+        return keras.ops.relu(self.drop(self.conv(x), training=training))
+
+
+def test_arguments_that_keras_keeps_back_and_masks_that_nobody_passes():
+    """`training` to a layer that does not name it is no error; a mask that is not passed hides nothing of the call."""
+    image = keras.Input((8, 8, 3), name="image")
+    result = check(keras.Model(image, DropPath()(image)), pictures())
+    assert "Conv2D" in {type(call.layer).__name__ for call in capture(result.rewritten_model, 1).calls}
+
+
+def test_a_mask_that_is_passed_leaves_the_call_whole():
+    image, where = keras.Input((8, 8, 3), name="image"), keras.Input((8, 8, 3), name="where")
+    model = keras.Model([image, where], DropPath(name="path")(image, attention_mask=where))
+    assert [call.name for call in capture(model, 1).calls] == ["path"]
+
+
+class Misjudged(layers.Layer):
+    """Says that it makes tensors of another size than it does, one of them twice; one of no values is among them."""
+
+    def call(self, x):
+        y = tf.concat([x, tf.nn.relu(x)], axis=1)  # functions of TensorFlow leave it whole
+        return y, y[:, :0], tf.nn.relu(y), y
+
+    def compute_output_spec(self, x):
+        twice, empty, other = (keras.KerasTensor((x.shape[0], n, x.shape[2]), dtype=x.dtype) for n in (17, 0, 17))
+        return twice, empty, other, twice
+
+
+@pytest.mark.parametrize("output", [0, 2])
+def test_shapes_that_a_layer_says_wrong(output):
+    tokens = keras.Input((8, 4), name="tokens")
+    model = keras.Model(tokens, Misjudged(name="misjudged")(tokens)[output])
+    graph = capture(model, 1)
+    assert [t.shape for t in graph.outputs] == [(1, 16, 4)]
+    assert len({t.name for call in graph.calls for t in call.outputs}) == 4
+    check(model, np.random.default_rng(0).uniform(-1, 1, (16, 8, 4)).astype(np.float32), SAMPLED)

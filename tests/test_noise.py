@@ -163,8 +163,8 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
 
 
 def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
-    """A descent ten times as long and tight lowers the noise of no family by more than 5 %; on this network the first
-    one of some ends after a single step, 15 % above."""
+    """A descent ten times as long and tight lowers the noise of no family by more than a tenth, and that of all by no
+    more than 1 %; on this network the first one of some ends after a single step, 15 % above."""
     solved = []
     solve = Family.solve
 
@@ -177,9 +177,13 @@ def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
     model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
     pipeline.plan(model, RANGE, checked_options())
     assert len(solved) > 20
+    noise, least = [], []
     for family, solution in solved:
         found = sum(n.rounding + n.cutting + n.weights for n in solution.noise.values())
         bounds, options = family._bounds(family._start()), {"maxiter": 1000, "ftol": 1e-8}
         start = np.clip(family._start(), bounds.lb, bounds.ub)
         longer = minimize(family._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        assert np.log(found) - longer.fun < 0.05
+        noise.append(found)
+        least.append(np.exp(longer.fun))
+    assert np.all(np.array(noise) < 1.1 * np.array(least))
+    assert sum(noise) < 1.01 * sum(least)

@@ -1,14 +1,17 @@
 """What random fields show of a model's tensors, against many more images."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 from keras import layers
 
 from spiq_tf import pipeline
 from spiq_tf.graph.capture import capture
 from spiq_tf.statistics import fields, propagation
-from spiq_tf.statistics.shown import shown_on
+from spiq_tf.statistics.shown import NOTHING_SHOWN, shown_on
 from tests.networks import RANGE, conv_bn
 
 
@@ -148,4 +151,41 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     span = own.above.bound + own.below.bound
     assert np.all(span < 2 * (high - low))
     assert np.all(span < 0.8 * (tail.high - tail.low))
-    assert shown.ends.keys() == {"pixels"}
+    between = [propagation.all_spreads(graph, moments, inputs, shown=s)["conv2d"] for s in (shown, NOTHING_SHOWN)]
+    np.testing.assert_array_equal(between[0].above.bound, between[1].above.bound)
+
+
+def test_a_sum_is_as_heavy_as_on_fields_where_that_is_more(random):
+    """Of details alone, behind ReLUs that seldom fire: the decoder of a U-Net. Less is not believed."""
+    image = keras.Input((32, 32, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(2, 3)(layers.ReLU()(conv_bn(image, 8))))
+    normalised_on(model, random.uniform(-1, 1, (64, 32, 32, 3)).astype(np.float32))
+    graph, inputs, moments = predicted(model)
+    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    name = "batch_normalization"
+    assert name in shown.reach
+    own = shown.reach[name]
+
+    def spread(excess):
+        heavy = replace(shown, reach={name: replace(own, excess=excess)})
+        return propagation.all_spreads(graph, moments, inputs, shown=heavy)[name]
+
+    closed = propagation.all_spreads(graph, moments, inputs)[name]
+    np.testing.assert_array_equal(spread(-1.0).above.excess, closed.above.excess)
+    assert np.median(spread(30.0).above.excess) == pytest.approx(30.0)
+    assert np.all(spread(30.0).above.bound >= own.high)
+    assert np.all(spread(30.0).above.bound < 4 * np.maximum(own.high, moments[name].mean + 4 * moments[name].deviation))
+
+
+def test_a_kurtosis_on_fields_is_that_of_their_values(random):
+    """Against the values of the same fields, by the definition; the median over channels within a tenth."""
+    image = keras.Input((32, 32, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(2, 3)(layers.ReLU()(conv_bn(image, 8))))
+    graph = capture(model, 1)
+    inputs = pipeline.input_channels(graph, RANGE)
+    batches = fields.run_fields(graph, inputs)
+    found = shown_on(graph, batches).reach["batch_normalization"]
+    values = np.concatenate([b.values["batch_normalization"].numpy().reshape(-1, 8) for b in batches if b.tape])
+    np.testing.assert_allclose(found.high, values.max(axis=0))
+    np.testing.assert_allclose(found.low, values.min(axis=0))
+    assert found.excess == pytest.approx(np.median(scipy.stats.kurtosis(values.astype(np.float64))), abs=0.1)

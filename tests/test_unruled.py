@@ -13,11 +13,16 @@ import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.graph import own_gates
 from spiq_tf.graph.capture import capture
+from spiq_tf.layers.activation import pointwise
+from spiq_tf.layers.site import Site, applied
 from spiq_tf.options import checked_options
+from spiq_tf.primitives.activation import Elementwise
+from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.statistics.fields import run_fields
 from spiq_tf.statistics.input_range import input_channels
-from spiq_tf.statistics.propagation import all_moments
+from spiq_tf.statistics.propagation import all_moments, all_spreads
 from spiq_tf.statistics.shown import shown_on
+from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.joint_softmax import joint_softmax
 from tests.networks import RANGE, conv_bn, images, settle
@@ -116,6 +121,7 @@ class _Backwards(layers.Layer):
         return x + tf.cast(-tf.cast(x, tf.int32), tf.float32)
 
 
+@pytest.mark.filterwarnings("ignore::spiq_tf.FloatOperatorWarning")
 @pytest.mark.parametrize(("offset", "operators"), [(2.0, ()), (0.9, ("DIV (true_divide)",))])
 def test_a_division_by_what_may_be_zero_stays_float(offset, operators):
     """The other input is in [-1, 1]: moved by 2 it keeps away from 0, and its reciprocals have a range."""
@@ -272,3 +278,120 @@ def test_attention_within_windows():
     y = keras.ops.reshape(_windows(y, (2, 2), (4, 4)), (-1, 64, 32))
     pooled = layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x + y))
     assert _sqnr(settle(keras.Model(image, layers.Dense(8)(pooled)))) > 30
+
+
+def _told(function, shape=(1, 8, 8, 6)):
+    """What is told of a function of TensorFlow by running it."""
+    layer = layers.Lambda(function)
+    return pointwise(layer, Site((shape,), shape, lambda x: applied(layer, x[0])))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x - tf.reduce_mean(x),
+        lambda x: x - tf.reduce_mean(x, axis=-1, keepdims=True),
+        lambda x: x * np.arange(6, dtype=np.float32),
+        lambda x: tf.reverse(x, [1]),
+        lambda x: x / tf.reduce_max(x),
+        tf.math.reciprocal,
+    ],
+    ids=["mean of all", "mean of a position", "place", "order", "largest", "pole"],
+)
+def test_what_is_no_function_of_single_values(function):
+    assert _told(function) is None
+
+
+def test_what_is_a_function_of_single_values():
+    """Of all, or of positive ones alone; the function is the layer's, for as many values as one likes."""
+    x = np.linspace(0.5, 3.0, 1000).reshape(10, 100)
+    for function, kind in ((tf.math.atan, Elementwise), (tf.math.log, Opaque), (lambda v: tf.pow(v, 1.5), Opaque)):
+        ((step,), expected) = _told(function), function(x)
+        assert type(step.rule) is kind
+        np.testing.assert_allclose(step.rule.function_of_values(x), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [keras.ops.log1p, keras.ops.sqrt, lambda x: keras.ops.power(x, 1.5)])
+def test_functions_of_positive_values_are_tables(function):
+    """What an integer below their domain stands for does not occur, and does not spoil the table."""
+    model = _model(lambda x: function(keras.ops.abs(layers.Conv2D(8, 1)(x))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.float_operators == ()
+    assert spiq_tf.verify(model, result, images(model)).sqnr_db > 22
+
+
+def test_a_function_written_by_hand_is_one_table():
+    """A leaky ReLU by a condition: a float comparison where it was not known for what it is."""
+    model = _model(layers.Lambda(lambda x: tf.where(x > 0.5, x, 0.3 * tf.math.sin(x))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.float_operators == ()
+    flat = FlatModel(result.content)
+    assert "GATHER" in {flat.kind(o) for o in flat.operators}
+    assert spiq_tf.verify(model, result, images(model)).sqnr_db > 30
+
+
+@keras.saving.register_keras_serializable("test_unruled")
+class _InstanceNorm(layers.Layer):
+    """As style transfer writes it, by a variance, or by both moments at once."""
+
+    def __init__(self, at_once, **options):
+        super().__init__(**options)
+        self.at_once = at_once
+
+    def call(self, x):
+        ops = keras.ops
+        if self.at_once:
+            mean, variance = ops.moments(x, axes=[1, 2], keepdims=True)
+        else:
+            mean, variance = ops.mean(x, axis=[1, 2], keepdims=True), ops.var(x, axis=[1, 2], keepdims=True)
+        return (x - mean) / ops.sqrt(variance + 1e-3)
+
+
+def test_an_instance_norm_written_by_hand():
+    """Both ways to write it are level within 3 dB; the variance had half the range of what occurs: 5 dB of 20."""
+    found = []
+    for at_once in (True, False):
+        image = keras.Input((32, 32, 3), name="image")
+        x = image
+        for _ in range(3):
+            x = layers.ReLU()(_InstanceNorm(at_once)(layers.Conv2D(16, 3, padding="same")(x)))
+        model = settle(keras.Model(image, layers.Conv2D(3, 3)(x)))
+        found.append(spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE)).sqnr_db)
+    assert found[1] > found[0] - 3
+
+
+def test_a_variance_over_positions():
+    """Never negative, and not cut: of images at most a hundredth of the values lie above its range."""
+    image = keras.Input((32, 32, 3), name="image")
+    spread = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(spread(conv_bn(image, 16)))))
+    graph = capture(model, 1)
+    inputs = input_channels(graph, RANGE)
+    shown = shown_on(graph, run_fields(graph, inputs))
+    moments = all_moments(graph, inputs, shown)
+    name = next(n.output.name for n in graph.nodes if "var" in n.output.name or "spread" in n.output.name)
+    own = all_spreads(graph, moments, inputs, shown=shown)[name].range(6.0)
+    assert np.all(own.low >= 0)
+    real = keras.Model(image, spread.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
+    assert np.mean(real > own.high) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("function", "least"),
+    [
+        (lambda x: 1.0 / (0.1 + 9.9 * keras.ops.sigmoid(x)), 20.0),  # depth of a disparity
+        (lambda x: keras.ops.reciprocal(0.1 + 9.9 * keras.ops.sigmoid(x)), 20.0),
+        (keras.ops.exp, 15.0),  # boxes of anchors; 4 dB with the range of a Gaussian's tail
+    ],
+    ids=["depth", "reciprocal", "boxes"],
+)
+def test_functions_that_grow_without_bound(function, least):
+    """Their ranges are not those of tails that no value has: the table has steps of the values that occur."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3), name="image")
+    x = conv_bn(image, 16, activation=layers.ReLU())
+    x = conv_bn(x, 16, activation=layers.ReLU())
+    model = settle(keras.Model(image, function(conv_bn(x, 1))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.float_operators == ()
+    assert spiq_tf.verify(model, result, images(model, 50)).sqnr_db > least

@@ -239,6 +239,7 @@ class OneHot(layers.Layer):
         return keras.KerasTensor((*x.shape, 5))
 
 
+@pytest.mark.filterwarnings("ignore::spiq_tf.FloatOperatorWarning")
 def test_integers_between_layers():
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Conv2D(5, 3, name="conv")(image)

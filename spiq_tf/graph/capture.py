@@ -15,12 +15,12 @@ from spiq_tf.graph.head import with_heads
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Node, Tensor
 from spiq_tf.graph.own_gates import with_own_gates
 from spiq_tf.intake.refusals import check_layer
-from spiq_tf.intake.structure import graph_of, is_graph
-from spiq_tf.intake.subclassed import expanded
+from spiq_tf.intake.structure import graph_of, is_graph, output_spec, taken_by
+from spiq_tf.intake.subclassed import expanded, makes_mask
 from spiq_tf.layers.site import Site, Step
 from spiq_tf.layers.table import expand
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.values import Array, Shape
+from spiq_tf.primitives.values import Array
 
 
 def capture(model: Any, batch_size: int) -> LayerGraph:
@@ -64,6 +64,7 @@ class _Capture:
         self._names: dict[str, int] = {}
         self._tensors: dict[int, Tensor] = {}  # by identity of the symbolic tensor that stands for it
         self._alive: list[Any] = []  # keeps those, so that no identity is used twice
+        self._masked = False  # whether a layer before has made a mask, which Keras passes on beside the tensors
 
     def graph(self) -> LayerGraph:
         inputs = [self._input(x) for x in self._model.inputs]
@@ -116,35 +117,40 @@ class _Capture:
         if isinstance(layer, keras.Model) and is_graph(layer):
             return self._run(layer, _in_order(layer, args, symbols), f"{prefix}{layer.name}/")
         check_layer(f"{prefix}{layer.name}", layer)
-        if (inside := expanded(layer, args, kwargs)) is not None:
+        kwargs = taken_by(layer, kwargs)
+        self._masked |= makes_mask(layer)
+        if (inside := expanded(layer, args, kwargs, self._masked)) is not None:
             return self._run(inside.graph, inside.inputs, f"{prefix}{layer.name}/")
         inputs = tuple(self._tensors[id(s)] for s in symbols)
         produced = self._shapes(prefix, layer, args, kwargs)
-        args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), a), (args, dict(kwargs)))
+        args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), _bounded(a)), (args, dict(kwargs)))
         call = Call(len(self._calls), layer, f"{prefix}{layer.name}", args, kwargs, ())
-        chains = [self._chain(call, inputs, index, symbol.shape) for index, symbol in enumerate(produced)]
+        chains = [self._chain(call, inputs, index, symbol) for index, symbol in enumerate(produced)]
         if chains == [()]:
             return symbols[:1]
         name = self._name(call.name)
         call = replace(call, name=name, outputs=self._outputs(name, produced))
         self._calls.append(call)
         for index, chain in enumerate(chains):
-            self._append_chain(call, inputs, index, chain)
+            if 0 not in produced[index].shape:  # a tensor of no values is read by nothing
+                self._append_chain(call, inputs, index, chain)
         return produced
 
-    def _chain(self, call: Call, inputs: tuple[Tensor, ...], index: int, shape: Shape) -> Sequence[Step]:
+    def _chain(self, call: Call, inputs: tuple[Tensor, ...], index: int, made: Any) -> Sequence[Step]:
         """The steps that make one output of a call."""
+        shape = tuple(made.shape)
         shapes, run = tuple(t.shape for t in inputs), partial(_replayed_output, call, inputs, index)
         arguments = tuple(None if isinstance(a, Tensor) else a for a in call.args)
-        steps = expand(call.layer, Site(shapes, tuple(shape), run, arguments))
+        steps = expand(call.layer, Site(shapes, shape, run, arguments, call.kwargs, made.dtype))
         if steps is not None:
             return tuple(steps)
         keys = tuple(id(v) for v in (*getattr(call.layer, "variables", ()), *_read_variables(call)))
-        return (Step(Opaque(run, shapes, keys), tuple(shape)),)
+        return (Step(Opaque(run, shapes, keys), shape),)
 
     def _shapes(self, prefix: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:
-        """Symbolic outputs of one layer call, all of static shape."""
-        outputs = keras.tree.flatten(layer.compute_output_spec(*args, **kwargs))
+        """Symbolic outputs of one layer call, all of static shape and distinct."""
+        produced = keras.tree.flatten(output_spec(layer, args, kwargs))
+        outputs = [keras.KerasTensor(y.shape, dtype=y.dtype) for y in produced]  # a layer may name one twice
         for output in outputs:
             if None in output.shape:
                 raise InvalidModelError(
@@ -176,6 +182,19 @@ class _Capture:
         count = self._names.get(name, 0)
         self._names[name] = count + 1
         return name if count == 0 else f"{name}:call{count + 1}"
+
+
+_INFINITE = 1e38
+_NEVER = 1e9
+"""Beyond all values of a network, and what masks are made of."""
+
+
+def _bounded(argument: Any) -> Any:
+    """An argument of a call; numbers that stand for an infinity, as what is padded in front of a maximum, are ones that
+    integers can be made of."""
+    if isinstance(argument, float) and abs(argument) > _INFINITE:
+        return float(np.copysign(_NEVER, argument))
+    return argument
 
 
 def _read_variables(call: Call) -> list[Any]:

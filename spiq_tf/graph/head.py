@@ -7,6 +7,7 @@ from spiq_tf.graph.layer_graph import Node, Tensor
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Head, Linear
 from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.primitives.pool import AveragePool
 
 
 def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, ...]:
@@ -32,6 +33,8 @@ def with_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, 
             rule = replace(rule, head=Head(sum(t.channels for t in reached), last, depth))
         elif isinstance(rule, Linear) and last and reached and node.output.is_map:
             rule = replace(rule, ends=True)
+        elif isinstance(rule, AveragePool) and rule.whole and last and reached and alone:
+            rule = replace(rule, scores=True)
         found.append(replace(node, rule=rule))
         for tensor in node.inputs:
             scores.setdefault(tensor.name, set()).update(reached)

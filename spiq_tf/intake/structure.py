@@ -1,8 +1,11 @@
-"""How Keras keeps the graph of a model's layers."""
+"""How Keras keeps the graph of a model's layers, and calls them."""
 
+import contextlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras.src import backend
 from keras.src.models.functional import Functional
 
 
@@ -16,3 +19,29 @@ def is_graph(model: Any) -> bool:
 def graph_of(model: Any) -> Any:
     """The graph of layers, which a Sequential model keeps inside."""
     return model._functional if isinstance(model, keras.Sequential) else model
+
+
+def taken_by(layer: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the arguments that a layer is called with, those that reach its call: Keras keeps `training` back where the
+    call does not name it."""
+    keeps_back = isinstance(layer, keras.layers.Layer) and not layer._call_has_training_arg
+    return {name: value for name, value in kwargs.items() if not (keeps_back and name == "training")}
+
+
+def output_spec(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Symbolic outputs of a layer or operation; where a user's layer says what its shapes are, those of its call if
+    that can be traced, since nothing checks what it says."""
+    if isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).call) and _says_shapes(type(layer)):
+        with contextlib.suppress(Exception), keras.StatelessScope():  # whatever a call that cannot be traced raises
+            return backend.compute_output_spec(layer.call, *args, **kwargs)
+    return layer.compute_output_spec(*args, **kwargs)
+
+
+def _says_shapes(kind: type) -> bool:
+    return not (in_keras(kind.compute_output_shape) and in_keras(kind.compute_output_spec))  # type: ignore[attr-defined]
+
+
+def in_keras(function: Any) -> bool:
+    """Whether Keras wrote it; what belongs to one of its applications is written like a user's."""
+    module = str(getattr(function, "__module__", ""))
+    return module.partition(".")[0] == "keras" and not module.startswith("keras.src.applications.")

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from spiq_tf.errors import InvalidModelError
+from spiq_tf.intake.structure import in_keras, taken_by
 from spiq_tf.intake.tracing import Traced, UntraceableError, traced
 
 _ADVICE = (
@@ -47,7 +48,7 @@ def _is_static(graph: Any, batch: int) -> bool:
     shapes: list[Any] = []
 
     def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        produced = layer.compute_output_spec(*args, **kwargs)
+        produced = layer.compute_output_spec(*args, **taken_by(layer, kwargs))
         shapes.extend(size for y in keras.tree.flatten(produced) for size in y.shape)
         return produced
 
@@ -56,16 +57,21 @@ def _is_static(graph: Any, batch: int) -> bool:
     return None not in shapes
 
 
-def expanded(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced | None:
+def expanded(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], masked: bool) -> Traced | None:
     """The graph inside one call of a user's model or layer; None where there is none or it cannot be read.
 
     One that is told about masks is left whole, since the graph knows none; so is one that computes something from its
     weights alone, which would not follow when they absorb scales.
+
+    Args:
+        layer: any.
+        args, kwargs: what it is called with.
+        masked: whether there are masks in the model, which Keras passes to calls that take one.
     """
     if not isinstance(layer, keras.layers.Layer) or not (_is_users(layer) or isinstance(layer, keras.layers.Lambda)):
         return None
     whole = isinstance(layer, (keras.Model, keras.layers.Lambda))
-    if not whole and any("mask" in name for name in inspect.signature(layer.call).parameters):
+    if not whole and _is_told_of_masks(layer, args, kwargs, masked):
         return None
     try:
         inside = traced(layer, args, kwargs)
@@ -77,13 +83,19 @@ def expanded(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Trac
 def _is_users(layer: Any) -> bool:
     """Whether what it computes stands in code that is not Keras's, and nowhere but in its call."""
     kind = type(layer)
-    return not _in_keras(kind.call) and _in_keras(kind.__call__)
+    return not in_keras(kind.call) and in_keras(kind.__call__)
 
 
-def _in_keras(function: Any) -> bool:
-    """Of its layers, that is; those that belong to one of its applications are written like a user's."""
-    module = str(getattr(function, "__module__", ""))
-    return module.partition(".")[0] == "keras" and not module.startswith("keras.src.applications.")
+def _is_told_of_masks(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], masked: bool) -> bool:
+    signature = inspect.signature(layer.call)
+    passed = signature.bind_partial(*args, **kwargs).arguments
+    return any("mask" in name and (masked or passed.get(name) is not None) for name in signature.parameters)
+
+
+def makes_mask(layer: Any) -> bool:
+    """Whether a layer makes a mask, which Keras then passes on beside the tensors."""
+    own = isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).compute_mask)
+    return own or isinstance(layer, keras.layers.Masking)
 
 
 def _symbolic_inputs(model: Any, batch: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

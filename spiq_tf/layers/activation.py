@@ -1,19 +1,21 @@
 """Activations: as layers, as operations, and as what another layer ends with."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import keras
+import numpy as np
 from keras.src.activations import activations
 from keras.src.ops import nn
 from keras.src.ops import numpy as operations
 
+from spiq_tf.errors import InvalidModelError
 from spiq_tf.layers.site import Expander, Site, Step, applied
 from spiq_tf.primitives.activation import Elementwise, ParametricRelu, Rectifier, Softmax
 from spiq_tf.primitives.base import Primitive
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.values import Shape
+from spiq_tf.primitives.values import Array, Shape
 
 _A, _L = keras.activations, keras.layers
 _BOUNDS = {
@@ -56,8 +58,59 @@ def ending(function: Any, shape: Shape) -> Sequence[Step]:
         site = Site((shape,), shape, lambda values: run(values[0]))
         if (steps := ACTIVATION_LAYERS[type(function)](function, site)) is not None:
             return steps
-    rule = ACTIVATIONS.get(function) if callable(function) else None
-    return (Step(rule or Opaque(lambda values: run(values[0]), (shape,)), shape),)
+    if callable(function) and function in ACTIVATIONS:
+        return (Step(ACTIVATIONS[function], shape),)
+    site = Site((shape,), shape, lambda values: run(values[0]))
+    return pointwise(function, site) or (Step(Opaque(site.run, (shape,)), shape),)
+
+
+def pointwise(layer: Any, site: Site) -> Sequence[Step] | None:
+    """Anything that makes each value of the one in its place, and nothing else, told by running it on random values.
+
+    Nothing that has a pole at 0, and nothing of so few values that it would have to be run thousands of times. Of what
+    is a function of positive values alone, a logarithm or a root, fields tell the moments.
+    """
+    (shape, *others), size = site.inputs, int(np.prod(site.inputs[0]))
+    if others or shape != site.output or size < _FEWEST or site.dtype != "float32":
+        return None
+
+    def run(values: Array) -> Array:
+        """The layer on any number of values, in portions of its own input's shape."""
+        count = -(-values.size // size)
+        filled = np.concatenate([values.ravel(), np.zeros(count * size - values.size)])
+        made = site.run([filled.reshape(count * shape[0], *shape[1:])])
+        return made.ravel()[: values.size].reshape(values.shape)
+
+    values = _DRAWN * np.random.default_rng(0).standard_normal(size)
+    values[0] = _NEARLY_ZERO
+    if _is_pointwise(run, values):
+        return (Step(Elementwise(run), site.output),)
+    if _is_pointwise(run, np.abs(values)):
+        return (Step(Opaque(site.run, site.inputs, function=run), site.output),)
+    return None
+
+
+def _is_pointwise(run: Callable[[Array], Array], values: Array) -> bool:
+    """Whether values in another order give the same, and each the same whatever the others are: finite numbers."""
+    random = np.random.default_rng(1)
+    try:
+        made = run(values)
+    except InvalidModelError:  # it takes integers
+        return False
+    if not np.all(np.abs(made) < _LARGE):  # no numbers among them
+        return False
+    order, small = random.permutation(values.size), np.abs(values) < np.median(np.abs(values))
+    if not np.allclose(run(values[order]), made[order], *_ALIKE):
+        return False
+    # without the large ones, so that what a sum or the largest decides is another
+    return np.allclose(run(np.where(small, values, values / 10))[small], made[small], *_ALIKE)
+
+
+_FEWEST = 32
+_DRAWN = 3.0  # deviation
+_NEARLY_ZERO, _LARGE = 1e-6, 1e5
+_ALIKE = 1e-5, 1e-6
+"""Relative and absolute: vectorised functions give other last bits in other places."""
 
 
 def _relu(layer: Any, site: Site) -> Sequence[Step]:

@@ -82,7 +82,15 @@ def zero_pad(layer: Any, site: Site) -> Sequence[Step]:
 
 
 def padded(layer: Any, site: Site) -> Sequence[Step] | None:
-    """keras.ops.pad with zeros, of positions."""
-    widths = np.asarray(layer.pad_width)
-    whole = widths.shape == (len(site.output), 2) and not np.any(widths[-1])
-    return zero_pad(layer, site) if whole and layer.mode == "constant" and len(site.arguments) == 1 else None
+    """keras.ops.pad of positions with zeros, or with what lies below all values, in front of a maximum."""
+    widths, value = np.asarray(layer.pad_width), site.keywords.get("constant_values")
+    whole = widths.shape == (len(site.output), 2) and not np.any(widths[-1]) and layer.mode == "constant"
+    if not whole or len(site.arguments) != 1 or not (value is None or np.ndim(value) == 0):
+        return None
+    if value is None or value == 0:
+        return zero_pad(layer, site)
+    return (Step(ZeroPad(1.0), site.output),) if value <= _BELOW_ALL else None
+
+
+_BELOW_ALL = -1e4
+"""An int8 file has the lowest value of the tensor in its place."""

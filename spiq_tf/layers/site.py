@@ -1,7 +1,7 @@
 """What an expander is given, and what it makes."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import keras
@@ -28,12 +28,16 @@ class Site:
         output: shape of the output that is to be described.
         run: the layer itself as a function of arrays, one for each input; returns that output.
         arguments: what is passed by position, None where a tensor goes.
+        keywords: what is passed by name.
+        dtype: of the output.
     """
 
     inputs: tuple[Shape, ...]
     output: Shape
     run: Callable[[Sequence[Array]], Array]
     arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
 
     @property
     def spatial(self) -> Shape:

@@ -7,7 +7,7 @@ import keras
 from keras.src.ops import numpy as operations
 
 from spiq_tf.layers import linear, movement
-from spiq_tf.layers.activation import ACTIVATION_LAYERS
+from spiq_tf.layers.activation import ACTIVATION_LAYERS, pointwise
 from spiq_tf.layers.merge import MERGES, divide, negative, scaled, shifted
 from spiq_tf.layers.site import Expander, Site, Step
 
@@ -16,9 +16,16 @@ def expand(layer: Any, site: Site) -> Sequence[Step] | None:
     """The steps of a layer, or None if its kind is unknown or it overrides what its kind computes."""
     if any(isinstance(a, keras.Variable) for a in site.arguments):
         return WEIGHTED[type(layer)](layer, site) if type(layer) in WEIGHTED else None
+    listed = _listed(layer)
+    if listed is not None:
+        return listed(layer, site)
+    return None if getattr(layer, "variables", ()) else pointwise(layer, site)
+
+
+def _listed(layer: Any) -> Expander | None:
     for kind in type(layer).__mro__:
         if kind in LAYERS:
-            return LAYERS[kind](layer, site)
+            return LAYERS[kind]
         if set(vars(kind)) - _HARMLESS:
             return None  # a subclass with code of its own: what it computes cannot be told
     return None

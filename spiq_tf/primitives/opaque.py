@@ -24,11 +24,19 @@ class Opaque(Primitive):
     shapes: tuple[tuple[int, ...], ...]
     keys: tuple[int, ...] = ()
     """Of the layer's variables."""
+    function: Callable[[Array], Array] | None = None
+    """Of single values, where the layer is one."""
+
+    @property
+    def function_of_values(self) -> Callable[[Array], Array] | None:
+        return self.function
 
     def variables(self) -> tuple[int, ...]:
         return self.keys
 
     learns_from_fields = True
+    differs_by_image = True
+    has_shown_mean = True
     mixes_positions = True
 
     VALUES = 200_000

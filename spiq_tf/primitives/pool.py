@@ -7,7 +7,7 @@ import numpy as np
 
 from spiq_tf.primitives import gaussian
 from spiq_tf.primitives.base import Primitive, Tie, pass_through
-from spiq_tf.primitives.spread import Channels, Spread, gaussian_spread
+from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, gaussian_spread
 from spiq_tf.primitives.values import Array, Moments, Weights, derived
 
 _WHOLE_EXCESS = 0.7
@@ -24,10 +24,12 @@ class AveragePool(Primitive):
     Attributes:
         size: number of positions in the window.
         whole: whether the window is the whole map.
+        scores: whether no linear primitive reads the averages: class scores.
     """
 
     size: int
     whole: bool = False
+    scores: bool = False
 
     mixes_positions = True
     differs_by_image = True
@@ -53,6 +55,8 @@ class AveragePool(Primitive):
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].spread
         excess = x.above.excess + (_WHOLE_EXCESS if self.whole else 0.0)
+        if self.scores:
+            excess = np.full_like(excess, COMMON_EXCESS)  # fields show their deviation: nothing else is in doubt
         return gaussian_spread(moments, excess, derived([x.source]), -x.below.bound, x.above.bound)
 
     def gains(

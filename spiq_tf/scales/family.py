@@ -19,7 +19,7 @@ from spiq_tf.primitives.values import Array
 from spiq_tf.scales.noise_sources import Channels, HeldTensor, Noise, Reader
 
 _ITERATIONS = 200
-_TOLERANCE = 1e-6
+_TOLERANCE = 3e-6
 """Of the logarithm of the noise."""
 _DESCENTS, _GAIN = 20, 0.01
 """Descents, and the share of the noise that another one must gain."""

@@ -71,13 +71,14 @@ def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
     if layer.padding == "causal":
         x = tf.pad(x, [[0, 0], [layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0], [0, 0]])
         return keras.ops.conv(x, kernel, layer.strides, "valid", dilation_rate=layer.dilation_rate)
-    if not isinstance(layer, _L.Conv2D) or layer.groups != 1 or set(layer.dilation_rate) != {1}:
+    if not isinstance(layer, _L.Conv2D) or set(layer.dilation_rate) != {1}:
         return layer.convolution_op(x, kernel)
     strides, padding = [1, *layer.strides, 1], layer.padding.upper()
 
     def convolved(value: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def derivative(output: tf.Tensor) -> tf.Tensor:
-            return tf.nn.conv2d_transpose(output, kernel, tf.shape(value), strides, padding)
+            sizes, options = tf.shape(value), {"strides": strides, "padding": padding}
+            return tf.raw_ops.Conv2DBackpropInput(input_sizes=sizes, filter=kernel, out_backprop=output, **options)
 
         return tf.nn.conv2d(value, kernel, strides, padding), derivative
 

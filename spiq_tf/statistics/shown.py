@@ -1,20 +1,40 @@
 """What the fields that a model was run on show of its tensors."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from spiq_tf.graph.head import made_of_pixels
-from spiq_tf.graph.layer_graph import LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
+from spiq_tf.primitives.activation import Elementwise
+from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.values import Array, Moments
 from spiq_tf.statistics.fields import ENOUGH, FEWEST, FieldBatch
 
 _LITTLE = 0.25  # of a deviation
-_MANY = 1024  # positions of all fields together, for extremes worth the name
+_LEAST = 0.5  # of the smallest value on fields
+_MANY, _SEVERAL = 1024, 256  # positions of all fields together, for extremes of sums, and of functions of them
+_MANY_ENOUGH = 8192  # for a kurtosis
+_SOME = 32  # values, none of which is negative by chance
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the channels of a map reach on fields.
+
+    Attributes:
+        low, high: the smallest and the largest value of each channel, shape (channels,).
+        excess: kurtosis above a Gaussian's, the median over the channels.
+    """
+
+    low: Array
+    high: Array
+    excess: float
 
 
 @dataclass(frozen=True)
@@ -24,15 +44,17 @@ class Shown:
     Attributes:
         moments: of the channels of maps, and of sums of an image's pixels.
         averages: of the channels of other tensors without positions, over fields.
-        ends: the smallest and the largest value of each channel, of the last maps that a linear primitive makes.
+        reach: of maps that linear primitives, BatchNorms, elementwise functions and unknown layers make.
+        never_negative: names of tensors that unknown layers make: norms, variances.
     """
 
     moments: Mapping[str, Moments]
     averages: Mapping[str, Moments]
-    ends: Mapping[str, tuple[Array, Array]]
+    reach: Mapping[str, Reach]
+    never_negative: Collection[str]
 
 
-NOTHING_SHOWN = Shown({}, {}, {})
+NOTHING_SHOWN = Shown({}, {}, {}, ())
 
 
 def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
@@ -48,26 +70,58 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
     """
     moments: dict[str, Moments] = {}
     averages: dict[str, Moments] = {}
-    ends: dict[str, tuple[Array, Array]] = {}
+    reach: dict[str, Reach] = {}
+    never_negative = []
     pixels, images = made_of_pixels(graph.nodes, graph.inputs), any(t.is_map for t in graph.inputs)
     for node in graph.nodes:
         name, rule, by_position = node.output.name, node.rule, node.output.is_map
         sums_pixels = rule.differs_by_image and node.inputs[0].name in pixels
         learns = rule.learns_from_fields and (by_position or sums_pixels)
         compared = images and rule.differs_by_image and not (by_position or sums_pixels)
-        values = [b.values[name] for b in batches if name in b.values] if learns or compared else []
-        if not values:
-            continue
-        flat = np.concatenate([np.asarray(v, np.float64).reshape(-1, v.shape[-1]) for v in values])
-        if len(flat) < (ENOUGH if by_position else FEWEST) or not np.all(np.isfinite(flat)):
+        fewest = _SEVERAL if isinstance(rule, Elementwise) else _MANY
+        if _reaches(graph, node) and (found := _reach([b.values[name] for b in batches if name in b.values], fewest)):
+            reach[name] = found
+        flat = _side_by_side(batches, name, ENOUGH if by_position else FEWEST) if learns or compared else None
+        if flat is None:
             continue
         if learns:
             moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
         else:
             averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
-        if isinstance(rule, Linear) and rule.ends and len(flat) >= _MANY:
-            ends[name] = flat.min(axis=0), flat.max(axis=0)
-    return Shown(moments, averages, ends)
+        if isinstance(rule, Opaque) and flat.size >= _SOME and flat.min() >= 0:
+            never_negative.append(name)
+    return Shown(moments, averages, reach, never_negative)
+
+
+def _side_by_side(batches: Sequence[FieldBatch], name: str, fewest: int) -> Array | None:
+    """The values of a tensor on all fields, (positions, channels); None of fewer, or where not all are numbers."""
+    values = [np.asarray(b.values[name], np.float64) for b in batches if name in b.values]
+    flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]) if values else np.zeros((0, 1))
+    return flat if len(flat) >= fewest and np.all(np.isfinite(flat)) else None
+
+
+def _reaches(graph: LayerGraph, node: Node) -> bool:
+    """Whether it is of interest how far a node's output reaches: not in front of a BatchNorm, which says that anew."""
+    name = node.output.name
+    normed = [n.rule for n in graph.consumers[name] if isinstance(n.rule, BatchNorm)]
+    made = isinstance(node.rule, Linear | BatchNorm | Elementwise | Opaque)
+    return node.output.is_map and made and not (normed and name in graph.fused)
+
+
+def _reach(maps: Sequence[Any], fewest: int) -> Reach | None:
+    """None of too few positions, or where not all values are numbers."""
+    flat = [np.asarray(x, np.float32).reshape(-1, x.shape[-1]) for x in maps]
+    positions = sum(map(len, flat))
+    if positions < fewest:
+        return None
+    low, high = np.min([x.min(axis=0) for x in flat], axis=0), np.max([x.max(axis=0) for x in flat], axis=0)
+    if not np.all(np.isfinite(low) & np.isfinite(high)):
+        return None
+    some = np.concatenate([x[:: -(-positions // _MANY_ENOUGH)] for x in flat]).astype(np.float64)
+    squares = (some - some.mean(axis=0)) ** 2
+    variance = squares.mean(axis=0)
+    excess = (squares**2).mean(axis=0)[variance > 0] / variance[variance > 0] ** 2 - 3
+    return Reach(low.astype(np.float64), high.astype(np.float64), float(np.median(excess)) if len(excess) else 0.0)
 
 
 def read_by_unknown(
@@ -76,7 +130,8 @@ def read_by_unknown(
     """What the layers that no rule describes read on each field, by tensor name.
 
     Where there are no positions, that is Gaussians of the tensor's moments (fixed seed), of which every second varies
-    a quarter as much, so that what divides by a norm is not cut: moments are rather too large than too small.
+    a quarter as much, so that what divides by a norm is not cut: moments are rather too large than too small. What is
+    positive on all fields stays so.
     """
     read = {t.name: t for node in graph.nodes if isinstance(node.rule, Opaque) for t in node.inputs}
     random = np.random.default_rng(0)
@@ -86,7 +141,9 @@ def read_by_unknown(
         if tensor.is_map or tensor in graph.inputs:
             return value
         own = moments[tensor.name]
-        return own.mean + varying * own.deviation * random.standard_normal(value.shape)
+        drawn = own.mean + varying * own.deviation * random.standard_normal(value.shape)
+        least = min(float(np.min(b.values[tensor.name])) for b in batches)
+        return np.maximum(drawn, _LEAST * least) if least > 0 else drawn
 
     contrasts = itertools.cycle((1.0, _LITTLE))
     return [

@@ -6,6 +6,7 @@ away from 0; where it does not, the division stays float.
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -50,11 +51,18 @@ def multiply_by_reciprocals(flat: FlatModel, known: Mapping[int, Range], kept: C
             operators.append(operator)
             continue
         divided, divisor = map(int, operator.inputs)
+        activation = operator.builtinOptions.fusedActivationFunction
+        if flat.is_constant(divided) and flat.shape(divisor) == flat.shape(output) and not activation:
+            constant = flat.value(divided)
+            if constant.size == 1:  # the table has steps of the quotient, not of the reciprocal
+                functions[output] = partial(_quotient, float(constant.ravel()[0]))
+                operators.append(flat.operator(LOOKUP, [divisor], output, schema.GeluOptionsT()))
+                continue
         if divisor not in made:
             made[divisor] = reciprocal = flat.add_activation("reciprocal", divisor)
-            functions[reciprocal], ranges[reciprocal] = _reciprocal, found
+            functions[reciprocal], ranges[reciprocal] = partial(_quotient, 1.0), found
             operators.append(flat.operator(LOOKUP, [divisor], reciprocal, schema.GeluOptionsT()))
-        options = schema.MulOptionsT(operator.builtinOptions.fusedActivationFunction)
+        options = schema.MulOptionsT(activation)
         operators.append(flat.operator(schema.BuiltinOperator.MUL, [divided, made[divisor]], output, options))
     flat.subgraph.operators = operators
     return Reciprocals(functions, ranges)
@@ -69,6 +77,6 @@ def _reciprocal_range(divisor: Range | None) -> Range | None:
     return Range(1 / high, 1 / low, divisor.source)
 
 
-def _reciprocal(x: Array) -> Array:
+def _quotient(constant: float, x: Array) -> Array:
     """Of 0, which an integer stands for that no value has, the largest number: the table cuts it to its range."""
-    return 1 / np.where(x == 0, np.finfo(np.float32).tiny, x)
+    return constant / np.where(x == 0, np.finfo(np.float32).tiny, x)

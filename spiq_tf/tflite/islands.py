@@ -8,13 +8,13 @@ import numpy.typing as npt
 
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.specification import SHARED_SCALE
 
 _INTEGER = (
-    *("ELU", "LEAKY_RELU", "MAXIMUM", "MINIMUM", "PRELU", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_0_TO_1"),
-    "TILE",
+    *("BATCH_TO_SPACE_ND", "DEPTH_TO_SPACE", "ELU", "L2_NORMALIZATION", "LEAKY_RELU", "LOG_SOFTMAX", "MAXIMUM"),
+    *("MINIMUM", "PRELU", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_0_TO_1", "REVERSE_V2"),
+    *("SPACE_TO_BATCH_ND", "TILE"),
 )
-
-_KEEPS_SCALE = ("MAXIMUM", "MINIMUM", "REDUCE_MAX", "REDUCE_MIN", "TILE")
 
 
 def quantize_islands(flat: FlatModel, intervals: Mapping[int, Interval]) -> None:
@@ -78,7 +78,7 @@ def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], quant
             own = (float(np.abs(value).max()) / 127 or 1.0, 0) if kind == "PRELU" else (scale, zero_point)
             inputs[place] = _quantized(flat, index, value, *own)
     operator.inputs = np.array(inputs, np.int32)
-    own = (scale, zero_point) if kind in _KEEPS_SCALE else quantization
+    own = (scale, zero_point) if kind in SHARED_SCALE else quantization
     flat.make_int8(int(operator.outputs[0]), *own)
 
 

@@ -121,7 +121,9 @@ def fill_tables(flat: FlatModel, tables: Mapping[int, Function]) -> None:
 def _lookup(flat: FlatModel, x: int, y: int, function: Function) -> Iterable[Any]:
     ((step, zero), (scale, zero_point)) = (_known(flat, index) for index in (x, y))
     steps = np.arange(-128.0, 128.0)
-    values = np.clip(np.rint(function((steps - zero) * step) / scale) + zero_point, -128, 127)
+    made = function((steps - zero) * step)
+    within = ~np.isnan(made)  # its domain; what lies beyond has the value at its end
+    values = np.clip(np.rint(np.interp(steps, steps[within], made[within]) / scale) + zero_point, -128, 127)
     table = flat.add_constant(f"{flat.name(y)}/table", values.astype(np.int8))
     flat.make_int8(table, scale, zero_point)
     offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(128, np.int32))

@@ -129,9 +129,14 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _shortened(name: str) -> str:
+    """A layer's name; of a long one the end, in which the layers of nested models differ."""
+    return name if len(name) <= 40 else f"...{name[-37:]}"
+
+
 def _table(layers: Iterable[LayerFinding]) -> list[str]:
     rows = [
-        f"  {x.layer[:40]:40} {'?' if x.share is None else format(x.share, '6.1%'):>6} {x.own_db:8.1f}"
+        f"  {_shortened(x.layer):40} {'?' if x.share is None else format(x.share, '6.1%'):>6} {x.own_db:8.1f}"
         f" {x.noise.sqnr_db:8.1f} {x.noise.worst_channel_db:8.1f}"
         for x in layers
     ]
