@@ -23,7 +23,7 @@ def describe(model: keras.Model, plan: Plan, converted: Converted, target: str) 
         target=target,
         expected_db=float(-10 * np.log10(total)) if total > 0 else None,
         tensors=tuple(_tensor(plan, converted, index) for index in converted.lowered.flat.activations()),
-        float_operators=_float_operators(converted),
+        float_operators=converted.float_operators,
         fallback_layers=tuple(dict.fromkeys(unknown)),
         uncorrected=converted.uncorrected,
         violations=converted.violations,
@@ -77,17 +77,3 @@ def _noise(plan: Plan, name: str) -> float | None:
     while chain[-1] in graph.producers and graph.producers[chain[-1]].inputs[0].name in graph.fused:
         chain.append(graph.producers[chain[-1]].inputs[0].name)
     return float(sum(predicted[each].total for each in chain if each in predicted))
-
-
-def _float_operators(converted: Converted) -> tuple[str, ...]:
-    """Operators that read or make float activations, by kind and tensor."""
-    flat = converted.quantized
-    found = []
-    for operator in flat.operators:
-        if flat.kind(operator) in ("QUANTIZE", "DEQUANTIZE"):
-            continue
-        output = int(operator.outputs[0])
-        if any(flat.dtype(index) == np.float32 for index in (*flat.read_by(operator), output)):
-            held = converted.lowered.tensors.get(output)
-            found.append(f"{flat.kind(operator)} ({flat.name(output) if held is None else held.name})")
-    return tuple(found)

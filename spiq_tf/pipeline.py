@@ -32,6 +32,7 @@ from spiq_tf.tflite.coarse import warn_of_coarse_scales
 from spiq_tf.tflite.division import multiply_by_reciprocals
 from spiq_tf.tflite.finish import finish
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.floats import float_operators, warn_of_floats
 from spiq_tf.tflite.inside import inside_ranges
 from spiq_tf.tflite.interval import Interval
 from spiq_tf.tflite.lower import Lowered, lower
@@ -78,6 +79,7 @@ class Converted:
         ranges: of every activation's channels, by tensor index.
         intervals: of every activation as a whole, by tensor index: what its scale is made of.
         uncorrected: operators whose bias is not corrected.
+        float_operators: those that read or make float activations, by kind and tensor.
         violations: what keeps the file from running on the target.
     """
 
@@ -87,6 +89,7 @@ class Converted:
     ranges: Mapping[int, Range]
     intervals: Mapping[int, Interval]
     uncorrected: tuple[str, ...]
+    float_operators: tuple[str, ...]
     violations: tuple[Violation, ...]
 
 
@@ -156,8 +159,13 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     shapes = [t.shape for t in graph.inputs]
     warn_if_degenerate((content, pixels.fed), (lowered.content, entering), shapes, graph.output_names)
     violations = violations_of(content, options.target)
-    warn_of_violations(violations, options.target, bool(options.float_layers))
-    return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), violations)
+    warn_of_violations(violations, options.target)
+    names = {index: held.name for index, held in lowered.tensors.items()}
+    floats = float_operators(quantized, names)
+    if options.target.operators is None:  # or else they are violations
+        warn_of_floats([text for index, text in floats.items() if index not in kept])
+    left = tuple(floats.values())
+    return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), left, violations)
 
 
 def _noise(lowered: Lowered, plan: Plan, kept: Collection[int], options: Options) -> dict[int, Noise]:

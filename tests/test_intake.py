@@ -755,3 +755,10 @@ def test_shapes_that_a_layer_says_wrong(output):
     assert [t.shape for t in graph.outputs] == [(1, 16, 4)]
     assert len({t.name for call in graph.calls for t in call.outputs}) == 4
     check(model, np.random.default_rng(0).uniform(-1, 1, (16, 8, 4)).astype(np.float32), SAMPLED)
+
+
+def test_a_tensor_of_no_values_that_is_read():
+    tokens = keras.Input((8, 4), name="tokens")
+    model = keras.Model(tokens, layers.ReLU(name="behind")(Misjudged()(tokens)[1]))
+    with pytest.raises(spiq_tf.InvalidModelError, match="layer 'behind' reads a tensor of no values"):
+        spiq_tf.convert(model, input_range=RANGE)

@@ -205,3 +205,11 @@ def test_report_in_words():
     assert "Ranges of the model's inputs, told from the model: none" in lines
     assert "  norm (layer swish lets no scale pass)" in lines
     assert "  last (leaves the model)" in lines
+
+
+def test_floats_beside_those_that_were_asked_for_are_warned_of():
+    volume = keras.Input((4, 8, 8, 3), name="volume")
+    model = keras.Model(volume, layers.Conv3D(2, 3, name="second")(layers.Conv3D(2, 1, name="first")(volume)))
+    with pytest.warns(spiq_tf.FloatOperatorWarning, match=r"CONV_3D \(second\) has no int8 form") as caught:
+        quantize(model, float_layers=["first"])
+    assert "first" not in str(caught[0].message)

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from spiq_tf.device.rules import RULES
 from spiq_tf.device.targets import Target, target_named
 from spiq_tf.device.violation import Violation
-from spiq_tf.errors import FloatOperatorWarning, ModelFileError, SpiqError, TargetWarning
+from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning
 from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
 
 _SHOWN = 3
@@ -70,27 +70,15 @@ def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
     return (*found, *(violation for rule in RULES for violation in rule(flat, target)))
 
 
-def warn_of_violations(violations: Sequence[Violation], target: Target, floats_expected: bool) -> None:
-    """Warns of what the target does not run, and of floats that nobody asked for, even where it runs them.
-
-    Args:
-        violations: of the file.
-        target: that it was made for.
-        floats_expected: whether layers were to stay float.
-    """
-    floats = [v for v in violations if v.rule == "float operator"] if target.operators is None else []
-    broken = [v for v in violations if v not in floats]
-    if broken:
-        text = f"the target {target.name!r} does not take all of the file: {_listed(broken)}"
-        warnings.warn(text, TargetWarning, stacklevel=4)
-    if floats and not floats_expected:
-        text = f"the file is not all integer, operators without an int8 form stay float: {_listed(floats)}"
-        warnings.warn(text, FloatOperatorWarning, stacklevel=4)
-
-
-def _listed(violations: Sequence[Violation]) -> str:
-    more = f"; and {len(violations) - _SHOWN} more" if len(violations) > _SHOWN else ""
-    return "; ".join(map(str, violations[:_SHOWN])) + more
+def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
+    """Warns of what the target does not run: floats are no such thing where it has every operator."""
+    broken = [v for v in violations if target.operators is not None or v.rule != "float operator"]
+    if not broken:
+        return
+    shown = "; ".join(map(str, broken[:_SHOWN]))
+    more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    text = f"the target {target.name!r} does not take all of the file: {shown}{more}"
+    warnings.warn(text, TargetWarning, stacklevel=4)
 
 
 def _read(path: Path) -> bytes:

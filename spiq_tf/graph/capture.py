@@ -122,10 +122,15 @@ class _Capture:
         if (inside := expanded(layer, args, kwargs, self._masked)) is not None:
             return self._run(inside.graph, inside.inputs, f"{prefix}{layer.name}/")
         inputs = tuple(self._tensors[id(s)] for s in symbols)
+        if any(0 in t.shape for t in inputs):
+            raise InvalidModelError(
+                f"layer {prefix}{layer.name!r} reads a tensor of no values: expected some; leave it out"
+            )
         produced = self._shapes(prefix, layer, args, kwargs)
+        floats = {x.dtype for x in symbols} == {"float32"}
         args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), _bounded(a)), (args, dict(kwargs)))
         call = Call(len(self._calls), layer, f"{prefix}{layer.name}", args, kwargs, ())
-        chains = [self._chain(call, inputs, index, symbol) for index, symbol in enumerate(produced)]
+        chains = [self._chain(call, inputs, index, y, floats) for index, y in enumerate(produced)]
         if chains == [()]:
             return symbols[:1]
         name = self._name(call.name)
@@ -136,12 +141,12 @@ class _Capture:
                 self._append_chain(call, inputs, index, chain)
         return produced
 
-    def _chain(self, call: Call, inputs: tuple[Tensor, ...], index: int, made: Any) -> Sequence[Step]:
+    def _chain(self, call: Call, inputs: tuple[Tensor, ...], index: int, made: Any, of_floats: bool) -> Sequence[Step]:
         """The steps that make one output of a call."""
-        shape = tuple(made.shape)
+        shape, floats = tuple(made.shape), of_floats and made.dtype == "float32"
         shapes, run = tuple(t.shape for t in inputs), partial(_replayed_output, call, inputs, index)
         arguments = tuple(None if isinstance(a, Tensor) else a for a in call.args)
-        steps = expand(call.layer, Site(shapes, shape, run, arguments, call.kwargs, made.dtype))
+        steps = expand(call.layer, Site(shapes, shape, run, arguments, call.kwargs, floats))
         if steps is not None:
             return tuple(steps)
         keys = tuple(id(v) for v in (*getattr(call.layer, "variables", ()), *_read_variables(call)))
@@ -192,7 +197,7 @@ _NEVER = 1e9
 def _bounded(argument: Any) -> Any:
     """An argument of a call; numbers that stand for an infinity, as what is padded in front of a maximum, are ones that
     integers can be made of."""
-    if isinstance(argument, float) and abs(argument) > _INFINITE:
+    if isinstance(argument, float | np.floating) and abs(float(argument)) > _INFINITE:
         return float(np.copysign(_NEVER, argument))
     return argument
 

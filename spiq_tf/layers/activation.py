@@ -61,17 +61,17 @@ def ending(function: Any, shape: Shape) -> Sequence[Step]:
     if callable(function) and function in ACTIVATIONS:
         return (Step(ACTIVATIONS[function], shape),)
     site = Site((shape,), shape, lambda values: run(values[0]))
-    return pointwise(function, site) or (Step(Opaque(site.run, (shape,)), shape),)
+    return pointwise(site) or (Step(Opaque(site.run, (shape,)), shape),)
 
 
-def pointwise(layer: Any, site: Site) -> Sequence[Step] | None:
-    """Anything that makes each value of the one in its place, and nothing else, told by running it on random values.
+def pointwise(site: Site) -> Sequence[Step] | None:
+    """Anything that makes each value of the one in its place, and nothing else, told by running it on random values:
+    its file form is a table, its moments are those on fields, since it may leave its domain or grow without bound.
 
-    Nothing that has a pole at 0, and nothing of so few values that it would have to be run thousands of times. Of what
-    is a function of positive values alone, a logarithm or a root, fields tell the moments.
+    Nothing that has a pole at 0, and nothing of so few values that it would have to be run a hundred times.
     """
     (shape, *others), size = site.inputs, int(np.prod(site.inputs[0]))
-    if others or shape != site.output or size < _FEWEST or site.dtype != "float32":
+    if others or shape != site.output or size < _FEWEST or not site.floats:
         return None
 
     def run(values: Array) -> Array:
@@ -82,32 +82,31 @@ def pointwise(layer: Any, site: Site) -> Sequence[Step] | None:
         return made.ravel()[: values.size].reshape(values.shape)
 
     values = _DRAWN * np.random.default_rng(0).standard_normal(size)
-    values[0] = _NEARLY_ZERO
-    if _is_pointwise(run, values):
-        return (Step(Elementwise(run), site.output),)
-    if _is_pointwise(run, np.abs(values)):
-        return (Step(Opaque(site.run, site.inputs, function=run), site.output),)
-    return None
+    try:
+        found = _is_pointwise(run, values) or _is_pointwise(run, np.abs(values))  # a root, a logarithm
+    except InvalidModelError:  # it cannot be run on such values
+        return None
+    return (Step(Opaque(site.run, site.inputs, function=run), site.output),) if found else None
 
 
 def _is_pointwise(run: Callable[[Array], Array], values: Array) -> bool:
-    """Whether values in another order give the same, and each the same whatever the others are: finite numbers."""
-    random = np.random.default_rng(1)
-    try:
-        made = run(values)
-    except InvalidModelError:  # it takes integers
+    """Whether values in another order give the same, and a few the same among quite other ones: finite numbers."""
+    made, random = run(values), np.random.default_rng(1)
+    near = np.where(np.arange(values.size) == 0, _NEARLY_ZERO, values)
+    if not (np.all(np.abs(made) < _LARGE) and np.all(np.abs(run(near)) < _LARGE)):  # no numbers among them
         return False
-    if not np.all(np.abs(made) < _LARGE):  # no numbers among them
-        return False
-    order, small = random.permutation(values.size), np.abs(values) < np.median(np.abs(values))
+    order = random.permutation(values.size)
     if not np.allclose(run(values[order]), made[order], *_ALIKE):
         return False
-    # without the large ones, so that what a sum or the largest decides is another
-    return np.allclose(run(np.where(small, values, values / 10))[small], made[small], *_ALIKE)
+    kept, far = random.random(values.size) < _KEPT, 100 * np.abs(values).max()
+    companions = (far, _NEARLY_ZERO, -far) if values.min() < 0 else (far, _NEARLY_ZERO)
+    trials = (run(np.where(kept, values, other)) for other in companions)
+    return all(np.allclose(trial[kept], made[kept], *_ALIKE) for trial in trials)
 
 
 _FEWEST = 32
 _DRAWN = 3.0  # deviation
+_KEPT = 0.2
 _NEARLY_ZERO, _LARGE = 1e-6, 1e5
 _ALIKE = 1e-5, 1e-6
 """Relative and absolute: vectorised functions give other last bits in other places."""

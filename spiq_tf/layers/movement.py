@@ -85,9 +85,10 @@ def padded(layer: Any, site: Site) -> Sequence[Step] | None:
     """keras.ops.pad of positions with zeros, or with what lies below all values, in front of a maximum."""
     widths, value = np.asarray(layer.pad_width), site.keywords.get("constant_values")
     whole = widths.shape == (len(site.output), 2) and not np.any(widths[-1]) and layer.mode == "constant"
-    if not whole or len(site.arguments) != 1 or not (value is None or np.ndim(value) == 0):
+    value = 0.0 if value is None else value
+    if not whole or len(site.arguments) != 1 or not isinstance(value, int | float):
         return None
-    if value is None or value == 0:
+    if value == 0:
         return zero_pad(layer, site)
     return (Step(ZeroPad(1.0), site.output),) if value <= _BELOW_ALL else None
 

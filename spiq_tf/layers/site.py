@@ -29,7 +29,7 @@ class Site:
         run: the layer itself as a function of arrays, one for each input; returns that output.
         arguments: what is passed by position, None where a tensor goes.
         keywords: what is passed by name.
-        dtype: of the output.
+        floats: whether inputs and output hold float32.
     """
 
     inputs: tuple[Shape, ...]
@@ -37,7 +37,7 @@ class Site:
     run: Callable[[Sequence[Array]], Array]
     arguments: tuple[Any, ...] = ()
     keywords: Mapping[str, Any] = field(default_factory=dict)
-    dtype: str = "float32"
+    floats: bool = True
 
     @property
     def spatial(self) -> Shape:

@@ -19,7 +19,7 @@ def expand(layer: Any, site: Site) -> Sequence[Step] | None:
     listed = _listed(layer)
     if listed is not None:
         return listed(layer, site)
-    return None if getattr(layer, "variables", ()) else pointwise(layer, site)
+    return None if getattr(layer, "variables", ()) else pointwise(site)
 
 
 def _listed(layer: Any) -> Expander | None:

@@ -34,8 +34,12 @@ class Opaque(Primitive):
     def variables(self) -> tuple[int, ...]:
         return self.keys
 
+    @property
+    def differs_by_image(self) -> bool:  # type: ignore[override]
+        """Of a norm or a variance over positions; a layer with weights is known as well by drawing its inputs."""
+        return not self.keys
+
     learns_from_fields = True
-    differs_by_image = True
     has_shown_mean = True
     mixes_positions = True
 

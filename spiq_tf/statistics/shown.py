@@ -20,7 +20,7 @@ _LITTLE = 0.25  # of a deviation
 _LEAST = 0.5  # of the smallest value on fields
 _MANY, _SEVERAL = 1024, 256  # positions of all fields together, for extremes of sums, and of functions of them
 _MANY_ENOUGH = 8192  # for a kurtosis
-_SOME = 32  # values, none of which is negative by chance
+_SOME = 4  # channels: fields look alike to a trained network, so that their number says little
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
     moments: dict[str, Moments] = {}
     averages: dict[str, Moments] = {}
     reach: dict[str, Reach] = {}
-    never_negative = []
+    never_negative, leaving = [], {t.name for t in graph.outputs}
     pixels, images = made_of_pixels(graph.nodes, graph.inputs), any(t.is_map for t in graph.inputs)
     for node in graph.nodes:
         name, rule, by_position = node.output.name, node.rule, node.output.is_map
@@ -88,7 +88,8 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
             moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
         else:
             averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
-        if isinstance(rule, Opaque) and flat.size >= _SOME and flat.min() >= 0:
+        unweighted = isinstance(rule, Opaque) and not rule.variables() and name not in leaving
+        if unweighted and flat.shape[1] >= _SOME and flat.min() >= 0:
             never_negative.append(name)
     return Shown(moments, averages, reach, never_negative)
 

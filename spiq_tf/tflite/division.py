@@ -55,12 +55,12 @@ def multiply_by_reciprocals(flat: FlatModel, known: Mapping[int, Range], kept: C
         if flat.is_constant(divided) and flat.shape(divisor) == flat.shape(output) and not activation:
             constant = flat.value(divided)
             if constant.size == 1:  # the table has steps of the quotient, not of the reciprocal
-                functions[output] = partial(_quotient, float(constant.ravel()[0]))
+                functions[output] = partial(_quotient, float(constant.ravel()[0]), found)
                 operators.append(flat.operator(LOOKUP, [divisor], output, schema.GeluOptionsT()))
                 continue
         if divisor not in made:
             made[divisor] = reciprocal = flat.add_activation("reciprocal", divisor)
-            functions[reciprocal], ranges[reciprocal] = partial(_quotient, 1.0), found
+            functions[reciprocal], ranges[reciprocal] = partial(_quotient, 1.0, found), found
             operators.append(flat.operator(LOOKUP, [divisor], reciprocal, schema.GeluOptionsT()))
         options = schema.MulOptionsT(activation)
         operators.append(flat.operator(schema.BuiltinOperator.MUL, [divided, made[divisor]], output, options))
@@ -77,6 +77,7 @@ def _reciprocal_range(divisor: Range | None) -> Range | None:
     return Range(1 / high, 1 / low, divisor.source)
 
 
-def _quotient(constant: float, x: Array) -> Array:
-    """Of 0, which an integer stands for that no value has, the largest number: the table cuts it to its range."""
-    return constant / np.where(x == 0, np.finfo(np.float32).tiny, x)
+def _quotient(constant: float, reciprocal: Range, x: Array) -> Array:
+    """Of what an integer stands for that the divisor's range does not reach, 0 above all, that of the range's end."""
+    made = 1 / np.where(x == 0, np.finfo(np.float32).tiny, x)
+    return constant * np.clip(made, reciprocal.low.min(), reciprocal.high.max())
