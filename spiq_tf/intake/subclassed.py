@@ -95,7 +95,7 @@ def _is_told_of_masks(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
 def makes_mask(layer: Any) -> bool:
     """Whether a layer makes a mask, which Keras then passes on beside the tensors."""
     own = isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).compute_mask)
-    return own or isinstance(layer, keras.layers.Masking)
+    return own or isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
 
 
 def _symbolic_inputs(model: Any, batch: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:
