@@ -32,11 +32,12 @@ _SMOOTH_NN = (
     "Sigmoid HardSigmoid Silu HardSilu Gelu Elu Selu Celu Softplus Softsign LogSigmoid HardTanh Squareplus TanhShrink"
     " SoftShrink HardShrink SparsePlus SparseSigmoid Threshold"
 )
+_STEEP = ("exponential", "Exp", "Expm1", "Square")
 _SMOOTH_OPERATIONS = "Tanh Exp Expm1 Square Abs Absolute Sin Cos Clip"
 
 
 def _elementwise(function: Any, name: str = "") -> Elementwise:
-    return Elementwise(partial(applied, function), _BOUNDS.get(name))
+    return Elementwise(partial(applied, function), _BOUNDS.get(name), name in _STEEP)
 
 
 ACTIVATIONS: dict[Any, Primitive] = {

@@ -158,10 +158,12 @@ class Elementwise(Primitive):
     Attributes:
         function: on arrays, elementwise.
         bounds: the values that it cannot leave, or None where it has no bounds.
+        steep: whether it grows faster than its argument: an exponential, a square.
     """
 
     function: Callable[[Array], Array]
     bounds: tuple[float, float] | None = None
+    steep: bool = False
 
     @property
     def function_of_values(self) -> Callable[[Array], Array]:

@@ -213,8 +213,8 @@ def _as_shown(rule: Primitive, own: Spread, shown: Reach, moments: Moments) -> S
 
     Fields are less heavy than images, whose contrast varies: a sum's excess kurtosis is 1 to 2 less than on images in
     four networks. Where it is more than predicted, as in the decoder of a U-Net (34 on fields, 32 on images, 1.4
-    predicted), it counts. Functions that grow without bound, an exponential, a reciprocal, map a tail that a Gaussian
-    has and values have not to ranges many times too wide.
+    predicted), it counts. Functions that grow faster than their argument map a tail that a Gaussian has and values
+    have not to ranges many times too wide.
 
     Pixels and class maps have bounds of their own, which no kurtosis of a sum tells: fields reach 2 to 7 deviations in
     six networks, images up to 1.3 times as far, while the tail that is predicted asks for 7 to 19.
@@ -222,7 +222,7 @@ def _as_shown(rule: Primitive, own: Spread, shown: Reach, moments: Moments) -> S
     bounded = isinstance(rule, Linear) and rule.ends
     if isinstance(rule, Elementwise):
         farthest = np.maximum(np.abs(shown.low), np.abs(shown.high)).max()
-        bounded = rule.bounds is None and bool(own.range(_FARTHEST).amplitude.max() > _BEYOND * farthest)
+        bounded = rule.steep and bool(own.range(_FARTHEST).amplitude.max() > _BEYOND * farthest)
     elif (lacking := shown.excess - float(np.median(own.excess))) > 0:
         own, bounded = own.heavier(lacking), True
     return own.within(*_as_images_may(shown, moments)) if bounded else own
