@@ -160,8 +160,7 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     warn_if_degenerate((content, pixels.fed), (lowered.content, entering), shapes, graph.output_names)
     violations = violations_of(content, options.target)
     warn_of_violations(violations, options.target)
-    names = {index: held.name for index, held in lowered.tensors.items()}
-    floats = float_operators(quantized, names)
+    floats = float_operators(quantized, lowered.tensors)
     if options.target.operators is None:  # or else they are violations
         warn_of_floats([text for index, text in floats.items() if index not in kept])
     left = tuple(floats.values())

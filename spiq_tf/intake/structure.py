@@ -37,8 +37,8 @@ def output_spec(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> A
     return layer.compute_output_spec(*args, **kwargs)
 
 
-def _says_shapes(kind: type) -> bool:
-    return not (in_keras(kind.compute_output_shape) and in_keras(kind.compute_output_spec))  # type: ignore[attr-defined]
+def _says_shapes(kind: Any) -> bool:
+    return not (in_keras(kind.compute_output_shape) and in_keras(kind.compute_output_spec))
 
 
 def in_keras(function: Any) -> bool:

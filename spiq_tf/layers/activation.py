@@ -55,13 +55,12 @@ def ending(function: Any, shape: Shape) -> Sequence[Step]:
     if function is None or function is _A.linear:
         return ()
     run = partial(applied, function)
-    if isinstance(function, _L.Layer) and type(function) in ACTIVATION_LAYERS:
-        site = Site((shape,), shape, lambda values: run(values[0]))
-        if (steps := ACTIVATION_LAYERS[type(function)](function, site)) is not None:
-            return steps
+    site = Site((shape,), shape, lambda values: run(values[0]))
+    listed = ACTIVATION_LAYERS.get(type(function)) if isinstance(function, _L.Layer) else None
+    if listed is not None and (steps := listed(function, site)) is not None:
+        return steps
     if callable(function) and function in ACTIVATIONS:
         return (Step(ACTIVATIONS[function], shape),)
-    site = Site((shape,), shape, lambda values: run(values[0]))
     return pointwise(site) or (Step(Opaque(site.run, (shape,)), shape),)
 
 

@@ -54,9 +54,10 @@ class AveragePool(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].spread
-        excess = x.above.excess + (_WHOLE_EXCESS if self.whole else 0.0)
-        if self.scores:
-            excess = np.full_like(excess, COMMON_EXCESS)  # fields show their deviation: nothing else is in doubt
+        if self.scores:  # fields show their deviation: nothing else is in doubt
+            excess = np.full_like(x.above.excess, COMMON_EXCESS)
+        else:
+            excess = x.above.excess + (_WHOLE_EXCESS if self.whole else 0.0)
         return gaussian_spread(moments, excess, derived([x.source]), -x.below.bound, x.above.bound)
 
     def gains(

@@ -10,14 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
 from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.values import Array, Moments
 from spiq_tf.scales.noise import ALIKE, Gains, judged
-from spiq_tf.statistics.fields import FieldBatch
+from spiq_tf.statistics.fields import FieldBatch, sum_of_squares
 
 _BLOCK = 3  # positions in each direction
 _TINY = 1e-30
@@ -78,11 +77,5 @@ def _gains(slope: tf.Tensor) -> tuple[Array, Array]:
     blocks = values
     for axis in range(1, values.ndim - 1):
         blocks = np.add.reduceat(blocks, np.arange(0, values.shape[axis], _BLOCK), axis=axis)
-    alone, together = _sum_of_squares(values), _sum_of_squares(blocks)
+    alone, together = sum_of_squares(values), sum_of_squares(blocks)
     return alone, (1 - ALIKE) * alone + ALIKE * together
-
-
-def _sum_of_squares(values: npt.NDArray[np.float32]) -> Array:
-    """Of each channel."""
-    flat = values.reshape(-1, values.shape[-1])
-    return np.einsum("pc,pc->c", flat, flat).astype(np.float64)

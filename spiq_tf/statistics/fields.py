@@ -130,12 +130,14 @@ def _moments(values: Sequence[npt.NDArray[np.float32]]) -> tuple[npt.NDArray[np.
     """Mean and variance of each channel over all of them, which are of one size; in numpy, twice as fast here."""
     flat = [x.reshape(-1, x.shape[-1]) for x in values]
     means = np.stack([x.mean(axis=0) for x in flat])
-    within = np.stack([_mean_square(x - m) for x, m in zip(flat, means, strict=True)])
+    within = np.stack([sum_of_squares(x - m) / len(x) for x, m in zip(flat, means, strict=True)])
     return means.mean(axis=0), within.mean(axis=0) + means.var(axis=0)
 
 
-def _mean_square(x: npt.NDArray[np.float32]) -> Array:
-    return np.einsum("pc,pc->c", x, x).astype(np.float64) / len(x)
+def sum_of_squares(values: npt.NDArray[np.float32]) -> Array:
+    """Of each channel."""
+    flat = values.reshape(-1, values.shape[-1])
+    return np.einsum("pc,pc->c", flat, flat).astype(np.float64)
 
 
 def random_fields(tensor: Tensor, channels: InputChannels, random: np.random.Generator) -> npt.NDArray[np.float32]:

@@ -220,9 +220,9 @@ def _as_shown(rule: Primitive, own: Spread, shown: Reach, moments: Moments) -> S
     six networks, images up to 1.3 times as far, while the tail that is predicted asks for 7 to 19.
     """
     bounded = isinstance(rule, Linear) and rule.ends
-    if isinstance(rule, Elementwise):
+    if isinstance(rule, Elementwise):  # a steep one
         farthest = np.maximum(np.abs(shown.low), np.abs(shown.high)).max()
-        bounded = rule.steep and bool(own.range(_FARTHEST).amplitude.max() > _BEYOND * farthest)
+        bounded = bool(own.range(_FARTHEST).amplitude.max() > _BEYOND * farthest)
     elif (lacking := shown.excess - float(np.median(own.excess))) > 0:
         own, bounded = own.heavier(lacking), True
     return own.within(*_as_images_may(shown, moments)) if bounded else own

@@ -44,7 +44,7 @@ class Shown:
     Attributes:
         moments: of the channels of maps, and of sums of an image's pixels.
         averages: of the channels of other tensors without positions, over fields.
-        reach: of maps that linear primitives, BatchNorms, elementwise functions and unknown layers make.
+        reach: of maps that linear primitives, BatchNorms, steep functions and unknown layers make.
         never_negative: names of tensors that unknown layers make: norms, variances.
     """
 
@@ -79,9 +79,10 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
         learns = rule.learns_from_fields and (by_position or sums_pixels)
         compared = images and rule.differs_by_image and not (by_position or sums_pixels)
         fewest = _SEVERAL if isinstance(rule, Elementwise) else _MANY
-        if _reaches(graph, node) and (found := _reach([b.values[name] for b in batches if name in b.values], fewest)):
+        values = [b.values[name] for b in batches if name in b.values]
+        if _reaches(graph, node) and (found := _reach(values, fewest)):
             reach[name] = found
-        flat = _side_by_side(batches, name, ENOUGH if by_position else FEWEST) if learns or compared else None
+        flat = _side_by_side(values, ENOUGH if by_position else FEWEST) if learns or compared else None
         if flat is None:
             continue
         if learns:
@@ -94,10 +95,10 @@ def shown_on(graph: LayerGraph, batches: Sequence[FieldBatch]) -> Shown:
     return Shown(moments, averages, reach, never_negative)
 
 
-def _side_by_side(batches: Sequence[FieldBatch], name: str, fewest: int) -> Array | None:
+def _side_by_side(values: Sequence[Any], fewest: int) -> Array | None:
     """The values of a tensor on all fields, (positions, channels); None of fewer, or where not all are numbers."""
-    values = [np.asarray(b.values[name], np.float64) for b in batches if name in b.values]
-    flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in values]) if values else np.zeros((0, 1))
+    each = [np.asarray(v, np.float64) for v in values]
+    flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in each]) if each else np.zeros((0, 1))
     return flat if len(flat) >= fewest and np.all(np.isfinite(flat)) else None
 
 
@@ -105,7 +106,8 @@ def _reaches(graph: LayerGraph, node: Node) -> bool:
     """Whether it is of interest how far a node's output reaches: not in front of a BatchNorm, which says that anew."""
     name = node.output.name
     normed = [n.rule for n in graph.consumers[name] if isinstance(n.rule, BatchNorm)]
-    made = isinstance(node.rule, Linear | BatchNorm | Elementwise | Opaque)
+    steep = isinstance(node.rule, Elementwise) and node.rule.steep
+    made = steep or isinstance(node.rule, Linear | BatchNorm | Opaque)
     return node.output.is_map and made and not (normed and name in graph.fused)
 
 

@@ -7,21 +7,23 @@ import numpy as np
 
 from spiq_tf.errors import FloatOperatorWarning
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.matching import Held
 
 
-def float_operators(flat: FlatModel, names: Mapping[int, str]) -> dict[int, str]:
+def float_operators(flat: FlatModel, tensors: Mapping[int, Held]) -> dict[int, str]:
     """Operators that read or make float activations, by the index of their output: their kind and the tensor's name.
 
     Args:
         flat: the file as it was quantized, before its ends were changed.
-        names: of the tensors that hold what a layer makes, by index.
+        tensors: which of the graph's tensors each of the file's holds, by index.
     """
     found = {}
     for operator in flat.operators:
         output = int(operator.outputs[0])
         read = (*flat.read_by(operator), output)
         if flat.kind(operator) not in ("QUANTIZE", "DEQUANTIZE") and any(flat.dtype(i) == np.float32 for i in read):
-            found[output] = f"{flat.kind(operator)} ({names.get(output, flat.name(output))})"
+            held = tensors.get(output)
+            found[output] = f"{flat.kind(operator)} ({flat.name(output) if held is None else held.name})"
     return found
 
 
