@@ -88,6 +88,11 @@ class Coordinates(layers.Layer):
         return keras.ops.concatenate([x, beside], axis=-1)
 
 
+def around(x: Any, **how: Any) -> Any:
+    """Padded on every side."""
+    return keras.ops.pad(x, ((0, 0), (1, 2), (1, 1), (0, 0)), **how)
+
+
 def gelu_by_hand(x: Any) -> Any:
     return 0.5 * x * (1.0 + keras.ops.tanh(0.7979 * (x + 0.044715 * x * x * x)))
 
@@ -133,6 +138,8 @@ TABLE = [
     Row("square_by_hand", lambda x, y: x * x, steps=2.0, takes_scales=False),
     Row("softmax", lambda x, y: layers.Softmax()(x), moments=None, takes_scales=False),
     Row("zero_pad", lambda x, y: layers.ZeroPadding2D(((1, 2), (0, 1)))(x), moments="rows"),
+    Row("pad_value", lambda x, y: around(x, constant_values=1.5), moments="rows", takes_scales=False),
+    Row("pad_rim", lambda x, y: around(x, mode="reflect")),
     Row("conv_transpose", lambda x, y: layers.Conv2DTranspose(5, 3, strides=2, padding="same")(x), moments=None),
     Row("conv_transpose_dense", lambda x, y: layers.Conv2DTranspose(5, 2, strides=2)(x), moments=None),
     Row("multiply", lambda x, y: layers.Multiply()([x, y]), steps=2.0),

@@ -8,6 +8,7 @@ from spiq_tf.graph.capture import capture
 from spiq_tf.primitives.linear import Head, Linear
 from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
+from spiq_tf.primitives.shape import Pad
 from spiq_tf.primitives.spread import Channels, gaussian_spread
 from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
 from spiq_tf.statistics.propagation import all_elasticities, all_moments, all_spreads
@@ -275,6 +276,24 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     total = rule.moments([p.moments for p in parts], {})
     found = rule.spread(parts, total, {}).excess
     np.testing.assert_allclose(found, excess(first + second), rtol=0.15)
+
+
+def test_kurtosis_of_a_map_within_a_rim_of_one_value(random):
+    """Gaussians at 7 of 10 positions, 1.5 at the others: moments and kurtosis of what is drawn, within sampling error;
+    the rim lies within the range, in which a dead channel's own kurtosis no longer counts."""
+    mean, deviation = np.array([0.3, -2.0, 0.0]), np.array([0.5, 1.5, 1e-3])
+    values = mean + deviation * random.standard_normal((500_000, 3))
+    values[: len(values) * 3 // 10] = 1.5
+    own = Moments(mean, deviation**2)
+    x = Channels(own, gaussian_spread(own, [0.0, 0.0, 1000.0] * np.ones(3), Source.BATCH_NORM), np.ones(3))
+    rule = Pad(0.7, 1.5)
+    told = rule.moments([own], {})
+    np.testing.assert_allclose(told.mean, values.mean(axis=0), atol=0.01)
+    np.testing.assert_allclose(told.variance, values.var(axis=0), rtol=0.01)
+    real = np.mean((values - told.mean) ** 4, axis=0) / told.variance**2 - 3
+    spread = rule.spread([x], told, {})
+    np.testing.assert_allclose(spread.excess, real, atol=0.05)
+    assert np.all(spread.above.reach(0.0) >= 1.5)
 
 
 def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random):

@@ -12,7 +12,7 @@ from spiq_tf.layers.site import Site, Step
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear, full_coverage
-from spiq_tf.primitives.shape import ZeroPad
+from spiq_tf.primitives.shape import Pad
 from spiq_tf.primitives.values import Array
 
 
@@ -31,7 +31,7 @@ def _causal_padding(layer: Any, site: Site) -> Step:
     """The zeros in front of a sequence, so that no output sees what comes later."""
     batch, size, channels = site.inputs[0]
     padded = size + layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
-    return Step(ZeroPad(size / padded), (batch, padded, channels))
+    return Step(Pad(size / padded), (batch, padded, channels))
 
 
 def transposed(layer: Any, site: Site) -> Sequence[Step] | None:

@@ -8,7 +8,7 @@ import numpy as np
 from spiq_tf.layers.site import Site, Step
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.pool import AveragePool, MaxPool
-from spiq_tf.primitives.shape import Rearrange, ZeroPad, rearranged
+from spiq_tf.primitives.shape import Pad, Rearrange, rearranged
 
 
 def average_pool(layer: Any, site: Site) -> Sequence[Step]:
@@ -78,19 +78,27 @@ def flattened(layer: Any, site: Site) -> Sequence[Step]:
 
 def zero_pad(layer: Any, site: Site) -> Sequence[Step]:
     """ZeroPadding."""
-    return (Step(ZeroPad(np.prod(site.inputs[0][1:]) / np.prod(site.output[1:])), site.output),)
+    return (Step(Pad(_inside(site)), site.output),)
 
 
 def padded(layer: Any, site: Site) -> Sequence[Step] | None:
-    """keras.ops.pad of positions with zeros, or with what lies below all values, in front of a maximum."""
-    widths, value = np.asarray(layer.pad_width), site.keywords.get("constant_values")
-    whole = widths.shape == (len(site.output), 2) and not np.any(widths[-1]) and layer.mode == "constant"
-    value = 0.0 if value is None else value
-    if not whole or len(site.arguments) != 1 or not isinstance(value, int | float):
+    """keras.ops.pad of positions: with one number, or with what stands at the rim."""
+    widths, channels = np.asarray(layer.pad_width), site.output[-1]
+    if widths.shape != (len(site.output), 2) or np.any(widths[-1]) or len(site.arguments) != 1:
         return None
-    if value == 0:
-        return zero_pad(layer, site)
-    return (Step(ZeroPad(1.0), site.output),) if value <= _BELOW_ALL else None
+    if layer.mode != "constant":
+        every = np.arange(channels)
+        return (Step(Rearrange(channels, every, every, np.ones(channels)), site.output),)
+    value = site.keywords.get("constant_values")
+    value = 0.0 if value is None else value
+    if not isinstance(value, int | float):
+        return None
+    # what lies below all values, in front of a maximum, counts for nothing
+    return (Step(Pad(1.0) if value <= _BELOW_ALL else Pad(_inside(site), float(value)), site.output),)
+
+
+def _inside(site: Site) -> float:
+    return float(np.prod(site.inputs[0][1:]) / np.prod(site.output[1:]))
 
 
 _BELOW_ALL = -1e4

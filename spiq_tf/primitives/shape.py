@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spiq_tf.primitives.base import OUTPUT, Primitive, Tie, pass_through
-from spiq_tf.primitives.spread import Channels, Spread, combined_spread
-from spiq_tf.primitives.values import Array, Moments, Weights
+from spiq_tf.primitives.spread import Channels, Spread, bounded_spread, combined_spread, widest
+from spiq_tf.primitives.values import Array, Moments, Source, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,27 +77,37 @@ def rearranged(numbers: Array, channels: int) -> Rearrange:
     return Rearrange(channels, pairs // len(outputs), pairs % len(outputs), counts / len(origin))
 
 
+_TINY = 1e-20
+
+
 @dataclass(frozen=True, eq=False)
-class ZeroPad(Primitive):
-    """Zeros around the map.
+class Pad(Primitive):
+    """One value around the map.
 
     Attributes:
         inside: share of the output's positions that hold values of the input.
+        value: what the others hold.
     """
 
     inside: float
+    value: float = 0.0
 
     keeps_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the mixture of the input and zero."""
+        """Of the mixture of the input and the value."""
         (x,) = inputs
-        mean = self.inside * x.mean
-        return Moments(mean, self.inside * (x.variance + x.mean**2) - mean**2)
+        mean = self.inside * x.mean + (1 - self.inside) * self.value
+        square = self.inside * (x.variance + x.mean**2) + (1 - self.inside) * self.value**2
+        return Moments(mean, square - mean**2)
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         x = inputs[0].spread
-        below = replace(x.below, bound=np.maximum(x.below.bound, 0.0))
+        if self.value:
+            value = np.full_like(x.excess, self.value)
+            reach = combined_spread([x, bounded_spread(value, value, Source.PROPAGATED)], widest)
+            return replace(reach, excess=self._excess(inputs[0], moments))
+        below = replace(x.below, bound=np.maximum(x.below.bound, 0.0))  # every range holds 0
         return replace(x, below=below, above=replace(x.above, bound=np.maximum(x.above.bound, 0.0)))
 
     def gains(
@@ -105,5 +115,16 @@ class ZeroPad(Primitive):
     ) -> Sequence[Array]:
         return (output * self.inside,)
 
+    def _excess(self, x: Channels, moments: Moments) -> Array:
+        """Kurtosis of the mixture above a Gaussian's, the input taken for symmetric."""
+        apart, variance = x.moments.mean - moments.mean, x.moments.variance
+        own = (3 + x.spread.excess) * variance**2 + 6 * variance * apart**2 + apart**4
+        fourth = self.inside * own + (1 - self.inside) * (self.value - moments.mean) ** 4
+        return fourth / np.maximum(moments.variance, _TINY) ** 2 - 3
+
     def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
         return pass_through(output_channels)
+
+    def unscaled(self) -> Sequence[int] | None:
+        """The operator has one value for all channels."""
+        return None if self.value else ()

@@ -12,7 +12,7 @@ from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.base import Primitive
 from spiq_tf.primitives.linear import Layout, Linear
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.shape import ZeroPad
+from spiq_tf.primitives.shape import Pad
 from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
 from spiq_tf.statistics.shown import NOTHING_SHOWN, Reach, Shown
@@ -122,7 +122,7 @@ def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Momen
 def _normed_readers(graph: LayerGraph, name: str) -> list[tuple[Linear, Moments]]:
     """The convolutions that read a tensor, directly or padded, with what a BatchNorm says of their outputs."""
     readers = graph.consumers[name]
-    while len(readers) == 1 and isinstance(readers[0].rule, ZeroPad):
+    while len(readers) == 1 and isinstance(readers[0].rule, Pad):
         readers = graph.consumers[readers[0].output.name]
     found = []
     for node in readers:

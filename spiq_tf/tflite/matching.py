@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from spiq_tf.graph.capture import replay
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
-from spiq_tf.primitives.shape import ZeroPad
+from spiq_tf.primitives.shape import Pad
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -95,7 +95,7 @@ def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tu
         found[last] = call.outputs[0].name
     nodes = [n for n in graph.nodes_of_call[owner] if n.output.name not in graph.fused]
     linears = [n.output for n in nodes if n.rule.is_linear]
-    padded = [n.output for n in nodes if isinstance(n.rule, ZeroPad)]
+    padded = [n.output for n in nodes if isinstance(n.rule, Pad)]
     for expected, kinds in ((linears, KERNEL_OPERATORS), (padded, _PADS)):
         made = [index for index, kind in tensors if kind in kinds and index not in found]
         for index, tensor in zip(made, expected, strict=False):
