@@ -181,6 +181,7 @@ TABLE = [
     Row("causal", lambda x, y: layers.Conv1D(5, 3, padding="causal")(layers.Reshape((-1, 6))(x)), moments=None),
     Row("negative", lambda x, y: -x, takes_scales=False),
     Row("square", lambda x, y: keras.ops.square(x), steps=2.0, takes_scales=False),
+    unruled("log_of_a_sum", lambda x, y: keras.ops.log(layers.ReLU()(x) + 1.0), steps=2.0),
     unruled("layer_norm", lambda x, y: layers.LayerNormalization()(x), steps=5.0),
     unruled("group_norm", lambda x, y: layers.GroupNormalization(2)(x), steps=2.5),
     unruled("unit_norm", lambda x, y: layers.UnitNormalization()(x), steps=2.5),

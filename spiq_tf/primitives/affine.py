@@ -1,6 +1,6 @@
 """Channel-wise multiply and add: BatchNormalization, Rescaling, Normalization."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -160,6 +160,13 @@ class FixedAffine(Primitive):
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs
         return Moments(self.factor * x.mean + self.offset, self.factor**2 * x.variance)
+
+    @property
+    def function_of_values(self) -> Callable[[Array], Array] | None:
+        """Where all channels have the same constants."""
+        factor, offset = self.factor[0], self.offset[0]
+        alike = np.all(self.factor == factor) and np.all(self.offset == offset)
+        return (lambda values: factor * values + offset) if alike else None
 
     def evaluated(self, inputs: Sequence[Array]) -> Array:
         return self.factor * inputs[0] + self.offset

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.graph.layer_graph import LayerGraph, Node
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.matching import Held
@@ -46,8 +46,8 @@ def place_tables(
     """
     tables = {}
     for node in graph.nodes:
-        function = node.rule.function_of_values
-        ends = None if function is None else _ends(flat, tensors, node)
+        function, read = _of_held(graph, node, {held.name for held in tensors.values()})
+        ends = None if function is None else _ends(flat, tensors, read, node.output)
         if function is None or ends is None:
             continue
         (x, before), (y, behind) = ends
@@ -73,11 +73,24 @@ def _reshape(flat: FlatModel, x: int, like: int) -> Any:
     return flat.operator(schema.BuiltinOperator.RESHAPE, [x, shape], output, options)
 
 
-def _ends(flat: FlatModel, tensors: Mapping[int, Held], node: Node) -> tuple[tuple[int, float], ...] | None:
-    """Indices and factors of the tensors that hold what a node reads and makes, of one shape if there are such."""
+def _of_held(graph: LayerGraph, node: Node, held: Collection[str]) -> tuple[Function | None, Tensor]:
+    """A node's function of values, and the tensor that it is one of: the converter may fuse it with those in front, of
+    log(x + 1) the addition bears the logarithm's name."""
+    function, x = node.rule.function_of_values, node.inputs[0]
+    while function is not None and x.name not in held and x.name in graph.producers:
+        producer = graph.producers[x.name]
+        function, x = _behind(function, producer.rule.function_of_values), producer.inputs[0]
+    return function, x
+
+
+def _behind(outer: Function, inner: Function | None) -> Function | None:
+    return None if inner is None else lambda values: outer(inner(values))
+
+
+def _ends(flat: FlatModel, tensors: Mapping[int, Held], x: Tensor, y: Tensor) -> tuple[tuple[int, float], ...] | None:
+    """Indices and factors of the file's tensors that hold two of the graph's, of one shape if there are such."""
     read, made = (
-        [(index, held.factor) for index, held in tensors.items() if held.name == tensor.name]
-        for tensor in (node.inputs[0], node.output)
+        [(index, held.factor) for index, held in tensors.items() if held.name == tensor.name] for tensor in (x, y)
     )
     pairs = [(x, y) for y in made for x in read]
     return next((p for p in pairs if flat.shape(p[0][0]) == flat.shape(p[1][0])), pairs[0] if pairs else None)
