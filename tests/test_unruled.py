@@ -16,6 +16,7 @@ from spiq_tf.graph.capture import capture
 from spiq_tf.layers.activation import pointwise
 from spiq_tf.layers.site import Site, applied
 from spiq_tf.options import checked_options
+from spiq_tf.primitives.opaque import Normalised
 from spiq_tf.statistics.fields import run_fields
 from spiq_tf.statistics.input_range import input_channels
 from spiq_tf.statistics.propagation import all_moments, all_spreads
@@ -101,6 +102,17 @@ def test_means_inside_that_have_another_sign_than_on_fields():
     found = converted.intervals[mean]
     assert found.low <= np.min(values) < 0 < np.max(values) <= found.high
     assert found.high - found.low < 8 * np.ptp(values)
+
+
+@pytest.mark.parametrize("layer", [layers.LayerNormalization(), layers.GroupNormalization(4)], ids=["layer", "group"])
+def test_channels_that_a_norm_makes_of_very_different_size(layer, monkeypatch):
+    """Gammas from 0.03 to 30: 10 dB and more by scales of their own, to where channels of one size are."""
+    model = _model(layer)
+    layer.gamma.assign(np.geomspace(0.03, 30.0, 32))
+    model.layers[-1].kernel.assign(model.layers[-1].kernel / np.geomspace(0.03, 30.0, 32)[:, None])
+    scaled = _sqnr(model)
+    monkeypatch.setattr(Normalised, "unscaled", lambda self: None)
+    assert scaled > max(_sqnr(model) + 10, 25)
 
 
 def test_a_batch_of_several():

@@ -12,6 +12,7 @@ from spiq_tf.layers.site import Site, Step
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
 from spiq_tf.primitives.linear import Layout, Linear, full_coverage
+from spiq_tf.primitives.opaque import Normalised
 from spiq_tf.primitives.shape import Pad
 from spiq_tf.primitives.values import Array
 
@@ -73,6 +74,16 @@ def batch_norm(layer: Any, site: Site) -> Sequence[Step] | None:
     mean, variance = id(layer.moving_mean), id(layer.moving_variance)
     norm = BatchNorm(mean, variance, _key(layer.gamma), _key(layer.beta), float(layer.epsilon))
     return (Step(norm, site.output),)
+
+
+def normalised(layer: Any, site: Site) -> Sequence[Step] | None:
+    """LayerNormalization, GroupNormalization and RMSNormalization: statistics of the example at hand, trained numbers
+    for each channel behind them."""
+    factor = layer.scale if isinstance(layer, keras.layers.RMSNormalization) else layer.gamma
+    trained = [w for w in (factor, getattr(layer, "beta", None)) if w is not None]
+    if factor is None or np.atleast_1d(layer.axis)[-1] % len(site.output) != len(site.output) - 1:
+        return None
+    return (Step(Normalised(site.run, site.inputs, tuple(map(id, trained))), site.output),)
 
 
 def _key(variable: Any) -> int | None:

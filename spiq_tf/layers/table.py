@@ -54,6 +54,7 @@ LAYERS: dict[Any, Expander] = {
             linear.separable: "SeparableConv1D SeparableConv2D",
             linear.dense: "Dense",
             linear.batch_norm: "BatchNormalization",
+            linear.normalised: "GroupNormalization LayerNormalization RMSNormalization",
             linear.rescaling: "Rescaling",
             linear.normalization: "Normalization",
             movement.average_pool: "AveragePooling1D AveragePooling2D",

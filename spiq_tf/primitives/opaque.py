@@ -105,6 +105,18 @@ class Opaque(Primitive):
         return None
 
 
+class Normalised(Opaque):
+    """What is divided by a deviation of its own, then multiplied by a trained number a channel, and perhaps shifted by
+    another; scales are absorbed into both, the last axis of `keys`."""
+
+    def unscaled(self) -> Sequence[int]:
+        return (0,)
+
+    def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
+        """gamma' = gamma / s_out, beta' = beta / s_out."""
+        return {key: weights[key] / output for key in self.keys}
+
+
 def _typical_excess(x: Channels) -> float:
     total = x.moments.variance.sum()
     return float(x.moments.variance @ x.spread.excess / total) if total > 0 else 0.0
