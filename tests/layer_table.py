@@ -168,6 +168,7 @@ TABLE = [
     Row("upsampling", lambda x, y: layers.UpSampling2D(2)(x)),
     Row("upsampling_bilinear", lambda x, y: layers.UpSampling2D(2, interpolation="bilinear")(x), moments=None),
     Row("scaled", lambda x, y: 1.0 - x * 0.5, takes_scales=False),
+    Row("conv_multiplied", lambda x, y: layers.Conv2D(5, 3, use_bias=False)(x) * 5.0),
     Row("map_added", lambda x, y: keras.ops.sigmoid(x) + ANCHORS, steps=2.5, takes_scales=False),
     Row("map_subtracted", lambda x, y: x - ANCHORS, takes_scales=False),
     Row("flatten", lambda x, y: layers.Flatten()(x)),

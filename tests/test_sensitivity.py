@@ -6,11 +6,13 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
+import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.graph.capture import capture, replay
 from spiq_tf.scales import noise
 from spiq_tf.scales.sensitivity import measured_gains
 from spiq_tf.statistics import fields, propagation
+from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
 SHIFT = 1e-3  # of a tensor's deviation: so small that the slopes hardly change
@@ -130,6 +132,17 @@ def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
     with caplog.at_level("WARNING", logger="absl"):
         assert measured(graph, pipeline.input_channels(graph, RANGE)) == {}
     assert "AdjustHue" in caplog.text
+
+
+def test_a_layer_that_holds_the_number_of_examples_is_named(caplog):
+    """Fields are one example each; the file is made all the same."""
+    image = keras.Input((16, 16, 3), batch_size=2, name="image")
+    x = keras.layers.BatchNormalization()(keras.ops.reshape(keras.layers.Conv2D(8, 3)(image), (2, -1)))
+    model = keras.Model(image, keras.layers.Dense(3)(x))
+    with caplog.at_level("WARNING"):
+        content = spiq_tf.convert(model, input_range=(-1, 1), batch_size=2)
+    assert Interpreter(content).outputs[0]["shape"].tolist() == [2, 3]
+    assert "'reshape' makes the shape (2, 784)" in caplog.text
 
 
 def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):

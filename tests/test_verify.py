@@ -126,6 +126,19 @@ def test_files_that_are_useless(model, result):
     )
 
 
+def test_what_a_hard_swish_is_flat_for_is_no_problem():
+    """Half of what it reads lies below -3, which the file does not hold on purpose; the outputs are as they should."""
+    image = keras.Input((16, 16, 3), name="image")
+    before = keras.layers.Conv2D(8, 3)
+    x = keras.layers.Conv2D(4, 3)(keras.layers.Activation("hard_silu")(before(image)))
+    model = settle(keras.Model(image, x))
+    before.kernel.assign(4 * before.kernel)
+    before.bias.assign([-6.0, 0.0] * 4)
+    found = spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE))
+    assert max(layer.cut for layer in found.layers) > 0.3
+    assert found.problems == ()
+
+
 def test_a_tensor_that_is_cut_off(model):
     narrow = spiq_tf.quantize(model, input_range=RANGE, ranges={"relu_2": (0, 0.3)})
     (problem,) = (p for p in spiq_tf.verify(model, narrow, images(model, 24)).problems if "relu_2" in p)

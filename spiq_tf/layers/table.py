@@ -17,9 +17,10 @@ def expand(layer: Any, site: Site) -> Sequence[Step] | None:
     if any(isinstance(a, keras.Variable) for a in site.arguments):
         return WEIGHTED[type(layer)](layer, site) if type(layer) in WEIGHTED else None
     listed = _listed(layer)
-    if listed is not None:
-        return listed(layer, site)
-    return None if getattr(layer, "variables", ()) else pointwise(site)
+    steps = None if listed is None else listed(layer, site)
+    if steps is None and not getattr(layer, "variables", ()):
+        return pointwise(site)
+    return steps
 
 
 def _listed(layer: Any) -> Expander | None:

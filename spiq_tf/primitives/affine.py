@@ -155,6 +155,7 @@ class FixedAffine(Primitive):
     factor: Array
     offset: Array
 
+    folds_into_linear = True
     takes_fused_activation = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:

@@ -101,7 +101,7 @@ class Opaque(Primitive):
         """The ratio of signal to noise is taken for the same on both sides."""
         return tuple(same_ratio(output, moments, x) for x in inputs)
 
-    def unscaled(self) -> None:
+    def unscaled(self) -> Sequence[int] | None:
         return None
 
 

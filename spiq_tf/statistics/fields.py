@@ -57,9 +57,13 @@ def run_fields(graph: LayerGraph, inputs: Mapping[str, InputChannels]) -> Sequen
     fields = [{t.name: random_fields(t, inputs[t.name], random) for t in graph.inputs} for _ in range(count)]
     try:
         return _run(graph, fields, recorded)
-    except tf.errors.OpError as error:
+    except (tf.errors.OpError, _FixedBatchError) as error:
         logging.warning("statistics are taken from closed forms alone: the model fails on random fields: %s", error)
         return ()
+
+
+class _FixedBatchError(Exception):
+    """A layer that holds the number of examples takes no single field."""
 
 
 def _run(
@@ -178,7 +182,14 @@ def _called(
     linear = [node for node in (first, *others) if node.rule.is_linear]
     parts = linear_parts(call.layer, x) if linear else []
     if not parts or len(parts) != len(linear):
-        return {t.name: y for t, y in zip(call.outputs, replay_differentiable(call, values), strict=True)}
+        made = list(zip(call.outputs, replay_differentiable(call, values), strict=True))
+        for tensor, y in made:
+            if tuple(y.shape[1:]) != tensor.shape[1:]:
+                raise _FixedBatchError(
+                    f"layer {call.name!r} makes the shape {tuple(y.shape)} of one example: expected {tensor.shape[1:]}"
+                    " for each; use -1 for the number of examples"
+                )
+        return {t.name: y for t, y in made}
     found = {node.output.name: part for node, part in zip(linear, parts, strict=True)}
     activation = call.layer.activation
     return {**found, call.outputs[0].name: parts[-1] if activation is None else activation(parts[-1])}

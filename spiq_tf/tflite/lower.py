@@ -66,7 +66,9 @@ def lower(rewritten: Rewritten) -> Lowered:
     multiply_instead(flat)
     multiply_channelwise(flat)
     add_rectified(flat)
-    return Lowered(content, flat, tensors, owners(flat, rewritten.graph))
+    remaining = set(flat.activations())
+    kept = {index: tensor for index, tensor in tensors.items() if index in remaining}
+    return Lowered(content, flat, kept, owners(flat, rewritten.graph))
 
 
 def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
