@@ -174,7 +174,7 @@ def _useless(
 
 
 def _cut(graph: LayerGraph, layers: Sequence[LayerFinding], sound: bool) -> list[str]:
-    """What is cut off; where that is the inputs themselves, all else follows from it. Of a sound file they alone count."""
+    """What is cut off; of inputs themselves first: all else follows from it. Of a sound file nothing else counts."""
     entering = {t.name for t in graph.inputs}
     outside = [
         f"input {x.layer!r}: {x.cut:.0%} of the values given lie outside the range for which the file was made: give"
