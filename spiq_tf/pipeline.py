@@ -126,7 +126,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
 def convert_plan(plan: Plan, options: Options) -> Converted:
     """Lowers the rewritten model, corrects its weights, quantizes and finishes the file."""
     rewritten, graph = plan.rewritten, plan.rewritten.graph
-    lowered = lower(rewritten)
+    lowered = lower(rewritten, options.target.runs)
     check_held(options.ranges, {held.name for held in lowered.tensors.values()}, graph)
     kept = lowered.made_by(plan.float_calls)
     known = {index: rewritten.ranges[held.name].times(held.factor) for index, held in lowered.tensors.items()}

@@ -278,6 +278,32 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     np.testing.assert_allclose(found, excess(first + second), rtol=0.15)
 
 
+@pytest.mark.parametrize(
+    ("layer", "most"), [(keras.layers.LayerNormalization(), 0.5), (keras.layers.GroupNormalization(1), 2.0)]
+)
+def test_a_norm_takes_contrast_out(layer, most, random):
+    """Positions of lognormal contrast, with an excess kurtosis of 6: each is normalised by its own, or by that of the
+    map, in which it varies less."""
+    x = keras.Input((8, 8, 32), name="x")
+    model = settle(keras.Model(x, keras.layers.Conv2D(4, 1)(layer(x))))
+    image, place = (np.exp(size * random.standard_normal((1000, *shape))) for size, shape in _CONTRASTS)
+    values = image * place * random.standard_normal((1000, 8, 8, 32))
+    made = np.asarray(layer(values.astype(np.float32)), np.float64).reshape(-1, 32)
+    own = Moments(np.zeros(32), values.var(axis=(0, 1, 2)))
+    flat = values.reshape(-1, 32)
+    heavy = np.mean(flat**4, axis=0) / own.variance**2 - 3
+    (node, _) = capture(model, 1).nodes
+    told = Moments(made.mean(axis=0), made.var(axis=0))
+    given = Channels(own, gaussian_spread(own, heavy, Source.BATCH_NORM), np.ones(32))
+    found = node.rule.spread([given], told, {}).excess
+    real = np.mean((made - told.mean) ** 4, axis=0) / told.variance**2 - 3
+    assert np.median(heavy) > 4
+    np.testing.assert_allclose(np.median(found), np.median(real), atol=most)
+
+
+_CONTRASTS = ((0.5, (1, 1, 1)), (0.25, (8, 8, 1)))
+
+
 def test_kurtosis_of_a_map_within_a_rim_of_one_value(random):
     """Gaussians at 7 of 10 positions, 1.5 at the others: moments and kurtosis of what is drawn, within sampling error;
     the rim lies within the range, in which a dead channel's own kurtosis no longer counts."""

@@ -83,7 +83,9 @@ def normalised(layer: Any, site: Site) -> Sequence[Step] | None:
     trained = [w for w in (factor, getattr(layer, "beta", None)) if w is not None]
     if factor is None or np.atleast_1d(layer.axis)[-1] % len(site.output) != len(site.output) - 1:
         return None
-    return (Step(Normalised(site.run, site.inputs, tuple(map(id, trained))), site.output),)
+    over_positions = np.size(layer.axis) > 1 or isinstance(layer, keras.layers.GroupNormalization)
+    keys = tuple(map(id, trained))
+    return (Step(Normalised(site.run, site.inputs, keys, over_positions=over_positions), site.output),)
 
 
 def _key(variable: Any) -> int | None:

@@ -214,10 +214,20 @@ class FlatModel:
             self.set_value(index, value)
         return index
 
-    def add_activation(self, name: str, like: int, dtype: npt.DTypeLike = np.float32) -> int:
-        """A new tensor of another one's shape, which an operator is to compute; returns its index."""
+    def add_activation(
+        self, name: str, like: int, dtype: npt.DTypeLike = np.float32, shape: Sequence[int] | None = None
+    ) -> int:
+        """A new tensor, which an operator is to compute; returns its index.
+
+        Args:
+            name: behind that of the other tensor.
+            like: a tensor of the same layer, whose shape it has if none is given.
+            dtype: of its values.
+            shape: its own.
+        """
         tensor = schema.TensorT()
-        tensor.name, tensor.shape, tensor.buffer = f"{self.name(like)}/{name}".encode(), self.tensor(like).shape, 0
+        tensor.name, tensor.buffer = f"{self.name(like)}/{name}".encode(), 0
+        tensor.shape = self.tensor(like).shape if shape is None else np.array(shape, np.int32)
         tensor.type = next(k for k, v in _TYPES.items() if v == dtype)
         return self.add_tensor(tensor)
 
@@ -236,6 +246,13 @@ class FlatModel:
             operator.builtinOptions = options
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
         return operator
+
+    def reshape(self, value: int, output: int) -> Any:
+        """A new RESHAPE of one tensor to another one's shape."""
+        shape = self.shape(output)
+        constant = self.add_constant(f"{self.name(output)}/shape", np.array(shape, np.int32))
+        options = schema.ReshapeOptionsT(newShape=list(shape))
+        return self.operator(schema.BuiltinOperator.RESHAPE, [value, constant], output, options)
 
     def operator_code(self, kind: int, version: int) -> int:
         """Index of the operator code, added if it is not there."""

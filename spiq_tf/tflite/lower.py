@@ -5,7 +5,7 @@ name scope for each layer call survives in the names of the file's tensors.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from spiq_tf.tflite.matching import Held, match, owners, verified, with_reshaped
 from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.products import multiply_instead
 from spiq_tf.tflite.silence import silence
+from spiq_tf.tflite.squares import multiply_vectors
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
 _SCOPE = re.compile(r"call(\d+)/")
@@ -51,8 +52,12 @@ class Lowered:
         return frozenset(index for index, call in self.owners.items() if call in calls)
 
 
-def lower(rewritten: Rewritten) -> Lowered:
+def lower(rewritten: Rewritten, runs: Callable[[str], bool] = lambda kind: True) -> Lowered:
     """Traces the model with its new weights and converts it.
+
+    Args:
+        rewritten: the model.
+        runs: whether the target has an operator, by its name in the schema.
 
     Raises:
         LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
@@ -64,6 +69,8 @@ def lower(rewritten: Rewritten) -> Lowered:
     tensors = with_reshaped(verified(match(flat, rewritten.graph), flat, content, rewritten), flat)
     average_whole_maps(flat)
     multiply_instead(flat)
+    if runs("BATCH_MATMUL"):
+        multiply_vectors(flat)
     multiply_channelwise(flat)
     add_rectified(flat)
     remaining = set(flat.activations())

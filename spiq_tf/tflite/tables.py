@@ -57,20 +57,12 @@ def place_tables(
         tables[y] = _in_units(function, before, behind)
         placed = []
         if flat.shape(x) != flat.shape(y):  # a reshape that stood between
-            reshape = _reshape(flat, x, y)
-            placed, x = [reshape], int(reshape.outputs[0])
+            reshaped = flat.add_activation("reshaped", y)
+            placed, x = [flat.reshape(x, reshaped)], reshaped
         placed.append(flat.operator(LOOKUP, [x], y, schema.GeluOptionsT()))
         remaining = [o for o in flat.operators if all(o is not other for other in between[1:])]
         flat.subgraph.operators = [new for o in remaining for new in (placed if o is between[0] else [o])]
     return tables
-
-
-def _reshape(flat: FlatModel, x: int, like: int) -> Any:
-    """An operator that gives a tensor another one's shape."""
-    shape = flat.add_constant(f"{flat.name(like)}/shape", np.array(flat.shape(like), np.int32))
-    options = schema.ReshapeOptionsT(newShape=list(flat.shape(like)))
-    output = flat.add_activation("reshaped", like)
-    return flat.operator(schema.BuiltinOperator.RESHAPE, [x, shape], output, options)
 
 
 def _of_held(graph: LayerGraph, node: Node, held: Collection[str]) -> tuple[Function | None, Tensor]:

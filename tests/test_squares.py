@@ -1,0 +1,55 @@
+"""Sums of squares as products of vectors."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from spiq_tf import pipeline
+from spiq_tf.options import checked_options
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lower import lower
+from tests.networks import RANGE, images, settle
+
+_NORMS = {
+    "layer": layers.LayerNormalization(),
+    "rows": layers.LayerNormalization(axis=1),
+    "whole": layers.LayerNormalization(axis=(1, 2, 3)),
+    "group": layers.GroupNormalization(4),
+    "instance": layers.GroupNormalization(-1),
+    "rms": layers.RMSNormalization(),
+    "unit": lambda x: x * keras.ops.rsqrt(keras.ops.sum(x * x, axis=(1, 2), keepdims=True)),
+}
+
+
+def _kinds(content):
+    flat = FlatModel(content)
+    return [flat.kind(operator) for operator in flat.operators]
+
+
+@pytest.mark.parametrize("name", _NORMS)
+def test_the_file_computes_the_same(name):
+    """The float file against the Keras model, in float32's accuracy; the squares themselves are nowhere held."""
+    image = keras.Input((12, 12, 3), name="image")
+    model = settle(keras.Model(image, layers.Conv2D(2, 1)(_NORMS[name](layers.Conv2D(8, 3)(image)))))
+    content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
+    assert "BATCH_MATMUL" in _kinds(content)
+    assert "SQUARED_DIFFERENCE" not in _kinds(content)
+    for x in images(model, 4):
+        expected = model.predict(x[None], verbose=0)
+        np.testing.assert_allclose(Interpreter(content).run([x[None]])[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_patches_of_very_different_contrast():
+    """Of the weak ones squares are rounded to 0 where they are held: 3 to 8 dB less at the output."""
+    image = keras.Input((12, 12, 32), name="image")
+    contrast = np.geomspace(0.25, 1.0, 12, dtype=np.float32).reshape(1, 12, 1, 1)
+    x = layers.LayerNormalization()(layers.Conv2D(16, 1, use_bias=False)(image * contrast))
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(x)))
+    exact = spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE), images(model, 16)).sqnr_db
+    target = spiq_tf.quantize(model, input_range=RANGE, target="edgetpu")
+    rounded = spiq_tf.verify(model, target, images(model, 16)).sqnr_db
+    assert exact > rounded + 2
+    assert "BATCH_MATMUL" not in _kinds(target.content)
