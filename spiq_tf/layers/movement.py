@@ -67,6 +67,11 @@ def moved(layer: Any, site: Site) -> Sequence[Step] | None:
     return (Step(rearranged(site.run([numbers]), shape[-1]), site.output),)
 
 
+def patches(layer: Any, site: Site) -> Sequence[Step] | None:
+    """keras.ops.image.extract_patches, where nothing is padded."""
+    return moved(layer, site) if layer.padding == "valid" else None
+
+
 def flattened(layer: Any, site: Site) -> Sequence[Step]:
     """Flatten, which repeats the channels."""
     channels, positions = site.inputs[0][-1], int(np.prod(site.spatial))

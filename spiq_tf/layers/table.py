@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras.src.ops import image as image_operations
 from keras.src.ops import numpy as operations
 
 from spiq_tf.layers import linear, movement
@@ -73,6 +74,7 @@ LAYERS: dict[Any, Expander] = {
         },
     ),
     # what keras.ops leaves in a functional model
+    **_kinds(image_operations, {movement.patches: "ExtractPatches"}),
     **_kinds(operations, {expander: name for name, expander in MERGES.items() if name != "Average"}),
     **_kinds(
         operations,

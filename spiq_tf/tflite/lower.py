@@ -17,12 +17,16 @@ from spiq_tf.graph.capture import replay
 from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
+from spiq_tf.tflite.constants import fold_constants
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.joint_softmax import joint_softmax
+from spiq_tf.tflite.largest import plain_arguments
 from spiq_tf.tflite.matching import Held, match, owners, verified, with_reshaped
+from spiq_tf.tflite.nearest import nearest_resizing
 from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.products import multiply_instead
 from spiq_tf.tflite.silence import silence
+from spiq_tf.tflite.slices import slice_instead
 from spiq_tf.tflite.squares import multiply_vectors
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
@@ -35,7 +39,7 @@ class Lowered:
     """A float flatbuffer.
 
     Attributes:
-        content: the file as the converter wrote it.
+        content: the file as the converter wrote it, operators on constants computed.
         flat: the same to be changed; its inputs and outputs are in the order of the Keras model's.
         tensors: the graph's tensor that each of the file's tensors holds, by index. Tensors born in lowering are
             absent.
@@ -66,8 +70,11 @@ def lower(rewritten: Rewritten, runs: Callable[[str], bool] = lambda kind: True)
     held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
     content = _convert(_trace(rewritten.graph, held), rewritten.graph)
     flat = FlatModel(content)
+    if fold_constants(flat):
+        content = flat.content()
     tensors = with_reshaped(verified(match(flat, rewritten.graph), flat, content, rewritten), flat)
     average_whole_maps(flat)
+    slice_instead(flat)
     multiply_instead(flat)
     if runs("BATCH_MATMUL"):
         multiply_vectors(flat)
@@ -84,7 +91,7 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
     def run(*inputs: Any) -> list[Any]:
         read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
         values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
-        with keras.StatelessScope(state_mapping=read), joint_softmax():
+        with keras.StatelessScope(state_mapping=read), joint_softmax(), nearest_resizing(), plain_arguments():
             for call in graph.calls:
                 with tf.name_scope(f"call{call.index}"):
                     outputs = replay(call, values)

@@ -168,10 +168,13 @@ _RULES: Mapping[str, _Rule] = {
     "MAX_POOL_2D": _same,
     "RESIZE_BILINEAR": _same,
     "RESIZE_NEAREST_NEIGHBOR": _same,
-    "RESHAPE": _whole,
-    "TRANSPOSE": _whole,
-    "STRIDED_SLICE": _whole,
-    "SLICE": _whole,
+    **dict.fromkeys(
+        (
+            *("BROADCAST_TO", "DEPTH_TO_SPACE", "EXPAND_DIMS", "GATHER", "GATHER_ND", "MIRROR_PAD", "RESHAPE"),
+            *("REVERSE_V2", "SLICE", "SPACE_TO_DEPTH", "SQUEEZE", "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK"),
+        ),
+        _whole,
+    ),
     "SPACE_TO_BATCH_ND": lambda x: (np.minimum(x[0].low, 0.0), np.maximum(x[0].high, 0.0)),
     "BATCH_TO_SPACE_ND": _same,
     "PAD": lambda x: (np.minimum(x[0].low, 0.0), np.maximum(x[0].high, 0.0)),

@@ -1,0 +1,26 @@
+"""SPLIT_V, which the quantizer leaves float -> a SLICE for each part."""
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from spiq_tf.tflite.flatbuffer import FlatModel
+
+
+def slice_instead(flat: FlatModel) -> None:
+    """Replaces, in place, every split into parts of different sizes."""
+    result = []
+    for operator in flat.operators:
+        if flat.kind(operator) != "SPLIT_V":
+            result.append(operator)
+            continue
+        value, axis = int(operator.inputs[0]), int(flat.channels(operator, 2)[0])
+        begin = np.zeros(len(flat.shape(value)), np.int32)
+        for output in map(int, operator.outputs):
+            size = np.array(flat.shape(output), np.int32)
+            ends = [
+                flat.add_constant(f"{flat.name(output)}/{end}", np.array(v))
+                for end, v in (("begin", begin), ("size", size))
+            ]
+            result.append(flat.operator(schema.BuiltinOperator.SLICE, [value, *ends], output, schema.SliceOptionsT()))
+            begin[axis] += size[axis]
+    flat.subgraph.operators = result
