@@ -172,6 +172,13 @@ def test_operators_without_a_form_in_tflite():
     assert "func.func" in str(found.value.__cause__)
 
 
+def test_numbers_of_float64_are_named():
+    image = keras.Input((8, 8, 3), name="image")
+    model = keras.Model(image, layers.Conv2D(2, 1)(image) * np.sqrt(2 / 512))
+    with pytest.raises(spiq_tf.LoweringError, match=r"float64: write float"):
+        spiq_tf.convert(model, input_range=(-1, 1))
+
+
 def test_what_else_the_converter_says_is_cut():
     concrete = tf.function(lambda x: x).get_concrete_function(tf.TensorSpec((1, 2)))
     said = lower._refusal(RuntimeError("no\n  reason " * 100), concrete, capture(residual(), 1))

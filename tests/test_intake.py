@@ -1,5 +1,6 @@
 """Every kind of model that users bring: the int8 file against the float model, which is left as it was."""
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from keras import layers, ops
 
 import spiq_tf
 from spiq_tf.graph.capture import capture
-from spiq_tf.intake.keras2 import as_keras3
+from spiq_tf.intake.keras2 import _check_same, as_keras3
 from spiq_tf.intake.keras2_layers import _SAME
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE
@@ -613,6 +614,51 @@ def test_outputs_of_keras2_keep_their_keys():
     model = tf_keras.Model(image, {"b": OLD.Conv2D(2, 1)(image), "a": OLD.Conv2D(3, 1)(image)})
     old_check(model, pictures())
     assert set(as_keras3(model).output) == {"a", "b"}
+
+
+@pytest.mark.parametrize("name", ["size_of_another", "root_of_positions", "behind_a_product"])
+def test_tf_keras_computes_with_shapes(name):
+    """As detectors resize one map to another's size and ConvNeXtV2 divides by the number of positions: numbers, since
+    sizes are static; and a layer of TensorFlow code behind a product, which Keras 3 takes for sparse."""
+
+    class Gather(OLD.Layer):
+        def call(self, x):
+            return x + tf.gather(tf.range(4.0), list(range(x.shape[-1])))
+
+    image = tf_keras.Input((8, 8, 3), name="image")
+    x = OLD.Conv2D(4, 3, padding="same")(image)
+    y = {
+        "size_of_another": lambda: tf.image.resize(OLD.MaxPooling2D()(x), tf.shape(x)[1:3]),
+        "root_of_positions": lambda: x * tf.cast(tf.shape(x)[1] * tf.shape(x)[2], tf.float32) ** 0.5,
+        "behind_a_product": lambda: Gather()(x * 0.3),
+    }[name]()
+    model = tf_keras.Model(image, OLD.Conv2D(2, 1)(y))
+    assert spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE)).sqnr_db > 25
+
+
+def test_tf_keras_transposed_convolution_with_bias_in_front_of_a_norm():
+    """Of the sum of both biases the converter makes a constant of four axes."""
+    image = tf_keras.Input((8, 8, 3), name="image")
+    up = OLD.Conv2DTranspose(8, 3, strides=2, padding="same", bias_initializer="random_normal")
+    x = OLD.ReLU()(OLD.BatchNormalization(beta_initializer="random_normal")(up(OLD.Conv2D(4, 3)(image))))
+    model = tf_keras.Model(image, OLD.Conv2D(2, 1)(x))
+    assert spiq_tf.verify(model, spiq_tf.quantize(model, input_range=RANGE)).sqnr_db > 18
+
+
+@pytest.mark.parametrize(
+    ("steep", "factor", "same"), [(1.0, 1 + 1e-6, True), (1.0, 1.01, False), (1e4, 1 + 1e-6, True)]
+)
+def test_tf_keras_models_may_differ_by_what_rounding_makes(steep, factor, same):
+    """Of a network whose outputs move by their own size where inputs move by their last bits, that is everything."""
+    image = tf_keras.Input((8, 8, 3), name="image")
+    x = OLD.Lambda(lambda v: tf.sin(steep * v))(OLD.Dense(16)(OLD.Flatten()(image)))
+    model = tf_keras.Model(image, OLD.Dense(3)(x))
+    twin = as_keras3(model)
+    for weight in twin.weights:
+        weight.assign(factor * weight)
+    context = contextlib.nullcontext() if same else pytest.raises(spiq_tf.InvalidModelError, match="differs in Keras 3")
+    with context:
+        _check_same(model, twin)
 
 
 class OldSubclassed(tf_keras.Model):

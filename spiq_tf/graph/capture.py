@@ -94,10 +94,14 @@ class _Capture:
             raise InvalidModelError(
                 f"input {x.name!r} holds {x.dtype}: expected float32; give the model a float32 input, e.g. image ="
                 ' keras.Input(shape); model = keras.Model(image, model(image)), and pass inference_input_type="uint8"'
-                " for a file that takes bytes"
+                " for a file that takes bytes; numbers of words or users do not survive 8 bits: let the model"
+                " begin behind its Embedding"
             )
         if len(shape) < 2:
-            raise InvalidModelError(f"input {x.name!r} has the shape {shape}: expected at least one axis of values")
+            raise InvalidModelError(
+                f"input {x.name!r} has the shape {shape}: expected at least one axis of values beside the"
+                " batch; give the model another: time = keras.Input((1,)); model = keras.Model(time, model(time[:, 0]))"
+            )
         symbol = keras.KerasTensor(shape, dtype=x.dtype, name=x.name)
         self._remember(symbol, Tensor(self._name(x.name), shape))
         return symbol

@@ -84,6 +84,10 @@ def _configuration(source: Path) -> bytes:
             with zipfile.ZipFile(source) as archive:
                 return archive.read("config.json")
         with h5py.File(source) as file:
+            if "model_config" not in file.attrs:
+                raise ModelFileError(
+                    f"{source}: holds no model, weights at most: build the model in code, then model.load_weights(path)"
+                )
             text = file.attrs["model_config"]
             return text if isinstance(text, bytes) else str(text).encode()
     except (OSError, KeyError, zipfile.BadZipFile) as error:

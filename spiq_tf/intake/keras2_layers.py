@@ -129,6 +129,10 @@ class TensorFlowCode(keras.layers.Layer):  # type: ignore[misc] # keras is untyp
         """What the function returns."""
         return self._functions[0](*tensors)
 
+    def compute_output_spec(self, *tensors: Any) -> Any:
+        """What Keras tells by running the function on tensors that are not sparse, for which it takes products."""
+        return super().compute_output_spec(*(keras.KerasTensor(x.shape, x.dtype) for x in tensors))
+
 
 @dataclass
 class _Code:
@@ -141,6 +145,8 @@ class _Code:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         arguments = (args, kwargs)
         places = [k for k, a in enumerate(tf.nest.flatten(arguments)) if isinstance(a, keras.KerasTensor)]
+        if not places:  # what is computed of shapes alone
+            return self.function(*args, **kwargs)
         tensors = [tf.nest.flatten(arguments)[k] for k in places]
 
         def run(*values: Any) -> Any:
@@ -152,6 +158,12 @@ class _Code:
 
         self.calls += 1
         return TensorFlowCode(run, _numbered(self.name, self.calls))(*tensors)
+
+
+def _shape(x: Any, *options: Any, **named: Any) -> Any:
+    """tf.shape as numbers; of the batch, -1, which stands for the rest where a tensor is given a shape."""
+    kinds = [a for a in (*options, *named.values()) if isinstance(a, tf.DType)]
+    return tf.constant([-1 if size is None else size for size in x.shape], *(kinds or (tf.int32,)))
 
 
 @dataclass
@@ -183,6 +195,8 @@ def in_keras3(layer: Any) -> Any:
     if own and kind in _SAME:
         return getattr(keras.layers, kind).from_config(_config(layer, kind, name))
     if own and kind == "TFOpLambda":
+        if layer.symbol.rpartition(".")[2] == "shape":
+            return _shape
         known = _SYMBOLS.get(layer.symbol)
         return _Code(layer.function, name) if known is None else _Named(known, name)
     if layer.compute_dtype != "float32" and layer.weights:

@@ -74,6 +74,8 @@ class Opaque(Primitive):
         return shown
 
     def _drawn(self, random: np.random.Generator, x: Moments, shape: tuple[int, ...]) -> Array:
+        if len(shape) == 1:  # nothing but examples
+            return x.mean + x.deviation * random.standard_normal(shape)
         level = random.standard_normal((shape[0], *(1 for _ in shape[1:-1]), shape[-1]))
         noise = random.standard_normal(shape)
         return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)

@@ -1,16 +1,13 @@
-"""Operators on constants -> their values.
+"""What the converter leaves of constants that LiteRT does not take in an int8 file.
 
-The converter leaves some for the runtime: the kernel of an identity that `keras.ops.image.extract_patches` convolves
-with. Quantized as a computed tensor it would be refused as a kernel.
+Operators on constants become their values: the kernel of an identity that `keras.ops.image.extract_patches` convolves
+with is computed by the file itself, and refused as a kernel once it is quantized like any other tensor.
 """
 
 from typing import Any
 
-from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-
-_NOT = ("CALL_ONCE", "HASHTABLE", "MULTINOMIAL", "RANDOM_", "VAR_HANDLE", "READ_VARIABLE")
-"""Beginnings of the names of operators that make something else each time."""
 
 
 def fold_constants(flat: FlatModel) -> bool:
@@ -18,8 +15,8 @@ def fold_constants(flat: FlatModel) -> bool:
     folded: list[Any] = []
     made: set[int] = set()
     for operator in flat.operators:
-        fixed = all(i < 0 or int(i) in made or flat.is_constant(int(i)) for i in operator.inputs)
-        if fixed and not flat.kind(operator).startswith(_NOT):
+        fed = [int(i) for i in operator.inputs if i >= 0]
+        if fed and all(i in made or flat.is_constant(i) for i in fed):
             folded.append(operator)
             made |= {int(i) for i in operator.outputs}
     remaining = [o for o in flat.operators if all(o is not other for other in folded)]
@@ -33,3 +30,17 @@ def fold_constants(flat: FlatModel) -> bool:
         flat.set_value(index, interpreter.value(detail["index"]))
     flat.subgraph.operators = remaining
     return True
+
+
+def flatten_biases(flat: FlatModel) -> None:
+    """Gives, in place, every bias one axis: that of a transposed convolution may have four, one scale a channel then
+    stands along none."""
+    for operator in flat.operators:
+        place = flat.bias_place(operator)
+        bias = (
+            int(operator.inputs[place])
+            if flat.kind(operator) in KERNEL_OPERATORS and len(operator.inputs) > place
+            else -1
+        )
+        if bias >= 0 and flat.is_constant(bias) and len(flat.shape(bias)) > 1:
+            operator.inputs[place] = flat.add_constant(f"{flat.name(bias)}/vector", flat.channels(operator, place))

@@ -17,7 +17,7 @@ from spiq_tf.graph.capture import replay
 from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
-from spiq_tf.tflite.constants import fold_constants
+from spiq_tf.tflite.constants import flatten_biases, fold_constants
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.joint_softmax import joint_softmax
 from spiq_tf.tflite.largest import plain_arguments
@@ -31,6 +31,7 @@ from spiq_tf.tflite.squares import multiply_vectors
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
 _SCOPE = re.compile(r"call(\d+)/")
+_DOUBLES = "xf64>"
 _UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")  # as the converter writes it
 
 
@@ -74,6 +75,7 @@ def lower(rewritten: Rewritten, runs: Callable[[str], bool] = lambda kind: True)
         content = flat.content()
     tensors = with_reshaped(verified(match(flat, rewritten.graph), flat, content, rewritten), flat)
     average_whole_maps(flat)
+    flatten_biases(flat)
     slice_instead(flat)
     multiply_instead(flat)
     if runs("BATCH_MATMUL"):
@@ -119,6 +121,8 @@ def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
     if not kinds:
         return f"TensorFlow's converter has no TFLite operators for this model: {first_words(error)}"
     found = ", ".join(f"{kind}{_origin(kind, concrete, graph)}" for kind in kinds)
+    if _DOUBLES in str(error):
+        return f"TensorFlow's converter has no TFLite operator for {found} in float64: write float(np.sqrt(2))"
     return f"TensorFlow's converter has no TFLite operator for {found}: make the model without"
 
 

@@ -1,0 +1,67 @@
+"""What the file-level rewrites make of a converter's file: operators that int8 files can hold, and the same values."""
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import spiq_tf
+from spiq_tf import pipeline
+from spiq_tf.options import checked_options
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lower import lower
+from tests.networks import RANGE, conv_bn, images, settle
+
+
+def _kinds(content):
+    flat = FlatModel(content)
+    return [flat.kind(operator) for operator in flat.operators]
+
+
+class _Patches(layers.Layer):
+    """As keras.io's vision transformers cut an image; a kernel that the converter leaves to be computed."""
+
+    def call(self, x):
+        return keras.ops.image.extract_patches(x, size=4)
+
+
+def _split(x):
+    first, second = keras.ops.split(x, [3], axis=-1)
+    return keras.ops.concatenate([second, first], axis=-1)
+
+
+_FORMS = {
+    "upsampling": (layers.UpSampling2D((2, 3)), "RESIZE_NEAREST_NEIGHBOR", ("TILE", "RESHAPE")),
+    "repeat": (lambda x: keras.ops.repeat(x, 2, axis=1), "TILE", ()),
+    "patches": (_Patches(), "CONV_2D", ("MATRIX_DIAG", "TRANSPOSE")),
+    "split": (_split, "SLICE", ("SPLIT_V",)),
+}
+
+
+@pytest.mark.parametrize("name", _FORMS)
+def test_form_of_the_file(name):
+    apply, present, absent = _FORMS[name]
+    image = keras.Input((12, 12, 3), name="image")
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(apply(conv_bn(image, 8)))))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert present in _kinds(result.content)
+    assert not set(absent) & set(_kinds(result.content))
+    assert result.float_operators == ()
+    assert {t.source for t in result.tensors} <= {"batch_norm", "given", "propagated"}
+    assert spiq_tf.verify(model, result).sqnr_db > 28
+    content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
+    for x in images(model, 2):
+        expected = model.predict(x[None], verbose=0)
+        np.testing.assert_allclose(Interpreter(content).run([x[None]])[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("function", [keras.ops.argmax, keras.ops.argmin])
+def test_place_of_the_largest_value(function):
+    """Keras writes it with operations on bits that TFLite does not have; the file holds the same places."""
+    image = keras.Input((8, 8, 3), name="image")
+    codes = keras.ops.one_hot(function(layers.Conv2D(6, 3)(image), axis=-1), 6)
+    model = settle(keras.Model(image, codes))
+    content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
+    for x in images(model, 4):
+        np.testing.assert_array_equal(Interpreter(content).run([x[None]])[0], model.predict(x[None], verbose=0))
