@@ -111,7 +111,7 @@ def quantize(
         labels,
     )
     plan = pipeline.plan(model, input_range, options)
-    return description.describe(plan.model, plan, pipeline.convert_plan(plan, options), options.target.name)
+    return description.describe(plan, pipeline.convert_plan(plan, options), options.target.name)
 
 
 def rewrite(

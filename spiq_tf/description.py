@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import keras
 import numpy as np
 
 from spiq_tf.pipeline import Converted, Plan
@@ -12,13 +11,13 @@ from spiq_tf.result import QuantizedModel
 from spiq_tf.tensors import REACHED_DEVIATIONS, TensorInfo
 
 
-def describe(model: keras.Model, plan: Plan, converted: Converted, target: str) -> QuantizedModel:
+def describe(plan: Plan, converted: Converted, target: str) -> QuantizedModel:
     """The result for users, from what the stages returned."""
     graph = plan.rewritten.graph
     unknown = (node.call.name for node in graph.nodes if isinstance(node.rule, Opaque))
     total = sum(noise.total for noise in plan.choice.noise.values())
     return QuantizedModel(
-        name=str(model.name),
+        name=str(plan.model.name),
         content=converted.content,
         target=target,
         expected_db=float(-10 * np.log10(total)) if total > 0 else None,
@@ -27,7 +26,7 @@ def describe(model: keras.Model, plan: Plan, converted: Converted, target: str) 
         fallback_layers=tuple(dict.fromkeys(unknown)),
         uncorrected=converted.uncorrected,
         violations=converted.violations,
-        _model=model,
+        _model=plan.model,
         _rewritten=plan.rewritten,
     )
 

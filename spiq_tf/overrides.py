@@ -42,7 +42,7 @@ def _output(graph: LayerGraph, name: str) -> Tensor:
         names = ", ".join(t.name for t in found)
         raise InvalidArgumentError(f"ranges: {name!r} stands for several tensors; give one of {names}")
     if found[0].name in graph.fused:
-        held = _held(graph, found[0].name)
+        held = graph.held_for(found[0]).name
         raise InvalidArgumentError(
             f"ranges: the file does not hold the output of layer {name!r}, which is computed together with that of"
             f" layer {held!r}; give the range of {held!r}"
@@ -87,7 +87,7 @@ def float_calls(graph: LayerGraph, patterns: Sequence[str]) -> frozenset[int]:
         calls = [*_named(graph, pattern), *_inside(graph, pattern)]
         if not calls:
             raise InvalidArgumentError(f"float_layers: no layer matches {pattern!r}{_alternatives(graph, pattern)}")
-        names = {_held(graph, t.name) for call in calls for t in call.outputs}
+        names = {graph.held_for(t).name for call in calls for t in call.outputs}
         chosen |= {call.index for call in calls} | {graph.producers[name].call.index for name in names}
     return frozenset(chosen)
 
@@ -110,14 +110,6 @@ def _owners(call: Call) -> list[str]:
 def _names(call: Call) -> set[str]:
     plain = _COUNTER.sub("", call.name)
     return {call.name, plain, plain.rsplit("/", 1)[-1]}
-
-
-def _held(graph: LayerGraph, name: str) -> str:
-    """The tensor that the file holds of those that one operator computes together."""
-    while name in graph.fused:
-        (reader,) = graph.consumers[name]
-        name = reader.output.name
-    return name
 
 
 def _alternatives(graph: LayerGraph, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Keras model -> LayerGraph. The one place that knows how Keras stores a model's structure."""
+"""Keras model -> LayerGraph: its layer calls, in order, each expanded into primitives."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence

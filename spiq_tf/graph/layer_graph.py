@@ -1,5 +1,5 @@
 """LayerGraph: the model as primitive nodes and named tensors. Immutable; what later stages learn stands in
-mappings keyed by tensor name (Moments, Range, Scale), never in attributes added here."""
+mappings keyed by tensor name (Moments, Spread, Range, scales), never in attributes added here."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,6 +134,12 @@ class LayerGraph:
         for node in self.nodes:
             found[node.call.index].append(node)
         return found
+
+    def held_for(self, tensor: Tensor) -> Tensor:
+        """The tensor that the file holds in place of one that is fused away, or the same one."""
+        while tensor.name in self.fused:
+            tensor = self.consumers[tensor.name][0].output
+        return tensor
 
     @cached_property
     def fused(self) -> frozenset[str]:

@@ -34,9 +34,9 @@ class Primitive(ABC):
     learns_from_fields = False
     """Whether the model run on random fields shows what the moments do not know."""
     differs_by_image = False
-    """Whether fields show how much the output varies where it has no positions: averages over maps, class scores."""
+    """Whether fields tell how much the output varies by image, where it has no positions: averages, class scores."""
     has_shown_mean = False
-    """Whether the mean of what has no positions is that on fields too, since there is no closed form."""
+    """Whether its mean is taken from fields too, where it has no positions, since there is no closed form."""
     folds_into_linear = False
     fuses_into_producer = False
     takes_fused_activation = False

@@ -99,7 +99,7 @@ class Multiply(Primitive):
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """The value as far as it reaches, times the root mean square of the gates.
 
-        A value at its extreme seldom meets a gate at its own, unless it is often there, as a steep tanh is. That gates
+        The extremes of value and gate seldom meet, unless a gate is often at its own, as a steep tanh is. That gates
         vary makes the tail heavier: of independent factors, the fourth moments multiply.
         """
         gates = [x for port, x in enumerate(inputs) if port != self.value]

@@ -69,12 +69,10 @@ def minimise_noise(
                 low, high = own * solution.low[index], own * solution.high[index]
                 ranges[tensor.name] = Range(low, high, spreads[tensor.name].source)
     scales = {name: scale[label] for name, label in classes.of.items()}
-    return Choice(scales, _reachable(graph, moments, spreads, ranges), noise)
+    return Choice(scales, _reachable(graph, moments, ranges), noise)
 
 
-def _reachable(
-    graph: LayerGraph, moments: Mapping[str, Moments], spreads: Mapping[str, Spread], ranges: Mapping[str, Range]
-) -> dict[str, Range]:
+def _reachable(graph: LayerGraph, moments: Mapping[str, Moments], ranges: Mapping[str, Range]) -> dict[str, Range]:
     """The ranges without what cannot be reached from those of the tensors that the file holds in front."""
     known = {t.name: bounded_spread(ranges[t.name].low, ranges[t.name].high, Source.FIXED) for t in graph.inputs}
     result = dict(ranges)
@@ -175,7 +173,7 @@ class _Problem:
         spread, gains = self.spreads[tensor.name], self.gains[tensor.name]
         felt = felt_below(self.graph, self.moments, tensor.name)
         rounding = gains.rounding * active_share(spread)
-        # a channel that is dead behind a ReLU passes no small noise; cut far enough, it would come alive
+        # a channel that is dead behind a ReLU has no gain; 1 % of the mean keeps it from being cut until it comes alive
         lasting = np.maximum(gains.lasting, _LEAST_GAIN * gains.lasting.mean())
         return HeldTensor(
             tensor.name, label, interval, spread, rounding, lasting, lasting * felt, self._saturation(tensor)

@@ -106,8 +106,8 @@ _Normalisation = Callable[[tf.Tensor], tf.Tensor]
 
 
 def _normalisation(graph: LayerGraph, call: Call, runs: Sequence[Mapping[str, Any]]) -> _Normalisation | None:
-    """A BatchNorm of which the output has the moments that it states, whatever the fields are, so that the ReLUs behind
-    it let as much pass as on real images; its derivative is that on real images too.
+    """Gives a BatchNorm's output the mean and variance that it states, whatever the fields are, so that the ReLUs
+    behind let as much pass as on real images; its derivative is the layer's own factor.
 
     None of another layer, or where all fields together have too few values to normalise with.
     """

@@ -132,8 +132,8 @@ def read_by_unknown(
 ) -> Sequence[Mapping[str, Array]]:
     """What the layers that no rule describes read on each field, by tensor name.
 
-    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed), of which every second varies
-    a quarter as much, so that what divides by a norm is not cut: moments are rather too large than too small. What is
+    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed). Every second one has a quarter
+    of the deviation: moments are rather too large than too small, and a reciprocal of a norm must not be cut. What is
     positive on all fields stays so.
     """
     read = {t.name: t for node in graph.nodes if isinstance(node.rule, Opaque) for t in node.inputs}

@@ -1,1 +1,4 @@
-"""The TFLite side: reads and writes flatbuffers, and knows nothing of Keras layers but their names."""
+"""The TFLite side: lowers the rewritten model, then reads, changes and writes flatbuffers.
+
+Of Keras layers only `lower`, `matching` and what replaces layers' operations while they are traced know more than names.
+"""

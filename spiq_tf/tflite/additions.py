@@ -99,9 +99,8 @@ class _Grid:
 def _grid(intervals: Mapping[int, Interval], noise: Mapping[int, Noise]) -> _Grid:
     """Tensors with their predicted noise.
 
-    An interval of the least noise is one where, with its width, as much is gained by cutting less as is lost by
-    rounding in wider steps: twice the rounding noise. A power of the width that falls so is taken for what is cut, for
-    intervals too that something else holds wider or narrower.
+    What is cut is modelled as a power of the interval's width, whose exponent makes the given width the one of the
+    least noise: there, what a wider interval gains by cutting less is what it loses by rounding in wider steps.
     """
     tensors = tuple(intervals)
     rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "cutting"))

@@ -29,7 +29,7 @@ class _Affine:
 
 
 def multiply_channelwise(flat: FlatModel) -> None:
-    """Replaces, in place, every MUL, ADD or SUB of constants, a MUL together with the ADD or SUB behind it."""
+    """Replaces, in place, every MUL, ADD or SUB of constants, a chain of them by one operator."""
     readers = _readers(flat)
     pending: dict[int, _Affine] = {}  # of a MUL, by the tensor that it makes: its ADD is still to come
     result = []

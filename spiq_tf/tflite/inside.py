@@ -61,8 +61,8 @@ def _widened(
     """The sampled ranges with a margin, of what interval arithmetic allows.
 
     An average that is positive on a few fields may be negative on an image: where there are few values that can be
-    negative, they are given as much room below. What cannot, keeps its distance from 0, but for the margin: a norm that
-    something is divided by. A square reaches as far as what is squared.
+    negative, they are given as much room below. What cannot keeps a lower end above 0, reduced by the margin alone: a
+    norm that something is divided by. A square reaches as far as what is squared.
     """
     found: dict[int, Range] = {}
     for operator in operators:

@@ -38,7 +38,8 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
         found |= _match_call(flat, graph, owner, tensors)
     found |= {index: tensor.name for index, tensor in _leaving(flat, graph).items()}
     for owner, tensors in owned.items():
-        last, ends = tensors[-1][0], [_held_for(graph, t) for t in graph.calls[owner].outputs]
+        # of a folded BatchNorm that adds nothing, as in an untrained model, the file's tensor bears no name
+        last, ends = tensors[-1][0], [graph.held_for(t) for t in graph.calls[owner].outputs]
         if last not in found and len(ends) == 1 and ends[0].name not in found.values():
             found |= {last: ends[0].name} if _holds(flat.shape(last), ends[0].shape) else {}
     return found
@@ -52,14 +53,6 @@ def fed(flat: FlatModel, graph: LayerGraph) -> list[str]:
         tensor.name if scope is None else graph.calls[int(scope[1])].outputs[0].name
         for scope, tensor in zip(scopes, graph.inputs, strict=True)
     ]
-
-
-def _held_for(graph: LayerGraph, tensor: Tensor) -> Tensor:
-    """What the file holds in place of a tensor that is fused away. Of a fused BatchNorm without offsets, which an
-    untrained model has, the file's tensor bears no name."""
-    while tensor.name in graph.fused:
-        tensor = graph.consumers[tensor.name][0].output
-    return tensor
 
 
 def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:

@@ -49,8 +49,8 @@ def take_pixels(
     """Gives the inputs that may be images the step of their pixels, and takes Rescalings in, in place.
 
     Only where convolutions alone read them, which can make up for the offset, and with one range for all channels.
-    Where the zero point would be half-way, it is the lower one: who quantizes pixels in [-1, 1] by scale and zero
-    point, and rounds halves up, then comes back to the bytes.
+    A zero point half-way between two integers is rounded down: pixels in [-1, 1] that are quantized by scale and zero
+    point, halves rounded up, are then the bytes again.
 
     Args:
         lowered: the float file; its flatbuffer is changed.

@@ -81,7 +81,7 @@ _SPECIAL: Mapping[str, Callable[[_Use], int]] = {
     "TRANSPOSE": lambda use: 4 * (use.rank > 4) + 2 * (use.rank > 5),
     "TRANSPOSE_CONV": lambda use: 4 if use.has("fusedActivationFunction") else 1 + (len(use.inputs) - 2),
 }
-"""Of uses that ask for more than int8 tensors; less than the plain version where they do not."""
+"""The version that a special use asks for; 0 where there is nothing special, so that the plain one counts."""
 
 
 def set_lowest_versions(flat: FlatModel) -> None:
