@@ -405,3 +405,13 @@ def test_padding_with_another_number():
     result = spiq_tf.quantize(model, input_range=RANGE)
     assert max(t.high for t in result.tensors) >= 19.9
     assert spiq_tf.verify(model, result).sqnr_db > 25
+
+
+def test_a_scale_that_an_operator_fixes_is_told_as_it_is():
+    """Beside an addend of a thousand XNNPACK would have a sigmoid's wider, which it cannot be."""
+    image, other = keras.Input((8, 8, 3), name="image"), keras.Input((8, 8, 3), name="other")
+    gate = layers.Activation("sigmoid")(layers.Conv2D(3, 1)(image))
+    model = settle(keras.Model([image, other], layers.Conv2D(2, 1)(layers.Add()([gate, other]))))
+    result = spiq_tf.quantize(model, input_range={"image": RANGE, "other": (-1000, 1000)})
+    for tensor in result.tensors:
+        assert tensor.high - tensor.low == pytest.approx(255 * tensor.scale, rel=1e-4)

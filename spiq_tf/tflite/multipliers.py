@@ -6,7 +6,7 @@ variance of zero) gets there easily.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,20 +22,23 @@ _SMALLEST_SWISH = 1.01 / 128  # LiteRT's kernel refuses to start below 1 / 128
 _ROUNDS = 8  # widening one tensor can ask for another; a chain of so many is not met
 
 
-def widened(flat: FlatModel, intervals: Mapping[int, Interval], groups: DisjointSet) -> dict[int, Interval]:
+def widened(
+    flat: FlatModel, intervals: Mapping[int, Interval], groups: DisjointSet, fixed: Collection[int]
+) -> dict[int, Interval]:
     """The intervals, those of too fine a scale widened together with their groups.
 
     Args:
         flat: the float file.
         intervals: of the activations, by tensor index.
         groups: tensors that share a scale.
+        fixed: tensors that have the scales that operators give them, whatever stands here.
     """
     result = dict(intervals)
     for _ in range(_ROUNDS):
         changed = False
         for operator in flat.operators:
             for index, scale in _least_scales(flat, operator, result):
-                if result[index].scale < scale:
+                if result[index].scale < scale and index not in fixed:
                     wide = result[index].widened_to(scale * (1 + 1e-6))
                     result |= dict.fromkeys(groups.subset(index), wide)
                     changed = True

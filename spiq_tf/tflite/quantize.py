@@ -57,7 +57,7 @@ def tensor_intervals(
         interval = Interval(low, high)
         result |= dict.fromkeys(group, interval if pixels.isdisjoint(group) else interval.off_half_steps())
     movable = {i: own for i, own in noise.items() if i in ranges and i not in fixed and i not in pixels}
-    return widened(flat, share_steps(flat, result, groups, movable), groups)
+    return widened(flat, share_steps(flat, result, groups, movable), groups, fixed)
 
 
 def _fixed_intervals(flat: FlatModel) -> dict[int, Interval]:
