@@ -31,11 +31,16 @@ def _split(x):
     return keras.ops.concatenate([second, first], axis=-1)
 
 
+def _unused(x):
+    return keras.ops.split(x, [3, 5], axis=-1)[1]
+
+
 _FORMS = {
     "upsampling": (layers.UpSampling2D((2, 3)), "RESIZE_NEAREST_NEIGHBOR", ("TILE", "RESHAPE")),
     "repeat": (lambda x: keras.ops.repeat(x, 2, axis=1), "TILE", ()),
     "patches": (_Patches(), "CONV_2D", ("MATRIX_DIAG", "TRANSPOSE")),
     "split": (_split, "SLICE", ("SPLIT_V",)),
+    "split_unused": (_unused, "SLICE", ("SPLIT_V",)),
 }
 
 

@@ -53,3 +53,14 @@ def test_patches_of_very_different_contrast():
     rounded = spiq_tf.verify(model, target, images(model, 16)).sqnr_db
     assert exact > rounded + 2
     assert "BATCH_MATMUL" not in _kinds(target.content)
+
+
+@pytest.mark.parametrize("keepdims", [True, False])
+def test_a_mean_of_squares_by_itself(keepdims):
+    """Its sum has the range that the mean has, times their number: sampled it was cut, 44 -> 30 dB."""
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 3, use_bias=False)(image)
+    model = settle(keras.Model(image, keras.ops.mean(keras.ops.square(x), axis=(1, 2), keepdims=keepdims) + 0.1))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert "BATCH_MATMUL" in _kinds(result.content)
+    assert spiq_tf.verify(model, result).sqnr_db > 35

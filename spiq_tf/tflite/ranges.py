@@ -37,13 +37,36 @@ def file_ranges(flat: FlatModel, known: Mapping[int, Range]) -> dict[int, Range]
         for output in map(int, operator.outputs):
             if output in found:
                 continue
-            own = derived_range(flat, operator, found)
+            own = derived_range(flat, operator, found) or _from_behind(flat, output, known)
             if own is None:
                 sampled = _sample(flat, found) if sampled is None else sampled
                 own = sampled[output]
             ceiling = ceilings.get(output, np.inf)
             found[output] = Range(np.minimum(own.low, ceiling), np.minimum(own.high, ceiling), own.source)
     return found
+
+
+def _from_behind(flat: FlatModel, index: int, known: Mapping[int, Range]) -> Range | None:
+    """The range of a sum of squares of which the mean is known: it is reshaped, multiplied and shifted into that."""
+    factor, offset = 1.0, 0.0
+    while index not in known:
+        readers = flat.readers(index)
+        if len(readers) != 1:
+            return None
+        (reader,) = readers
+        constants = [flat.value(int(i)) for i in reader.inputs if flat.is_constant(int(i))]
+        if flat.kind(reader) == "MUL" or has_one_tap(flat, reader):
+            if any(np.ptp(value) for value in constants) or len(constants) != len(reader.inputs) - 1:
+                return None
+            by, plus = (*(float(value.flat[0]) for value in constants), 0.0)[:2]
+            factor, offset = factor * by, offset * by + plus
+        elif flat.kind(reader) != "RESHAPE":
+            return None
+        index = int(reader.outputs[0])
+    if factor <= 0:
+        return None
+    low, high = ((end - offset) / factor for end in (known[index].low.min(), known[index].high.max()))
+    return Range(np.array([low]), np.array([high]), known[index].source)
 
 
 def check_bounded(

@@ -7,8 +7,8 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 
 
 def slice_instead(flat: FlatModel) -> None:
-    """Replaces, in place, every split into parts of different sizes."""
-    result = []
+    """Replaces, in place, every split into parts of different sizes; parts that nothing reads are left out."""
+    result, readers = [], flat.reader_counts()
     for operator in flat.operators:
         if flat.kind(operator) != "SPLIT_V":
             result.append(operator)
@@ -17,10 +17,9 @@ def slice_instead(flat: FlatModel) -> None:
         begin = np.zeros(len(flat.shape(value)), np.int32)
         for output in map(int, operator.outputs):
             size = np.array(flat.shape(output), np.int32)
-            ends = [
-                flat.add_constant(f"{flat.name(output)}/{end}", np.array(v))
-                for end, v in (("begin", begin), ("size", size))
-            ]
-            result.append(flat.operator(schema.BuiltinOperator.SLICE, [value, *ends], output, schema.SliceOptionsT()))
+            bounds = {"begin": begin.copy(), "size": size}
+            if readers[output]:
+                inputs = [value, *(flat.add_constant(f"{flat.name(output)}/{end}", v) for end, v in bounds.items())]
+                result.append(flat.operator(schema.BuiltinOperator.SLICE, inputs, output, schema.SliceOptionsT()))
             begin[axis] += size[axis]
     flat.subgraph.operators = result
