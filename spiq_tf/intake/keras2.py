@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spiq_tf.errors import InvalidModelError
+from spiq_tf.errors import InvalidModelError, first_words
 from spiq_tf.graph.cloning import fill
 from spiq_tf.intake.keras2_layers import in_keras3
 
@@ -107,7 +107,14 @@ def _check_same(model: Any, twin: Any) -> None:
     random = np.random.default_rng(0)
     fields = [random.uniform(-1, 1, [size or 1 for size in x.shape]).astype(np.float32) for x in twin.inputs]
     nearby = [np.float32(1 + _NEARBY) * field for field in fields]
-    expected, moved, made = _run(model, fields), _run(model, nearby), _run(twin, fields)
+    expected, moved = _run(model, fields), _run(model, nearby)
+    try:
+        made = _run(twin, fields)
+    except Exception as error:  # whatever the layers' own code raises
+        raise InvalidModelError(
+            f"the tf_keras model {model.name!r} cannot be run in Keras 3: {first_words(error)}; where it computes with"
+            " the number of examples, tf.shape(x)[0], let it use -1; or port the model to Keras 3"
+        ) from error
     for index, (reference, near, found) in enumerate(zip(expected, moved, made, strict=True)):
         close = _CLOSE if reference.dtype == np.float32 else 30 * _CLOSE
         reference = reference.astype(np.float32)
