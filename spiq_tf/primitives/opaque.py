@@ -82,10 +82,18 @@ class Opaque(Primitive):
 
     def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
         """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance, and of
-        a sum."""
+        a sum; of a function of single values, within what it makes of values that are met."""
         passed = max((_typical_excess(x) for x in inputs), default=0.0)
         common = COMMON_EXCESS * self._elasticity([x.elasticity for x in inputs], weights) ** 2
-        return gaussian_spread(moments, common + passed, Source.FALLBACK)
+        spread = gaussian_spread(moments, common + passed, Source.FALLBACK)
+        if self.function is None:
+            return spread
+        reach = inputs[0].spread.range(_FARTHEST)
+        made = self.function(np.linspace(reach.low, reach.high, _GRID))
+        number = np.isfinite(made)
+        if not number.any(axis=0).all():
+            return spread
+        return spread.within(np.where(number, made, np.inf).min(axis=0), np.where(number, made, -np.inf).max(axis=0))
 
     def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
         return np.full(1, self._elasticity(elasticities, weights))
@@ -135,6 +143,7 @@ class Normalised(Opaque):
 
 
 _LITTLE_EXCESS = 0.25
+_FARTHEST, _GRID = 8.0, 257  # deviations within which a function is asked for its extremes, at so many places
 
 
 def _typical_excess(x: Channels) -> float:
