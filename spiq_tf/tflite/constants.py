@@ -37,10 +37,8 @@ def flatten_biases(flat: FlatModel) -> None:
     stands along none."""
     for operator in flat.operators:
         place = flat.bias_place(operator)
-        bias = (
-            int(operator.inputs[place])
-            if flat.kind(operator) in KERNEL_OPERATORS and len(operator.inputs) > place
-            else -1
-        )
+        if flat.kind(operator) not in KERNEL_OPERATORS or len(operator.inputs) <= place:
+            continue
+        bias = int(operator.inputs[place])
         if bias >= 0 and flat.is_constant(bias) and len(flat.shape(bias)) > 1:
             operator.inputs[place] = flat.add_constant(f"{flat.name(bias)}/vector", flat.channels(operator, place))

@@ -83,8 +83,8 @@ def lower(rewritten: Rewritten, runs: Callable[[str], bool] = lambda kind: True)
     multiply_channelwise(flat)
     add_rectified(flat)
     remaining = set(flat.activations())
-    kept = {index: tensor for index, tensor in tensors.items() if index in remaining}
-    return Lowered(content, flat, kept, owners(flat, rewritten.graph))
+    held = {index: tensor for index, tensor in tensors.items() if index in remaining}
+    return Lowered(content, flat, held, owners(flat, rewritten.graph))
 
 
 def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
