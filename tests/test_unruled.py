@@ -23,7 +23,7 @@ from spiq_tf.statistics.propagation import all_moments, all_spreads
 from spiq_tf.statistics.shown import shown_on
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.joint_softmax import joint_softmax
+from spiq_tf.tflite.traced import one_operator_each
 from tests.networks import RANGE, conv_bn, images, settle
 
 OPTIONS = checked_options()
@@ -253,7 +253,7 @@ def test_a_softmax_over_several_axes_as_one(axis, masked, random):
     mask = random.random((2, 1, 4, 5)) > 0.4 if masked else None
     layer = layers.Softmax(axis)
     expected = layer(x, mask=mask)
-    with joint_softmax():
+    with one_operator_each():
         found = layer(x, mask=mask)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

@@ -19,15 +19,13 @@ from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.constants import flatten_biases, fold_constants
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.joint_softmax import joint_softmax
-from spiq_tf.tflite.largest import plain_arguments
 from spiq_tf.tflite.matching import Held, match, owners, verified, with_reshaped
-from spiq_tf.tflite.nearest import nearest_resizing
 from spiq_tf.tflite.parametric import add_rectified
 from spiq_tf.tflite.products import multiply_instead
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.slices import slice_instead
 from spiq_tf.tflite.squares import multiply_vectors
+from spiq_tf.tflite.traced import one_operator_each
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
 _SCOPE = re.compile(r"call(\d+)/")
@@ -93,7 +91,7 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
     def run(*inputs: Any) -> list[Any]:
         read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
         values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
-        with keras.StatelessScope(state_mapping=read), joint_softmax(), nearest_resizing(), plain_arguments():
+        with keras.StatelessScope(state_mapping=read), one_operator_each():
             for call in graph.calls:
                 with tf.name_scope(f"call{call.index}"):
                     outputs = replay(call, values)
