@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 import spiq_tf
@@ -70,3 +71,17 @@ def test_place_of_the_largest_value(function):
     content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
     for x in images(model, 4):
         np.testing.assert_array_equal(Interpreter(content).run([x[None]])[0], model.predict(x[None], verbose=0))
+
+
+class _Sampling(layers.Layer):
+    """Noise at inference, as a VAE has it."""
+
+    def call(self, x):
+        return x + 0.5 * tf.random.normal(tf.shape(x))
+
+
+def test_random_numbers_are_not_folded():
+    image = keras.Input((8, 8, 3), name="image")
+    model = settle(keras.Model(image, _Sampling()(layers.Conv2D(2, 1)(image))))
+    content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
+    assert any(kind.startswith("RANDOM") for kind in _kinds(content))

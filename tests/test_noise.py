@@ -155,7 +155,7 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     ranges["norm"] = Range(-3.0 * ones, np.array([1.0, 2.0, 0.25, 4.0]), Source.BATCH_NORM)
     ranges["threshold"] = Range(0.0 * ones, 3.0 * ones, Source.PROPAGATED)
     ranges["sum"] = Range(-2.0 * ones, 50.0 * ones, Source.PROPAGATED)
-    found = least_noise._reachable(graph, moments, spreads, ranges)
+    found = least_noise._reachable(graph, moments, ranges)
     np.testing.assert_allclose(found["threshold"].high, [1.0, 2.0, 0.0, 3.0])
     np.testing.assert_allclose(found["sum"].high, [2.0, 4.0, 0.25, 7.0])
     np.testing.assert_allclose(found["sum"].low, -2.0 * ones)

@@ -64,3 +64,22 @@ def test_a_mean_of_squares_by_itself(keepdims):
     result = spiq_tf.quantize(model, input_range=RANGE)
     assert "BATCH_MATMUL" in _kinds(result.content)
     assert spiq_tf.verify(model, result).sqnr_db > 35
+
+
+def test_squares_that_end_with_an_activation():
+    """They are no sums of squares."""
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Conv2D(8, 1)(layers.Conv2D(8, 3)(image) * 5.0)
+    model = settle(keras.Model(image, keras.ops.mean(keras.ops.relu6(x * x), axis=(1, 2))))
+    content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
+    for x in images(model, 2):
+        expected = model.predict(x[None], verbose=0)
+        np.testing.assert_allclose(Interpreter(content).run([x[None]])[0], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_sums_that_32_bits_may_not_hold():
+    """120,000 values of up to 255 steps each: their squares are summed as before."""
+    image = keras.Input((200, 200, 3), name="image")
+    x = image * keras.ops.rsqrt(keras.ops.mean(image * image, axis=(1, 2, 3), keepdims=True) + 1e-3)
+    model = settle(keras.Model(image, layers.Conv2D(2, 8, strides=8)(x)))
+    assert "BATCH_MATMUL" not in _kinds(spiq_tf.convert(model, input_range=(0, 1)))

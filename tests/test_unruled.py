@@ -64,8 +64,8 @@ def test_ranges_inside_are_little_wider_than_what_images_show(layer):
     converted = pipeline.convert_plan(plan, OPTIONS)
     (call,) = (c.index for c in plan.rewritten.graph.calls if c.layer is layer)
     inside = converted.lowered.made_by([call]) - set(converted.lowered.tensors)
-    interpreter = Interpreter(converted.lowered.content, keep_all=True)
-    values = {index: [] for index in inside if index < len(interpreter._interpreter.get_tensor_details())}
+    interpreter = Interpreter(converted.lowered.flat.content(), keep_all=True)
+    values = {index: [] for index in inside}
     for x in images(model, 32):
         interpreter.run([x[None]])
         for index, seen in values.items():

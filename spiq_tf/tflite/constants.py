@@ -9,6 +9,9 @@ from typing import Any
 from spiq_tf.tflite.flatbuffer import KERNEL_OPERATORS, FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
+_RANDOM = ("MULTINOMIAL", "RANDOM_")
+"""Beginnings of the names of operators that make something else each time."""
+
 
 def fold_constants(flat: FlatModel) -> bool:
     """Computes, in place, what no input has a part in; returns whether there was such."""
@@ -16,7 +19,8 @@ def fold_constants(flat: FlatModel) -> bool:
     made: set[int] = set()
     for operator in flat.operators:
         fed = [int(i) for i in operator.inputs if i >= 0]
-        if fed and all(i in made or flat.is_constant(i) for i in fed):
+        random = flat.kind(operator).startswith(_RANDOM)
+        if fed and not random and all(i in made or flat.is_constant(i) for i in fed):
             folded.append(operator)
             made |= {int(i) for i in operator.outputs}
     remaining = [o for o in flat.operators if all(o is not other for other in folded)]

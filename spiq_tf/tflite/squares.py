@@ -14,8 +14,8 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.tflite.flatbuffer import FlatModel
 
-_MOST = 2**17
-"""Values of one sum: 32 bits hold their squares however large they are, up to 128 steps from the zero point."""
+_MOST = 2**15
+"""Values of one sum: 32 bits hold their squares, even if all lie 255 steps from the zero point."""
 
 
 def multiply_vectors(flat: FlatModel) -> None:
@@ -34,8 +34,11 @@ def multiply_vectors(flat: FlatModel) -> None:
 
 
 def _is_square(flat: FlatModel, operator: Any) -> bool:
-    floats = flat.dtype(int(operator.outputs[0])) == np.float32
-    return floats and (flat.kind(operator) == "SQUARED_DIFFERENCE" or flat.squares(operator))
+    if flat.dtype(int(operator.outputs[0])) != np.float32:
+        return False
+    options = operator.builtinOptions
+    plain = getattr(options, "fusedActivationFunction", 0) == schema.ActivationFunctionType.NONE
+    return plain and (flat.kind(operator) == "SQUARED_DIFFERENCE" or flat.squares(operator))
 
 
 def _reduced(flat: FlatModel, operator: Any) -> list[tuple[int, bool]]:
