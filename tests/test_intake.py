@@ -641,9 +641,10 @@ def test_tf_keras_computes_with_the_number_of_examples():
     image = tf_keras.Input((8, 8, 3), name="image")
     x = tf_keras.layers.Conv2D(4, 3, padding="same")(image)
     flat = tf.reshape(tf.reshape(x, [tf.shape(x)[0] * 4, 64]), [-1, 256])
-    model = tf_keras.Model(image, OLD.Dense(2)(flat))
-    with pytest.raises(spiq_tf.InvalidModelError, match=r"number of examples, tf\.shape"):
-        spiq_tf.convert(model, input_range=RANGE)
+    for y in (flat, x[: tf.shape(x)[0]]):
+        model = tf_keras.Model(image, OLD.Dense(2)(y))
+        with pytest.raises(spiq_tf.InvalidModelError, match=r"number of examples, tf\.shape"):
+            spiq_tf.convert(model, input_range=RANGE, batch_size=2)
 
 
 def test_tf_keras_transposed_convolution_with_bias_in_front_of_a_norm():

@@ -118,6 +118,11 @@ def _check_same(model: Any, twin: Any) -> None:
     for index, (reference, near, found) in enumerate(zip(expected, moved, made, strict=True)):
         close = _CLOSE if reference.dtype == np.float32 else 30 * _CLOSE
         reference = reference.astype(np.float32)
+        if found.shape != reference.shape:
+            raise InvalidModelError(
+                f"output {index} of the tf_keras model {model.name!r} has the shape {found.shape} in Keras 3: expected"
+                f" {reference.shape}; where it computes with the number of examples, tf.shape(x)[0], let it use -1"
+            )
         limit = max(close * np.abs(reference).max(), _TIMES * np.abs(near.astype(np.float32) - reference).max())
         if not np.allclose(found, reference, rtol=0, atol=limit, equal_nan=True):
             raise InvalidModelError(
