@@ -77,6 +77,14 @@ def test_squares_that_end_with_an_activation():
         np.testing.assert_allclose(Interpreter(content).run([x[None]])[0], expected, atol=1e-4 * np.abs(expected).max())
 
 
+def test_large_squares_that_the_delegate_takes_stay():
+    """GroupNormalization on a large map, whose squares are a MUL: a product of vectors takes several times as long."""
+    image = keras.Input((64, 64, 3), name="image")
+    x = layers.GroupNormalization(4)(layers.Conv2D(16, 3, padding="same")(image))
+    model = settle(keras.Model(image, layers.Conv2D(2, 1)(x)))
+    assert "BATCH_MATMUL" not in _kinds(spiq_tf.convert(model, input_range=RANGE))
+
+
 def test_sums_that_32_bits_may_not_hold():
     """120,000 values of up to 255 steps each: their squares are summed as before."""
     image = keras.Input((200, 200, 3), name="image")
