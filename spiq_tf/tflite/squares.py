@@ -17,7 +17,6 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 _MOST = 2**15
 """Values of one sum: 32 bits hold their squares, even if all lie 255 steps from the zero point."""
 
-
 _MOST_OF_PRODUCTS = 2**14
 """Squares that a MUL makes, of a GroupNormalization: with more a product of vectors takes 4 to 10 times as long."""
 
