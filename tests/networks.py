@@ -4,6 +4,8 @@ import keras
 import numpy as np
 from keras import layers
 
+from spiq_tf.tflite.flatbuffer import FlatModel
+
 RANGE = (-1.0, 1.0)
 
 
@@ -195,3 +197,9 @@ NETWORKS = {
     "two_outputs": two_outputs,
     "nested": nested,
 }
+
+
+def kinds_of(content):
+    """The operators of a file, in order, by their names in the schema."""
+    flat = FlatModel(content)
+    return [flat.kind(operator) for operator in flat.operators]

@@ -9,15 +9,9 @@ from keras import layers
 import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.options import checked_options
-from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lower import lower
-from tests.networks import RANGE, conv_bn, images, settle
-
-
-def _kinds(content):
-    flat = FlatModel(content)
-    return [flat.kind(operator) for operator in flat.operators]
+from tests.networks import RANGE, conv_bn, images, kinds_of, settle
 
 
 class _Patches(layers.Layer):
@@ -51,8 +45,8 @@ def test_form_of_the_file(name):
     image = keras.Input((12, 12, 3), name="image")
     model = settle(keras.Model(image, layers.Conv2D(4, 1)(apply(conv_bn(image, 8)))))
     result = spiq_tf.quantize(model, input_range=RANGE)
-    assert present in _kinds(result.content)
-    assert not set(absent) & set(_kinds(result.content))
+    assert present in kinds_of(result.content)
+    assert not set(absent) & set(kinds_of(result.content))
     assert result.float_operators == ()
     assert {t.source for t in result.tensors} <= {"batch_norm", "given", "propagated"}
     assert spiq_tf.verify(model, result).sqnr_db > 28
@@ -84,4 +78,4 @@ def test_random_numbers_are_not_folded():
     image = keras.Input((8, 8, 3), name="image")
     model = settle(keras.Model(image, _Sampling()(layers.Conv2D(2, 1)(image))))
     content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
-    assert any(kind.startswith("RANDOM") for kind in _kinds(content))
+    assert any(kind.startswith("RANDOM") for kind in kinds_of(content))

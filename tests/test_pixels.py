@@ -8,7 +8,7 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
-from tests.networks import conv_bn, settle
+from tests.networks import conv_bn, kinds_of, settle
 
 # dB: how much more noise than a file's that is fed the model's own values; pixels half a step off, all the same way,
 # cost 3 dB and more
@@ -54,11 +54,6 @@ def decibels(expected, found):
     return 10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2))
 
 
-def kinds(content):
-    flat = FlatModel(content)
-    return [flat.kind(operator) for operator in flat.operators]
-
-
 def signed():
     return layers.Rescaling(1 / 127.5, offset=-1)
 
@@ -76,7 +71,7 @@ def test_a_rescaling_needs_no_operator(front):
     model = network(*make(), padding="valid" if front == "padded" else "same")
     usual = spiq_tf.convert(model, inference_input_type="int8")
     result = spiq_tf.quantize(model, inference_input_type="uint8")
-    assert kinds(result.content)[:2] == ["QUANTIZE", "PAD" if front == "padded" else "CONV_2D"]
+    assert kinds_of(result.content)[:2] == ["QUANTIZE", "PAD" if front == "padded" else "CONV_2D"]
     images = pixels()
     expected = model(images.astype(np.float32)).numpy()
     reference = decibels(expected, run(usual, (images.astype(int) - 128).astype(np.int8)))
@@ -111,13 +106,13 @@ def test_what_must_stay_as_it_is():
     # channels that differ; readers other than convolutions
     normalised = network(layers.Rescaling([1 / 255, 1 / 127.5, 1 / 255]))
     content = spiq_tf.convert(normalised, inference_input_type="uint8", input_range=(0, 255))
-    assert kinds(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
+    assert kinds_of(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
     image = keras.Input((16, 16, 3))
     x = layers.Rescaling(1 / 255)(image)
     joined = layers.Concatenate()([x, conv_bn(x, 4)])
     model = settle(keras.Model(image, conv_bn(joined, 4)), values=(0.0, 255.0))
     content = spiq_tf.convert(model, inference_input_type="uint8")
-    assert kinds(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
+    assert kinds_of(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
     images = pixels()
     assert decibels(model(images.astype(np.float32)).numpy(), run(content, images)) > 20
 
@@ -130,7 +125,7 @@ def test_only_a_rescaling_is_taken_in():
         x = layers.DepthwiseConv2D(1, strides=strides, depthwise_initializer="ones", name="d")(image)
         model = keras.Model(image, layers.Conv2D(4, 3)(x))
         content = spiq_tf.convert(model, input_range=(0, 1), inference_input_type="uint8", ranges={"d": (0, 1)})
-        assert kinds(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
+        assert kinds_of(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
 
 
 @pytest.mark.parametrize("given", [(0.2, 1.0), ([-2.1, -2.0, -1.8], [2.2, 2.4, 2.6])])

@@ -8,10 +8,9 @@ from keras import layers
 import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.options import checked_options
-from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lower import lower
-from tests.networks import RANGE, images, settle
+from tests.networks import RANGE, images, kinds_of, settle
 
 _NORMS = {
     "layer": layers.LayerNormalization(),
@@ -24,19 +23,14 @@ _NORMS = {
 }
 
 
-def _kinds(content):
-    flat = FlatModel(content)
-    return [flat.kind(operator) for operator in flat.operators]
-
-
 @pytest.mark.parametrize("name", _NORMS)
 def test_the_file_computes_the_same(name):
     """The float file against the Keras model, in float32's accuracy; the squares themselves are nowhere held."""
     image = keras.Input((12, 12, 3), name="image")
     model = settle(keras.Model(image, layers.Conv2D(2, 1)(_NORMS[name](layers.Conv2D(8, 3)(image)))))
     content = lower(pipeline.plan(model, RANGE, checked_options()).rewritten).flat.content()
-    assert "BATCH_MATMUL" in _kinds(content)
-    assert "SQUARED_DIFFERENCE" not in _kinds(content)
+    assert "BATCH_MATMUL" in kinds_of(content)
+    assert "SQUARED_DIFFERENCE" not in kinds_of(content)
     for x in images(model, 4):
         expected = model.predict(x[None], verbose=0)
         np.testing.assert_allclose(Interpreter(content).run([x[None]])[0], expected, atol=1e-4 * np.abs(expected).max())
@@ -52,7 +46,7 @@ def test_patches_of_very_different_contrast():
     target = spiq_tf.quantize(model, input_range=RANGE, target="edgetpu")
     rounded = spiq_tf.verify(model, target, images(model, 16)).sqnr_db
     assert exact > rounded + 2
-    assert "BATCH_MATMUL" not in _kinds(target.content)
+    assert "BATCH_MATMUL" not in kinds_of(target.content)
 
 
 @pytest.mark.parametrize("keepdims", [True, False])
@@ -62,7 +56,7 @@ def test_a_mean_of_squares_by_itself(keepdims):
     x = layers.Conv2D(8, 3, use_bias=False)(image)
     model = settle(keras.Model(image, keras.ops.mean(keras.ops.square(x), axis=(1, 2), keepdims=keepdims) + 0.1))
     result = spiq_tf.quantize(model, input_range=RANGE)
-    assert "BATCH_MATMUL" in _kinds(result.content)
+    assert "BATCH_MATMUL" in kinds_of(result.content)
     assert spiq_tf.verify(model, result).sqnr_db > 35
 
 
@@ -82,7 +76,7 @@ def test_large_squares_that_the_delegate_takes_stay():
     image = keras.Input((64, 64, 3), name="image")
     x = layers.GroupNormalization(4)(layers.Conv2D(16, 3, padding="same")(image))
     model = settle(keras.Model(image, layers.Conv2D(2, 1)(x)))
-    assert "BATCH_MATMUL" not in _kinds(spiq_tf.convert(model, input_range=RANGE))
+    assert "BATCH_MATMUL" not in kinds_of(spiq_tf.convert(model, input_range=RANGE))
 
 
 def test_sums_that_32_bits_may_not_hold():
@@ -90,6 +84,6 @@ def test_sums_that_32_bits_may_not_hold():
     image = keras.Input((200, 200, 3), name="image")
     x = layers.LayerNormalization(axis=(1, 2, 3))(image)
     model = settle(keras.Model(image, layers.Conv2D(2, 8, strides=8)(x)))
-    kinds = _kinds(spiq_tf.convert(model, input_range=(0, 1)))
+    kinds = kinds_of(spiq_tf.convert(model, input_range=(0, 1)))
     assert "SQUARED_DIFFERENCE" in kinds
     assert "BATCH_MATMUL" not in kinds
