@@ -104,7 +104,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
     if source.is_dir():
         return _from_folder(source, safe_mode)
     if source.suffix not in (".keras", ".h5", ".hdf5"):
-        raise ModelFileError(f"{source}: expected a .keras or .h5 file, or a SavedModel folder")
+        raise ModelFileError(f"{source}: expected a .keras, .h5 or .hdf5 file, or a SavedModel folder")
     if not source.is_file():
         raise ModelFileError(f"{source}: no such file")
     if source.suffix == ".keras" and not zipfile.is_zipfile(source):

@@ -4,7 +4,11 @@ import keras
 import numpy as np
 from keras import layers
 
+from spiq_tf import pipeline
+from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lower import lower
 
 RANGE = (-1.0, 1.0)
 
@@ -197,6 +201,20 @@ NETWORKS = {
     "two_outputs": two_outputs,
     "nested": nested,
 }
+
+
+def lowered(model, values=RANGE):
+    """The float file of the rewritten model, with the default options."""
+    options = checked_options()
+    return lower(pipeline.plan(model, values, options).rewritten, options.target.runs)
+
+
+def check_float_file(model, content, count=4):
+    """A float file computes what the model does, in float32's accuracy."""
+    for x in images(model, count):
+        expected = model.predict(x[None], verbose=0)
+        found = Interpreter(content).run([x[None]])[0]
+        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
 def kinds_of(content):

@@ -7,15 +7,12 @@ from keras import layers
 from scipy.cluster.hierarchy import DisjointSet
 
 import spiq_tf
-from spiq_tf import pipeline
-from spiq_tf.options import checked_options
 from spiq_tf.scales.noise_sources import Noise
 from spiq_tf.tflite.additions import share_steps
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.interval import Interval
-from spiq_tf.tflite.lower import lower
-from tests.networks import RANGE, conv_bn, settle
+from tests.networks import RANGE, conv_bn, lowered, settle
 
 
 def trunk(merge=layers.Add):
@@ -74,7 +71,7 @@ def addition():
     """A float file with one addition, and the indices of its addends and sum."""
     image = keras.Input((6, 6, 3), name="image")
     model = keras.Model(image, layers.Conv2D(2, 1)(layers.Add()([conv_bn(image, 4), conv_bn(image, 4)])))
-    flat = lower(pipeline.plan(settle(model), None, checked_options()).rewritten).flat
+    flat = lowered(settle(model), None).flat
     (operator,) = additions(flat)
     return flat, [*map(int, operator.inputs), int(operator.outputs[0])]
 

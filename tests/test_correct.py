@@ -9,15 +9,13 @@ from hypothesis.extra.numpy import arrays
 from keras import layers
 
 import spiq_tf
-from spiq_tf import pipeline
 from spiq_tf.options import checked_options
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.values import Moments
 from spiq_tf.tflite.correct import correct
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lower import lower
 from spiq_tf.tflite.rounding import LIMIT, round_kernel
-from tests.networks import RANGE, settle
+from tests.networks import RANGE, lowered, settle
 
 KERNELS = arrays(np.float64, (9, 2, 3, 4), elements=st.floats(-4, 4, width=32))
 
@@ -108,15 +106,15 @@ def test_correction_is_exact_for_a_constant_input(layer):
     """On a map that holds the mean everywhere the rounded file's average output is the float file's, rims included."""
     image = keras.Input((5, 5, 8), name="image")
     model = keras.Model(image, layer()(image))
-    lowered = lower(pipeline.plan(model, RANGE, checked_options()).rewritten)
+    file = lowered(model)
     mean = np.linspace(0.5, 3.0, 8)
     constant = np.broadcast_to(mean, (1, 5, 5, 8))
-    before = Interpreter(lowered.content).run([constant])[0].mean(axis=(0, 1, 2))
-    scales = dict.fromkeys(lowered.flat.activations(), 0.1)
+    before = Interpreter(file.content).run([constant])[0].mean(axis=(0, 1, 2))
+    scales = dict.fromkeys(file.flat.activations(), 0.1)
     options = checked_options()
     moments = Moments(mean, np.ones(8))
-    correct(lowered.flat, {int(lowered.flat.subgraph.inputs[0]): moments}, scales, {}, (), options)
-    after = Interpreter(lowered.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
+    correct(file.flat, {int(file.flat.subgraph.inputs[0]): moments}, scales, {}, (), options)
+    after = Interpreter(file.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"
 

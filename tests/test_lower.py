@@ -21,7 +21,7 @@ from tests.networks import NETWORKS, RANGE, images, settle
 def check_every_tensor(model, input_range, inputs):
     """Runs the rewritten model call by call in Keras, and its float file, and compares what has one name."""
     plan = pipeline.plan(model, input_range, checked_options())
-    graph, lowered = plan.rewritten.graph, lower(plan.rewritten)
+    graph, lowered = plan.rewritten.graph, lower(plan.rewritten, checked_options().target.runs)
     interpreter = Interpreter(lowered.content, keep_all=True)
     interpreter.run(inputs)
     values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
@@ -88,7 +88,7 @@ def test_operators_of_channels_compute_the_same_as_those_they_replace(join, behi
     """The float file before and after; tolerance: float32 sums in another order."""
     model = norm_behind(join, *behind)
     plan = pipeline.plan(model, RANGE, checked_options())
-    lowered = lower(plan.rewritten)
+    lowered = lower(plan.rewritten, checked_options().target.runs)
     assert {lowered.flat.kind(o) for o in lowered.flat.operators} == kinds
     assert "MUL" in {FlatModel(lowered.content).kind(o) for o in FlatModel(lowered.content).operators}
     x = images(model, 8)
@@ -119,7 +119,7 @@ def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
     tolerance of float32 sums. As many operators as before."""
     model = norm_behind(keras.layers.Add(), prelu(slopes))
     plan = pipeline.plan(model, RANGE, checked_options())
-    lowered = lower(plan.rewritten)
+    lowered = lower(plan.rewritten, checked_options().target.runs)
     known = {index: plan.rewritten.ranges[held.name] for index, held in lowered.tensors.items()}
     ranges, before = file_ranges(lowered.flat, known), len(lowered.flat.operators)
     kept_float = separate_from_norm(lowered.flat, ranges, lowered.flat.activations())

@@ -160,10 +160,9 @@ class _Code:
         return TensorFlowCode(run, _numbered(self.name, self.calls))(*tensors)
 
 
-def _shape(x: Any, *options: Any, **named: Any) -> Any:
+def _shape(x: Any, out_type: Any = tf.int32, name: str | None = None) -> Any:
     """tf.shape as numbers; of the batch, -1, which stands for the rest where a tensor is given a shape."""
-    kinds = [a for a in (*options, *named.values()) if isinstance(a, tf.DType)]
-    return tf.constant([-1 if size is None else size for size in x.shape], *(kinds or (tf.int32,)))
+    return tf.constant([-1 if size is None else size for size in x.shape], out_type, name=name)
 
 
 @dataclass

@@ -143,6 +143,8 @@ class Normalised(Opaque):
 
 
 _LITTLE_EXCESS = 0.25
+"""Kurtosis above a Gaussian's of what is normalised position by position."""
+
 _FARTHEST, _GRID = 8.0, 257  # deviations within which a function is asked for its extremes, at so many places
 
 

@@ -5,7 +5,7 @@ name scope for each layer call survives in the names of the file's tensors.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,6 @@ from spiq_tf.tflite.traced import one_operator_each
 from spiq_tf.tflite.whole_maps import average_whole_maps
 
 _SCOPE = re.compile(r"call(\d+)/")
-_DOUBLES = "xf64>"
 _UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")  # as the converter writes it
 
 
@@ -55,7 +54,7 @@ class Lowered:
         return frozenset(index for index, call in self.owners.items() if call in calls)
 
 
-def lower(rewritten: Rewritten, runs: Callable[[str], bool] = lambda kind: True) -> Lowered:
+def lower(rewritten: Rewritten, runs: Callable[[str], bool]) -> Lowered:
     """Traces the model with its new weights and converts it.
 
     Args:
@@ -118,14 +117,15 @@ def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
     kinds = sorted(set(_UNKNOWN.findall(str(error))))
     if not kinds:
         return f"TensorFlow's converter has no TFLite operators for this model: {first_words(error)}"
-    found = ", ".join(f"{kind}{_origin(kind, concrete, graph)}" for kind in kinds)
-    if _DOUBLES in str(error):
+    refused = [o for o in concrete.graph.get_operations() if o.type in kinds]
+    found = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
+    if any(x.dtype == tf.float64 for operation in refused for x in (*operation.inputs, *operation.outputs)):
         return f"TensorFlow's converter has no TFLite operator for {found} in float64: write float(np.sqrt(2))"
     return f"TensorFlow's converter has no TFLite operator for {found}: make the model without"
 
 
-def _origin(kind: str, concrete: Any, graph: LayerGraph) -> str:
+def _origin(kind: str, operations: Sequence[Any], graph: LayerGraph) -> str:
     """The layers that are traced to an operation; the converter makes some itself."""
-    scopes = (_SCOPE.match(o.name) for o in concrete.graph.get_operations() if o.type == kind)
+    scopes = (_SCOPE.match(o.name) for o in operations if o.type == kind)
     names = dict.fromkeys(graph.calls[int(scope[1])].name for scope in scopes if scope is not None)
     return f" (of {', '.join(map(repr, names))})" if names else ""
