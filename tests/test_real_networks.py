@@ -20,6 +20,7 @@ FLOORS = [
     ("resnet8_cifar10", 200, 0.93, 28.5),
     ("ds_cnn_kws", 200, 0.97, 32.5),
 ]
+SEGMENTATION = [("espnet_camvid", 4, 0.98, 19.7)]  # agreement of positions
 
 
 def load(folder, name):
@@ -44,7 +45,7 @@ def examples(folder, name, info, count):
     return eval(info["preprocess"], {"np": np}, {"x": x}).astype(np.float32)
 
 
-@pytest.mark.parametrize(("name", "count", "agreement", "decibels"), FLOORS)
+@pytest.mark.parametrize(("name", "count", "agreement", "decibels"), [*FLOORS, *SEGMENTATION])
 def test_accuracy(real_networks, name, count, agreement, decibels):
     model, info = load(real_networks, name)
     x = examples(real_networks, name, info, count)
