@@ -64,6 +64,12 @@ class PixelBytesWarning(SpiqWarning):
     """A uint8 input does not take an image's bytes as they are."""
 
 
-def first_words(error: Exception) -> str:
-    """What another library's error says, on one line of 500 characters at most; its type where it says nothing."""
-    return " ".join(str(error).split())[:500] or type(error).__name__
+def first_words(error: Exception, behind: str = "") -> str:
+    """What another library's error says, on one line of 500 characters at most; its type where it says nothing.
+
+    Args:
+        error: the other library's.
+        behind: words behind which its reason begins, where they are found.
+    """
+    text = str(error).rpartition(behind)[2] if behind else str(error)
+    return " ".join(text.split())[:500] or type(error).__name__

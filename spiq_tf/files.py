@@ -118,8 +118,9 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
         if safe_mode and "safe_mode=False" in str(error):
             what = "a Lambda layer in it" if "`Lambda`" in str(error) else "a Python lambda in it"
             raise keras2_files.refused(source, what) from error
+        reason = first_words(error, behind="Exception encountered: ")  # in front of it, the models around the layer
         advice = "; Keras 2 wrote it: pip install tf_keras, which reads it" if old else ""
-        raise ModelFileError(f"{source}: Keras cannot load it: {first_words(error)}{advice}") from error
+        raise ModelFileError(f"{source}: Keras cannot load it: {reason}{advice}") from error
 
 
 def _from_folder(source: Path, safe_mode: bool) -> Any:

@@ -46,7 +46,7 @@ def test_form_of_the_file(name):
     assert not set(absent) & set(kinds_of(result.content))
     assert result.float_operators == ()
     assert {t.source for t in result.tensors} <= {"batch_norm", "given", "propagated"}
-    assert spiq_tf.verify(model, result).sqnr_db > 28
+    assert spiq_tf.verify(model, result, images(model, 16)).sqnr_db > 28
     content = lowered(model).flat.content()
     check_float_file(model, content)
 
@@ -60,6 +60,50 @@ def test_place_of_the_largest_value(function):
     content = lowered(model).flat.content()
     for x in images(model, 4):
         np.testing.assert_array_equal(Interpreter(content).run([x[None]])[0], model.predict(x[None], verbose=0))
+
+
+class _Weighted(layers.Layer):
+    """A weight on the left of its input: the adjacency of a graph, a mixing of positions."""
+
+    def build(self, shape):
+        self.mixing = self.add_weight(shape=(shape[1], shape[1]), initializer="glorot_uniform")
+
+    def call(self, x):
+        return keras.ops.matmul(self.mixing, x)
+
+
+def test_a_product_with_a_constant_is_as_good_as_one_with_a_dense_layer():
+    """With a scale for each channel of the constant the kernels make zeros, without a word."""
+    image = keras.Input((16, 12), name="image")
+    model = settle(keras.Model(image, layers.Conv1D(4, 1)(_Weighted()(layers.Conv1D(8, 3, padding="same")(image)))))
+    content = spiq_tf.convert(model, input_range=RANGE)
+    assert "BATCH_MATMUL" in kinds_of(content)
+    assert spiq_tf.verify(model, content, images(model, 16)).sqnr_db > 28
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (16, 16, 12)])
+def test_a_vector_added_along_the_rows(shape):
+    """Which Keras takes for a bias of channels that stand there: no transposition is left."""
+    x = keras.Input(shape, name="x")
+    rows = np.linspace(-1, 1, 16, dtype=np.float32).reshape(16, *[1] * (len(shape) - 1))
+    model = keras.Model(x, layers.Dense(4)(x + rows))
+    content = lowered(model).flat.content()
+    assert "TRANSPOSE" not in kinds_of(content)
+    check_float_file(model, content)
+
+
+@pytest.mark.parametrize("first", ["softplus", "exp"])
+def test_functions_that_share_an_operator_are_tables_each(first):
+    """Of softplus and exp of one tensor the converter makes the exponential once."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(8, 1)(image)
+    functions = [keras.ops.softplus, keras.ops.exp]
+    made = [f(x) for f in (functions if first == "softplus" else reversed(functions))]
+    model = settle(keras.Model(image, [layers.Conv2D(2, 1)(y) for y in made]))
+    result = spiq_tf.quantize(model, input_range=RANGE)
+    assert result.float_operators == ()
+    assert kinds_of(result.content).count("GATHER") == 2
+    assert spiq_tf.verify(model, result).sqnr_db > 28
 
 
 class _Sampling(layers.Layer):

@@ -481,9 +481,10 @@ def test_reduced_precision_of_a_layer_without_configuration():
         spiq_tf.convert(model, input_range=RANGE)
 
 
-def test_reduced_precision_of_quantized_weights():
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "float32"])
+def test_quantized_weights(policy):
     image = keras.Input((8,), name="image")
-    model = keras.Model(image, layers.Dense(4, dtype="mixed_bfloat16", name="small")(image))
+    model = keras.Model(image, layers.Dense(4, dtype=policy, name="small")(image))
     model.quantize("int8")
     with pytest.raises(spiq_tf.InvalidModelError, match=r"'small'.*quantized.*model\.quantize"):
         spiq_tf.convert(model, input_range=RANGE)

@@ -6,7 +6,7 @@ import keras
 
 from spiq_tf.errors import InvalidModelError, ModelTypeError
 from spiq_tf.intake import keras2
-from spiq_tf.intake.precision import float32_twin, is_reduced
+from spiq_tf.intake.precision import check_not_quantized, float32_twin, is_reduced
 from spiq_tf.intake.structure import is_graph
 from spiq_tf.intake.subclassed import graph_of_subclassed
 
@@ -35,5 +35,17 @@ def accepted(model: Any, batch_size: int) -> Any:
             f"model {model.name!r} is not built: expected known input shapes; call model.build(input_shape) or"
             " start it with keras.Input(shape)"
         )
+    check_not_quantized(model)
     graph = model if is_graph(model) else graph_of_subclassed(model, batch_size)
+    _check_outputs(graph)
     return float32_twin(graph) if is_reduced(graph) else graph
+
+
+def _check_outputs(model: Any) -> None:
+    for name, output in zip(model.output_names, model.outputs, strict=True):
+        if "int" in output.dtype:
+            raise InvalidModelError(
+                f"output {name!r} of model {model.name!r} holds whole numbers ({output.dtype}), of which int8 keeps"
+                " 256: expected floats; convert the model without what makes them (an argmax, a top_k), and take that"
+                " of the int8 values, which are in the same order"
+            )

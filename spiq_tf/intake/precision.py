@@ -22,18 +22,26 @@ def is_reduced(model: Any) -> bool:
     )
 
 
+def check_not_quantized(model: Any) -> None:
+    """The weights are floats.
+
+    Raises:
+        InvalidModelError: Keras quantized those of a layer.
+    """
+    for layer in model._flatten_layers():
+        if layer.quantization_mode is not None:
+            raise InvalidModelError(
+                f"layer {layer.path!r} holds weights that Keras quantized ({layer.quantization_mode}): expected the"
+                " float model; convert it as it was before model.quantize"
+            )
+
+
 def float32_twin(model: Any) -> Any:
     """The same Functional or Sequential model with all its layers in float32, and copies of the weights.
 
     Raises:
         InvalidModelError: a layer cannot be made again from its configuration, or insists on its precision.
     """
-    for layer in model._flatten_layers():
-        if layer.quantization_mode is not None:
-            raise InvalidModelError(
-                f"layer {layer.path!r} holds weights that Keras quantized ({layer.quantization_mode}) and computes in"
-                f" {layer.compute_dtype}: expected the float model; convert it as it was before model.quantize"
-            )
     try:
         with _float32_by_default():
             twin = clone_of(model, _layer_in_float32, _float32_inputs(model))

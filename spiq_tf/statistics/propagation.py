@@ -110,14 +110,16 @@ def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Momen
     deviation, and what was assumed to its own deviation.
     """
     deviation = np.maximum(assumed.deviation, _TINY)
-    rows, values = [np.diag(1 / deviation)], [assumed.mean / deviation]
+    rows, values = [np.zeros((0, len(deviation)))], [np.zeros(0)]
     for linear, stated in _normed_readers(graph, name):
         response, offset = linear.mean_map(graph.weights)
         trust = 1 / (_TRUST * np.maximum(stated.deviation, _TINY))
-        rows.append(response * trust[:, None])
-        values.append((stated.mean - offset) * trust)
-    mean = np.linalg.lstsq(np.concatenate(rows), np.concatenate(values), rcond=None)[0]
-    return Moments(mean, assumed.variance)
+        rows.append(response * deviation * trust[:, None])
+        values.append((stated.mean - offset - response @ assumed.mean) * trust)
+    # with steps d of one deviation: the least of |d|^2 + |rows d - values|^2
+    outputs, strength, channels = np.linalg.svd(np.concatenate(rows), full_matrices=False)
+    steps = (outputs.T @ np.concatenate(values)) * strength / (strength**2 + 1) @ channels
+    return Moments(assumed.mean + steps * deviation, assumed.variance)
 
 
 def _normed_readers(graph: LayerGraph, name: str) -> list[tuple[Linear, Moments]]:

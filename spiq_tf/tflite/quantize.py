@@ -24,6 +24,8 @@ _FIXED = {
 
 _SMALLEST_WIDTH = 1e-6
 _NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE
+_PRODUCTS = (qtyping.TFLOperationName.BATCH_MATMUL,)
+"""Operators whose kernels know one scale for a constant, too: with one for each channel they make zeros of it."""
 _WRONG = (qtyping.TFLOperationName.DIV,)
 """Operators that LiteRT runs on int8 tensors without regard for their scales; they stay float."""
 
@@ -86,9 +88,8 @@ def quantize(
     """
     rules = recipe.static_wi8_ai8()
     writer = quantizer.Quantizer(flat.content(), rules)
-    if not per_channel_dense:
-        dense = qtyping.TFLOperationName.FULLY_CONNECTED
-        writer.add_static_config(".*", dense, 8, 8, qtyping.QuantGranularity.TENSORWISE)
+    for name in _PRODUCTS if per_channel_dense else (qtyping.TFLOperationName.FULLY_CONNECTED, *_PRODUCTS):
+        writer.add_static_config(".*", name, 8, 8, qtyping.QuantGranularity.TENSORWISE)
     for name in _WRONG:
         writer.update_quantization_recipe(".*", name, algorithm_key=_NOT)
     if kept:

@@ -6,7 +6,7 @@ of its output: the value is cast to an index, 128 is added, and the index is loo
 have integer kernels.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -54,14 +54,15 @@ def place_tables(
         between = _between(flat, x, y)
         if between is None or y in kept or {flat.kind(o) for o in between} <= _INTEGER:
             continue
+        gone = _read_by_themselves(flat, between)
         tables[y] = _in_units(function, before, behind)
         placed = []
         if flat.shape(x) != flat.shape(y):  # a reshape that stood between
             reshaped = flat.add_activation("reshaped", y)
             placed, x = [flat.reshape(x, reshaped)], reshaped
         placed.append(flat.operator(LOOKUP, [x], y, schema.GeluOptionsT()))
-        remaining = [o for o in flat.operators if all(o is not other for other in between[1:])]
-        flat.subgraph.operators = [new for o in remaining for new in (placed if o is between[0] else [o])]
+        remaining = [o for o in flat.operators if all(o is not other for other in gone[1:])]
+        flat.subgraph.operators = [new for o in remaining for new in (placed if o is gone[0] else [o])]
     return tables
 
 
@@ -93,7 +94,8 @@ def _in_units(function: Function, before: float, behind: float) -> Function:
 
 
 def _between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
-    """The operators that make y of x and constants alone, the last one first; None if others read what they make."""
+    """The operators that make y of x and constants alone, each behind those that read what it makes; None if it is made
+    of other tensors too."""
     makers = flat.makers()
     found: list[Any] = []
     waiting = [y]
@@ -106,9 +108,20 @@ def _between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
             return None
         found.append(operator)
         waiting += [int(i) for i in operator.inputs if i >= 0]
-    inside = {int(i) for operator in found for i in operator.outputs} - {y}
-    read = {int(i) for o in flat.operators if all(o is not f for f in found) for i in o.inputs}
-    return None if inside & (read | set(map(int, flat.subgraph.outputs))) else found
+    return [o for o in reversed(flat.operators) if any(o is f for f in found)]
+
+
+def _read_by_themselves(flat: FlatModel, between: Sequence[Any]) -> list[Any]:
+    """Those of a function's operators that nothing else reads: of softplus and exp of one tensor the converter makes
+    the exponential once."""
+    gone = [between[0]]
+    leaving = set(map(int, flat.subgraph.outputs))
+    for operator in between[1:]:
+        made = {int(i) for i in operator.outputs}
+        readers = [o for o in flat.operators if not made.isdisjoint(map(int, o.inputs))]
+        if made.isdisjoint(leaving) and all(any(o is g for g in gone) for o in readers):
+            gone.append(operator)
+    return gone
 
 
 def fill_tables(flat: FlatModel, tables: Mapping[int, Function]) -> None:

@@ -5,6 +5,8 @@
 - Upsampling that repeats values: Keras repeats rows and columns one after the other, two TILEs between three reshapes.
   The CPU delegate takes RESIZE_NEAREST_NEIGHBOR.
 - The place of the largest value: Keras tells -0 from 0 by their bits, for which TFLite has no operator.
+- A vector that is added along the first axis of positions: Keras calls it a bias of channels that stand there, which
+  the converter moves to the end and back, or refuses.
 """
 
 import contextlib
@@ -18,7 +20,7 @@ import tensorflow as tf
 from keras.src import backend
 
 _SOFTMAX, _UPSAMPLING = keras.layers.Softmax, keras.layers.UpSampling2D
-_softmax, _upsampling = _SOFTMAX.call, _UPSAMPLING.call
+_softmax, _upsampling, _bias_add = _SOFTMAX.call, _UPSAMPLING.call, tf.nn.bias_add
 
 
 @contextlib.contextmanager
@@ -27,6 +29,7 @@ def one_operator_each() -> Iterator[None]:
     with (
         mock.patch.object(_SOFTMAX, "call", _joint),
         mock.patch.object(_UPSAMPLING, "call", _resized),
+        mock.patch.object(tf.nn, "bias_add", _added),
         mock.patch.object(backend.numpy, "argmax", _plain(tf.argmax)),
         mock.patch.object(backend.numpy, "argmin", _plain(tf.argmin)),
     ):
@@ -57,6 +60,12 @@ def _resized(layer: Any, inputs: Any) -> Any:
         return _upsampling(layer, inputs)
     size = [length * factor for length, factor in zip(inputs.shape[1:3], layer.size, strict=True)]
     return tf.raw_ops.ResizeNearestNeighbor(images=inputs, size=size)
+
+
+def _added(value: Any, bias: Any, data_format: str | None = None, name: str | None = None) -> Any:
+    if data_format is None or not data_format.startswith("NC"):
+        return _bias_add(value, bias, data_format, name)
+    return tf.add(value, tf.reshape(bias, (-1, *[1] * (len(value.shape) - 2))), name)
 
 
 def _plain(function: Callable[..., Any]) -> Callable[..., Any]:
