@@ -134,6 +134,13 @@ def test_only_what_the_model_is_fed_is_told_from_the_first_norm():
     np.testing.assert_array_equal(moments["half"].mean, 0.5 * moments["relu"].mean)
 
 
+def test_a_rescaling_behind_a_resizing_tells_the_range():
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Rescaling(1 / 255)(layers.CenterCrop(6, 6)(layers.Resizing(8, 8)(image)))
+    found = told(keras.Model(image, layers.Conv2D(4, 3)(x)))
+    np.testing.assert_array_equal((found.low, found.high), ([0, 0, 0], [255, 255, 255]))
+
+
 def test_a_range_that_is_meant_behind_the_rescaling_is_warned_of():
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)

@@ -29,6 +29,11 @@ class Rearrange(Primitive):
     keeps_quantization = True
 
     @property
+    def keeps_channels(self) -> bool:
+        """Whether each channel holds values of itself alone."""
+        return self.channels == self._outputs and np.array_equal(self.source, self.target)
+
+    @property
     def _outputs(self) -> int:
         return int(self.target.max()) + 1
 

@@ -10,8 +10,9 @@ import numpy.typing as npt
 from absl import logging
 
 from spiq_tf.errors import InputRangeError, InputRangeWarning
-from spiq_tf.graph.layer_graph import LayerGraph, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.shape import Rearrange
 from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
 from spiq_tf.statistics.conventions import CONVENTIONS, misfit
 from spiq_tf.statistics.propagation import first_norms
@@ -113,17 +114,25 @@ def _told(graph: LayerGraph, tensor: Tensor) -> InputChannels:
     found = _told_in_front(graph, tensor)
     if found is None:
         return _told_by_norm(graph, tensor)
-    _log(tensor, found.range, f"layer {graph.consumers[tensor.name][0].call.name!r}")
+    _log(tensor, found.range, f"layer {_readers(graph, tensor)[0].call.name!r}")
     return found
 
 
 def _told_in_front(graph: LayerGraph, tensor: Tensor) -> InputChannels | None:
     """From the Rescaling or Normalization that alone reads an input, or from several that agree."""
-    readers = graph.consumers[tensor.name]
+    readers = _readers(graph, tensor)
     told = [_told_by_layer(r.call.layer, r.rule) if isinstance(r.rule, FixedAffine) else None for r in readers]
     found = next(iter(told), None)
     agreed = found is not None and all(other is not None and _agree(found, other) for other in told)
     return found if agreed else None
+
+
+def _readers(graph: LayerGraph, tensor: Tensor) -> Sequence[Node]:
+    """What reads the input, or what a Resizing or a crop that alone reads it makes of it."""
+    readers = graph.consumers[tensor.name]
+    while len(readers) == 1 and isinstance(readers[0].rule, Rearrange) and readers[0].rule.keeps_channels:
+        readers = graph.consumers[readers[0].output.name]
+    return readers
 
 
 def _agree(one: InputChannels, other: InputChannels) -> bool:
