@@ -62,7 +62,8 @@ def convert(
     Raises:
         ModelTypeError: the model is no Keras model.
         InvalidModelError: it is unbuilt, recurrent, of dynamic size, its weights are no numbers, a layer makes a number
-            without axes or values that float32 cannot hold, or its own call cannot be read as a graph of layers.
+            without axes or values that float32 cannot hold, an output is of whole numbers, or its own call cannot be
+            read as a graph of layers.
         InputRangeError: the input range is malformed, or must be given.
         InvalidArgumentError: another argument is wrong, or there is not one label for each class.
         LoweringError: TensorFlow's converter has no operators for a part of the model.

@@ -172,6 +172,13 @@ def test_operators_without_a_form_in_tflite():
     assert "func.func" in str(found.value.__cause__)
 
 
+def test_class_numbers_as_an_output_are_refused():
+    image = keras.Input((8, 8, 3), name="image")
+    classes = layers.Lambda(lambda x: keras.ops.argmax(x, axis=-1), name="classes")(layers.Conv2D(4, 1)(image))
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"'classes.*whole numbers.*same order"):
+        spiq_tf.convert(keras.Model(image, classes), input_range=RANGE)
+
+
 def test_numbers_of_float64_are_named():
     image = keras.Input((8, 8, 3), name="image")
     model = keras.Model(image, layers.Conv2D(2, 1)(image) * np.sqrt(2 / 512))

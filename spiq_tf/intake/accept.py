@@ -37,15 +37,4 @@ def accepted(model: Any, batch_size: int) -> Any:
         )
     check_not_quantized(model)
     graph = model if is_graph(model) else graph_of_subclassed(model, batch_size)
-    _check_outputs(graph)
     return float32_twin(graph) if is_reduced(graph) else graph
-
-
-def _check_outputs(model: Any) -> None:
-    for name, output in zip(model.output_names, model.outputs, strict=True):
-        if "int" in output.dtype:
-            raise InvalidModelError(
-                f"output {name!r} of model {model.name!r} holds whole numbers ({output.dtype}), of which int8 keeps"
-                " 256: expected floats; convert the model without what makes them (an argmax, a top_k), and take that"
-                " of the int8 values, which are in the same order"
-            )

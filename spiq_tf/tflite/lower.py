@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from spiq_tf.errors import LoweringError, first_words
+from spiq_tf.errors import InvalidModelError, LoweringError, first_words
 from spiq_tf.graph.capture import replay
-from spiq_tf.graph.layer_graph import LayerGraph
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.rewriting import Rewritten
 from spiq_tf.tflite.channelwise import multiply_channelwise
 from spiq_tf.tflite.constants import flatten_biases, fold_constants
@@ -62,6 +62,7 @@ def lower(rewritten: Rewritten, runs: Callable[[str], bool]) -> Lowered:
         runs: whether the target has an operator, by its name in the schema.
 
     Raises:
+        InvalidModelError: an output is of whole numbers.
         LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
     """
     # variables, not constants: the converter copies the graph several times before it puts their values in
@@ -87,6 +88,8 @@ def lower(rewritten: Rewritten, runs: Callable[[str], bool]) -> Lowered:
 def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
     """The model as a concrete function that reads its weights from the held variables."""
 
+    whole: list[Tensor] = []
+
     def run(*inputs: Any) -> list[Any]:
         read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
         values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
@@ -95,13 +98,21 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
                 with tf.name_scope(f"call{call.index}"):
                     outputs = replay(call, values)
                 values.update({t.name: y for t, y in zip(call.outputs, outputs, strict=True)})
+        whole[:] = [t for t in graph.outputs if values[t.name].dtype.is_integer]
         return [tf.cast(values[t.name], tf.float32) for t in graph.outputs]
 
     signature = [tf.TensorSpec(t.shape, tf.float32, name=f"input{index}") for index, t in enumerate(graph.inputs)]
     try:
-        return tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+        traced = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # whatever a layer's own code raises
         raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
+    for tensor in whole:
+        made_by = graph.producers[tensor.name].call.name if tensor.name in graph.producers else tensor.name
+        raise InvalidModelError(
+            f"layer {made_by!r} makes an output of whole numbers, of which int8 keeps 256: expected floats; convert the"
+            " model without it (an argmax, a top_k), and take that of the int8 values, which are in the same order"
+        )
+    return traced
 
 
 def _convert(concrete: Any, graph: LayerGraph) -> bytes:
