@@ -481,6 +481,15 @@ def test_reduced_precision_of_a_layer_without_configuration():
         spiq_tf.convert(model, input_range=RANGE)
 
 
+def test_a_layer_that_leaves_its_shape_open_is_traced():
+    """As Keras's own documentation writes it; the input says how long it is."""
+    tokens = keras.Input((6, 8), name="tokens")
+    dense = layers.EinsumDense("abc,cd->abd", output_shape=(None, 4))(tokens)
+    assert dense.shape == (None, None, 4)
+    model = keras.Model(tokens, dense)
+    assert spiq_tf.verify(model, spiq_tf.convert(model, input_range=RANGE)).sqnr_db > 30
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float32"])
 def test_quantized_weights(policy):
     image = keras.Input((8,), name="image")

@@ -29,12 +29,14 @@ def taken_by(layer: Any, kwargs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def output_spec(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Symbolic outputs of a layer or operation; where a user's layer says what its shapes are, those of its call if
-    that can be traced, since nothing checks what it says."""
-    if isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).call) and _says_shapes(type(layer)):
+    """Symbolic outputs of a layer or operation. Where a user's layer says what its shapes are, and where a layer says
+    that they are not known (an EinsumDense of output_shape (None, 4)), those of its call if that can be traced."""
+    doubtful = not in_keras(type(layer).call) and _says_shapes(type(layer))
+    said = None if doubtful else layer.compute_output_spec(*args, **kwargs)
+    if doubtful or any(None in y.shape for y in keras.tree.flatten(said)):
         with contextlib.suppress(Exception), keras.StatelessScope():  # whatever a call that cannot be traced raises
             return backend.compute_output_spec(layer.call, *args, **kwargs)
-    return layer.compute_output_spec(*args, **kwargs)
+    return layer.compute_output_spec(*args, **kwargs) if said is None else said
 
 
 def _says_shapes(kind: Any) -> bool:
