@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
+from spiq_tf import probe
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.layer_table import TABLE
@@ -269,6 +270,16 @@ def test_output_that_always_names_one_class_is_warned_of():
     scores.set_weights([kernel, bias])
     with pytest.warns(spiq_tf.DegenerateOutputWarning, match=r"scores.*always names one class"):
         spiq_tf.convert(model, input_range=RANGE)
+
+
+def test_a_picture_whose_brightest_value_stays_in_its_place_names_classes_all_the_same(random):
+    """The classes of a map are those of its positions."""
+    expected = random.uniform(size=(8, 1, 4, 4, 3)).astype(np.float32)
+    found = np.round(expected, 1)
+    found[:, 0, 2, 2, 1] = 2.0
+    assert probe.degenerate("picture", expected, found) is None
+    found[..., 0] = 3.0
+    assert "always names one class" in probe.degenerate("picture", expected, found)
 
 
 def test_output_that_cannot_vary_is_warned_of():
