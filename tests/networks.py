@@ -203,6 +203,16 @@ NETWORKS = {
 }
 
 
+class Mixing(layers.Layer):
+    """A weight on the left of its input: the adjacency of a graph, a mixing of positions."""
+
+    def build(self, shape):
+        self.mixing = self.add_weight(shape=(shape[1], shape[1]), initializer="glorot_uniform")
+
+    def call(self, x):
+        return keras.ops.matmul(self.mixing, x)
+
+
 def lowered(model, values=RANGE):
     """The float file of the rewritten model, with the default options."""
     options = checked_options()

@@ -17,7 +17,7 @@ import spiq_tf
 from spiq_tf.device.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
-from tests.networks import NETWORKS, RANGE, conv_bn, settle
+from tests.networks import NETWORKS, RANGE, Mixing, conv_bn, settle
 
 TOOL = Path(__file__).parent.parent / "tools" / "check.py"
 
@@ -232,6 +232,18 @@ def test_constants_elsewhere_than_at_multiples_of_16(content):
     packed = bytes(flatbuffer_utils.convert_object_to_bytearray(FlatModel(content).model))
     assert [v.rule for v in spiq_tf.check(packed, "tflite-micro")] == ["alignment"]
     assert spiq_tf.check(packed, "xnnpack") == ()
+
+
+def test_a_product_s_constant_with_a_scale_for_each_channel():
+    """As the quantizer makes them when it is left alone."""
+    x = keras.Input((6, 8), name="x")
+    flat = FlatModel(spiq_tf.convert(keras.Model(x, Mixing()(x)), input_range=RANGE))
+    assert spiq_tf.check(flat.content()) == ()
+    constant = next(int(i) for i in first(flat, "BATCH_MATMUL").inputs if flat.is_constant(int(i)))
+    quantization = flat.tensor(constant).quantization
+    quantization.scale, quantization.zeroPoint = np.tile(scale_of(flat, constant), 6), np.zeros(6, np.int64)
+    (found,) = spiq_tf.check(flat.content())
+    assert (found.rule, found.operator) == ("constant scale", "0 BATCH_MATMUL")
 
 
 def test_dense_with_a_scale_for_each_output():

@@ -8,7 +8,7 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.tflite.interpreter import Interpreter
-from tests.networks import RANGE, check_float_file, conv_bn, images, kinds_of, lowered, settle
+from tests.networks import RANGE, Mixing, check_float_file, conv_bn, images, kinds_of, lowered, settle
 
 
 class _Patches(layers.Layer):
@@ -62,20 +62,10 @@ def test_place_of_the_largest_value(function):
         np.testing.assert_array_equal(Interpreter(content).run([x[None]])[0], model.predict(x[None], verbose=0))
 
 
-class _Weighted(layers.Layer):
-    """A weight on the left of its input: the adjacency of a graph, a mixing of positions."""
-
-    def build(self, shape):
-        self.mixing = self.add_weight(shape=(shape[1], shape[1]), initializer="glorot_uniform")
-
-    def call(self, x):
-        return keras.ops.matmul(self.mixing, x)
-
-
 def test_a_product_with_a_constant_is_as_good_as_one_with_a_dense_layer():
     """With a scale for each channel of the constant the kernels make zeros, without a word."""
     image = keras.Input((16, 12), name="image")
-    model = settle(keras.Model(image, layers.Conv1D(4, 1)(_Weighted()(layers.Conv1D(8, 3, padding="same")(image)))))
+    model = settle(keras.Model(image, layers.Conv1D(4, 1)(Mixing()(layers.Conv1D(8, 3, padding="same")(image)))))
     content = spiq_tf.convert(model, input_range=RANGE)
     assert "BATCH_MATMUL" in kinds_of(content)
     assert spiq_tf.verify(model, content, images(model, 16)).sqnr_db > 28

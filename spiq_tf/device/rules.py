@@ -156,6 +156,16 @@ def weights(flat: FlatModel, target: Target) -> Iterator[Violation]:
             yield at.breaks("per-channel Dense", found, "convert with per_channel_dense=False", index)
 
 
+def constants(flat: FlatModel, target: Target) -> Iterator[Violation]:
+    """Constants that are no weights have one scale. Other kernels know no more: BATCH_MATMUL makes zeros of a constant
+    with one for each channel."""
+    for at in _all(flat):
+        for index in at.inputs if at.kind not in KERNEL_OPERATORS else ():
+            scales = _quantization(flat, index)[0]
+            if flat.is_constant(index) and len(scales) > 1:
+                yield at.breaks("constant scale", f"expected one scale, found {len(scales)}", _AGAIN, index)
+
+
 def biases(flat: FlatModel, target: Target) -> Iterator[Violation]:
     """Biases are int32, their scale is input scale x weight scale."""
     for at in _with_weights(flat):
@@ -245,6 +255,7 @@ RULES: tuple[Rule, ...] = (
     ranks,
     activations,
     weights,
+    constants,
     biases,
     multipliers,
     shared_scales,
