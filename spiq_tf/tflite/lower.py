@@ -106,11 +106,11 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
         traced = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # whatever a layer's own code raises
         raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
-    for tensor in whole:
-        made_by = graph.producers[tensor.name].call.name if tensor.name in graph.producers else tensor.name
+    if whole:
         raise InvalidModelError(
-            f"layer {made_by!r} makes an output of whole numbers, of which int8 keeps 256: expected floats; convert the"
-            " model without it (an argmax, a top_k), and take that of the int8 values, which are in the same order"
+            f"layer {graph.producers[whole[0].name].call.name!r} makes an output of whole numbers, of which int8 keeps"
+            " 256: expected floats; convert the model without it (an argmax, a top_k), and take that of the int8"
+            " values, which are in the same order"
         )
     return traced
 
