@@ -11,7 +11,7 @@ from keras import layers
 from spiq_tf import pipeline
 from spiq_tf.graph.capture import capture
 from spiq_tf.statistics import fields, propagation
-from spiq_tf.statistics.shown import shown_on
+from spiq_tf.statistics.shown import NOTHING_SHOWN, shown_on
 from tests.networks import RANGE, conv_bn
 
 
@@ -131,8 +131,8 @@ def test_maps_that_leave_vary_as_fields_do(random):
 
 
 def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
-    """Pixels that a sigmoid in front has bounded: what 200 other images hold is kept, but for one value in 10,000, with
-    at most twice the room; the tail of a sum asks for more."""
+    """Pixels that a sigmoid in front has bounded: what 200 other images hold is kept, with at most twice the room; the
+    tail of a sum asks for more, and stays where another layer reads the map."""
     image = keras.Input((32, 32, 3), name="image")
     x = conv_bn(image, 12, activation=layers.Activation("sigmoid"))
     model = keras.Model(image, layers.Conv2D(3, 1, name="pixels")(x))
@@ -145,19 +145,22 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     values = model.predict(images, verbose=0)
     own = propagation.all_spreads(graph, moments, inputs, shown=shown)["pixels"]
     tail = propagation.all_spreads(graph, moments, inputs)["pixels"].range(8.0)
-    low, high = np.quantile(values, [1e-4, 1 - 1e-4], axis=(0, 1, 2))
+    low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
     assert np.all(-own.below.bound <= low)
     assert np.all(high <= own.above.bound)
     span = own.above.bound + own.below.bound
     assert np.all(span < 2 * (high - low))
     assert np.all(span < 0.8 * (tail.high - tail.low))
+    between = [propagation.all_spreads(graph, moments, inputs, shown=s)["conv2d"] for s in (shown, NOTHING_SHOWN)]
+    np.testing.assert_array_equal(between[0].above.bound, between[1].above.bound)
 
 
-def test_maps_that_all_positions_are_predicted_of_reach_as_far_as_fields_say(random):
+def test_a_decoder_reaches_as_far_as_fields_say(random):
     """What 200 other images hold is kept, but for one value in 10,000. In front of a pool, and where the map that
     leaves is seldom positive, what matters is rare, and the tail that is predicted stays."""
     image = keras.Input((32, 32, 3), name="image")
-    x = conv_bn(image, 8, activation=layers.ReLU())
+    x = layers.Conv2DTranspose(8, 2, strides=2, name="up")(conv_bn(image, 8, activation=layers.ReLU()))
+    x = layers.ReLU()(layers.BatchNormalization(name="norm")(x))
     last = layers.Conv2D(2, 3, bias_initializer="zeros", name="last")
     scores = last(x)
     model = keras.Model(image, scores)
@@ -167,16 +170,16 @@ def test_maps_that_all_positions_are_predicted_of_reach_as_far_as_fields_say(ran
     def bound(model):
         graph, inputs, moments = predicted(model)
         shown = shown_on(graph, fields.run_fields(graph, inputs))
-        return propagation.all_spreads(graph, moments, inputs, shown=shown)["batch_normalization"].above.bound
+        return propagation.all_spreads(graph, moments, inputs, shown=shown)["norm"].above.bound
 
-    norm = keras.Model(image, model.get_layer("batch_normalization").output)
+    norm = keras.Model(image, model.get_layer("norm").output)
     highest = np.quantile(norm.predict(images, verbose=0), 1 - 1e-4, axis=(0, 1, 2))
     found = bound(model)
     assert np.all(highest <= found)
     assert np.all(found < 2 * highest)
-    assert np.all(bound(keras.Model(image, layers.GlobalAveragePooling2D()(scores))) > 1.5 * found)
+    assert bound(keras.Model(image, layers.GlobalAveragePooling2D()(scores))).mean() > 1.2 * found.mean()
     last.bias.assign([-10.0, -10.0])
-    assert np.all(bound(model) > 1.5 * found)
+    assert bound(model).mean() > 1.2 * found.mean()
 
 
 def test_a_sum_is_as_heavy_as_on_fields_where_that_is_more(random):

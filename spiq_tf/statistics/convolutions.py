@@ -77,8 +77,10 @@ def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
 
     def convolved(value: tf.Tensor) -> tuple[tf.Tensor, Any]:
         def derivative(output: tf.Tensor) -> tf.Tensor:
-            sizes, options = tf.shape(value), {"strides": strides, "padding": padding}
-            return tf.raw_ops.Conv2DBackpropInput(input_sizes=sizes, filter=kernel, out_backprop=output, **options)
+            # group by group: of several at once TensorFlow has a derivative on some processors alone
+            sizes = [*value.shape[:-1], value.shape[-1] // layer.groups]
+            parts = zip(tf.split(kernel, layer.groups, -1), tf.split(output, layer.groups, -1), strict=True)
+            return tf.concat([tf.nn.conv2d_transpose(y, k, sizes, strides, padding) for k, y in parts], -1)
 
         return tf.nn.conv2d(value, kernel, strides, padding), derivative
 
