@@ -28,6 +28,12 @@ def test_the_decoder_of_a_unet_and_not_what_is_pooled_besides():
     assert found(image, last) == {"up", "join", "last"}
 
 
+def test_nothing_of_signals():
+    signal = keras.Input((32, 3), name="signal")
+    x = layers.UpSampling1D(name="up")(layers.Conv1D(4, 3, strides=2, padding="same")(signal))
+    assert found(signal, layers.Conv1D(2, 3, name="last")(x)) == set()
+
+
 @pytest.mark.parametrize("head", _HEADS)
 def test_nothing_in_front_of_class_scores(head):
     image = keras.Input((16, 16, 3), name="image")

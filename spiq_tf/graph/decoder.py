@@ -10,7 +10,7 @@ from spiq_tf.primitives.shape import Rearrange
 
 def decoder_maps(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:
     """Names of the maps behind an upsampling of features of which no path to the model's outputs takes fewer positions
-    again: no stride, no pool, no Flatten.
+    again: no stride, no pool, no Flatten. Of images alone: signals in one dimension have bursts.
 
     Args:
         nodes: in order of execution.
@@ -35,7 +35,7 @@ def _upsamples(node: Node, pixels: set[str]) -> bool:
     if len(node.inputs) != 1 or node.inputs[0].name in pixels or not node.inputs[0].is_map:
         return False
     before, after = node.inputs[0].shape[1:-1], node.output.shape[1:-1]
-    along = len(before) == len(after) and all(b <= a for b, a in zip(before, after, strict=True))
+    along = 2 <= len(before) == len(after) and all(b <= a for b, a in zip(before, after, strict=True))
     return along and math.prod(after) >= 2 * math.prod(before)
 
 

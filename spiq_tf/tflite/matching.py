@@ -154,25 +154,7 @@ def verified(names: Mapping[int, str], flat: FlatModel, content: bytes, rewritte
         for name in _misread(call, graph, values):
             index, _ = values.held.pop(name)
             del found[index]
-    return found | _made_for_others(graph, flat, found, values)
-
-
-def _made_for_others(
-    graph: LayerGraph, flat: FlatModel, found: Mapping[int, Held], values: "_Values"
-) -> dict[int, Held]:
-    """Functions that an operator computes which bears the name of another call: of exp and softplus of one tensor there
-    is one exponential."""
-    result = {}
-    for node in graph.nodes:
-        read, name = node.inputs[0].name, node.output.name
-        if node.rule.function_of_values is None or name in values.held or read not in values.held:
-            continue
-        made = [int(i) for o in flat.readers(values.held[read][0]) for i in o.outputs]
-        for index in made:
-            alike = index not in found and _holds(flat.shape(index), node.output.shape)
-            if alike and _ratio(values.of_file(index), values[name].ravel()) == 1.0:
-                result[index] = Held(name)
-    return result
+    return found
 
 
 def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:

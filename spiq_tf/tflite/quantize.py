@@ -24,8 +24,6 @@ _FIXED = {
 
 _SMALLEST_WIDTH = 1e-6
 _NOT = algorithm_manager.AlgorithmName.NO_QUANTIZE
-_PRODUCTS = (qtyping.TFLOperationName.BATCH_MATMUL,)
-"""Operators whose kernels know one scale for a constant, too: with one for each channel they make zeros of it."""
 _WRONG = (qtyping.TFLOperationName.DIV,)
 """Operators that LiteRT runs on int8 tensors without regard for their scales; they stay float."""
 
@@ -88,7 +86,9 @@ def quantize(
     """
     rules = recipe.static_wi8_ai8()
     writer = quantizer.Quantizer(flat.content(), rules)
-    for name in _PRODUCTS if per_channel_dense else (qtyping.TFLOperationName.FULLY_CONNECTED, *_PRODUCTS):
+    # the kernels of BATCH_MATMUL know one scale for a constant: with one for each channel they make zeros of it
+    products = [qtyping.TFLOperationName.BATCH_MATMUL]
+    for name in products if per_channel_dense else [qtyping.TFLOperationName.FULLY_CONNECTED, *products]:
         writer.add_static_config(".*", name, 8, 8, qtyping.QuantGranularity.TENSORWISE)
     for name in _WRONG:
         writer.update_quantization_recipe(".*", name, algorithm_key=_NOT)
