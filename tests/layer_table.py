@@ -188,7 +188,7 @@ TABLE = [
     unruled("unit_norm", lambda x, y: layers.UnitNormalization()(x), steps=2.5),
     unruled("rms_norm", lambda x, y: layers.RMSNormalization()(x), steps=3.0),
     unruled("dot", lambda x, y: layers.Dot(2)([layers.Reshape((-1, 6))(x), layers.Reshape((-1, 6))(y)])),
-    unruled("attention", lambda x, y: layers.Attention()([layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
+    unruled("attention_layer", lambda x, y: layers.Attention()([layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
     unruled("heads", lambda x, y: layers.MultiHeadAttention(2, 4)(*[layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
     unruled("divide", lambda x, y: x / (1.0 + keras.ops.relu(y)), steps=2.5),
     unruled("divide_by_norm", lambda x, y: x / keras.ops.norm(x, axis=-1, keepdims=True), steps=5.0),

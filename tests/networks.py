@@ -1,14 +1,8 @@
-"""Small networks with random weights and running statistics that belong to them."""
+"""Small networks with random weights and running statistics that belong to them; of Keras alone, for any commit."""
 
 import keras
 import numpy as np
 from keras import layers
-
-from spiq_tf import pipeline
-from spiq_tf.options import checked_options
-from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lower import lower
 
 RANGE = (-1.0, 1.0)
 
@@ -211,23 +205,3 @@ class Mixing(layers.Layer):
 
     def call(self, x):
         return keras.ops.matmul(self.mixing, x)
-
-
-def lowered(model, values=RANGE):
-    """The float file of the rewritten model, with the default options."""
-    options = checked_options()
-    return lower(pipeline.plan(model, values, options).rewritten, options.target.runs)
-
-
-def check_float_file(model, content, count=4):
-    """A float file computes what the model does, in float32's accuracy."""
-    for x in images(model, count):
-        expected = model.predict(x[None], verbose=0)
-        found = Interpreter(content).run([x[None]])[0]
-        np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
-
-
-def kinds_of(content):
-    """The operators of a file, in order, by their names in the schema."""
-    flat = FlatModel(content)
-    return [flat.kind(operator) for operator in flat.operators]

@@ -12,7 +12,8 @@ from spiq_tf.tflite.additions import share_steps
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.interval import Interval
-from tests.networks import RANGE, conv_bn, lowered, settle
+from tests.converted_files import lowered
+from tests.networks import RANGE, conv_bn, settle
 
 
 def trunk(merge=layers.Add):

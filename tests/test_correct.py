@@ -15,7 +15,8 @@ from spiq_tf.primitives.values import Moments
 from spiq_tf.tflite.correct import correct
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.rounding import LIMIT, round_kernel
-from tests.networks import RANGE, lowered, settle
+from tests.converted_files import lowered
+from tests.networks import RANGE, settle
 
 KERNELS = arrays(np.float64, (9, 2, 3, 4), elements=st.floats(-4, 4, width=32))
 

@@ -8,7 +8,8 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.tflite.interpreter import Interpreter
-from tests.networks import RANGE, Mixing, check_float_file, conv_bn, images, kinds_of, lowered, settle
+from tests.converted_files import check_float_file, kinds_of, lowered
+from tests.networks import RANGE, Mixing, conv_bn, images, settle
 
 
 class _Patches(layers.Layer):

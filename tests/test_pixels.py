@@ -8,7 +8,8 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
-from tests.networks import conv_bn, kinds_of, settle
+from tests.converted_files import kinds_of
+from tests.networks import conv_bn, settle
 
 # dB: how much more noise than a file's that is fed the model's own values; pixels half a step off, all the same way,
 # cost 3 dB and more

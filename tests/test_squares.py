@@ -6,7 +6,8 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from tests.networks import RANGE, check_float_file, images, kinds_of, lowered, settle
+from tests.converted_files import check_float_file, kinds_of, lowered
+from tests.networks import RANGE, images, settle
 
 _NORMS = {
     "layer": layers.LayerNormalization,
