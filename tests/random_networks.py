@@ -94,28 +94,46 @@ def _silence(layer):
     layer.kernel.assign(kernel)
 
 
-def _choice(values):
-    return st.sampled_from(list(values))
-
+_BLOCK_VALUES = {
+    "kind": list(BLOCKS),
+    "filters": [4, 1, 3, 8],
+    "size": [3, 1, 2, 5],
+    "stride": [1, 2],
+    "dilation": [1, 1, 2],
+    "norm": [*NORMS, "none"],
+    "activation": list(ACTIVATIONS),
+}
+_VALUES = {"side": [8, 7, 13], "inputs": [1, 1, 2]}
 
 BLOCK = st.builds(
     Block,
-    kind=_choice(BLOCKS),
-    filters=_choice([4, 1, 3, 8]),
-    size=_choice([3, 1, 2, 5]),
-    stride=_choice([1, 2]),
-    dilation=_choice([1, 1, 2]),
+    **{name: st.sampled_from(values) for name, values in _BLOCK_VALUES.items()},
     valid=st.booleans(),
-    norm=_choice([*NORMS, "none"]),
-    activation=_choice(ACTIVATIONS),
     back=st.integers(0, 3),
 )
 
 DESCRIPTION = st.builds(
     Description,
-    side=_choice([8, 7, 13]),
-    inputs=_choice([1, 1, 2]),
+    **{name: st.sampled_from(values) for name, values in _VALUES.items()},
     blocks=st.lists(BLOCK, min_size=1, max_size=8).map(tuple),
-    heads=st.lists(_choice(HEADS), min_size=1, max_size=3).map(tuple),
+    heads=st.lists(st.sampled_from(list(HEADS)), min_size=1, max_size=3).map(tuple),
     seed=st.integers(0, 9),
 )
+
+
+def draw_description(seed):
+    """The network of a seed, whatever the version of Hypothesis."""
+    random = np.random.default_rng(seed)
+
+    def choose(values):
+        return values[random.integers(len(values))]
+
+    def choose_each(lists):
+        return {name: choose(values) for name, values in lists.items()}
+
+    blocks = [
+        Block(**choose_each(_BLOCK_VALUES), valid=choose([False, True]), back=choose(range(4)))
+        for _ in range(choose(range(1, 9)))
+    ]
+    heads = [choose(list(HEADS)) for _ in range(choose(range(1, 4)))]
+    return Description(**choose_each(_VALUES), blocks=tuple(blocks), heads=tuple(heads), seed=choose(range(10)))

@@ -1,0 +1,131 @@
+"""Compares what the .tflite files of two commits compute, made on one machine in one environment.
+
+python tools/compare_commits.py BASE [HEAD] [--quick] [--only=REGEX] [--targets=portable,edgetpu]
+
+Without HEAD, BASE is compared with this checkout as it stands. The files are those of every row of the layer table,
+every small network and some random ones, for each target. A pure refactoring changes none of them. Each file that
+differs is a row of the table that is printed, with what differs first and the dB against the float model before and
+after, for the commit's message. The exit code is 1 if any differ, 2 if there is nothing to compare.
+"""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import re
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import commands
+import commit_files
+from absl import app, flags
+from convert_cases import Converted, read_record
+from file_difference import difference
+
+FLAGS = flags.FLAGS
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+TARGETS = ["portable", "xnnpack", "edgetpu", "ethos-u", "tflite-micro"]
+
+flags.DEFINE_list("targets", TARGETS, "Targets to convert for.")
+flags.DEFINE_boolean("quick", False, "The portable target alone.")
+flags.DEFINE_string(
+    "only", "", "A regular expression: the cases whose names it matches (layer/conv, network/residual)."
+)
+flags.DEFINE_integer("workers", 2, "Processes that convert at a time.", lower_bound=1)
+flags.DEFINE_string(
+    "cache_dir", str(CHECKOUT / ".cache" / "commits"), "Where commits' files are kept for the next time."
+)
+flags.DEFINE_boolean("measure", True, "Measure dB against the float model where files differ.")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints what differs; returns the exit code."""
+    if len(argv) not in (2, 3):
+        raise app.UsageError("expected one or two commits")
+    names, targets = _case_names(), ["portable"] if FLAGS.quick else FLAGS.targets
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            before = _files_of(argv[1], Path(scratch) / "before", names, targets)
+            after = _files_of(argv[2] if len(argv) == 3 else None, Path(scratch) / "after", names, targets)
+        except (commit_files.RevisionError, commit_files.ConversionError) as error:
+            raise app.UsageError(str(error)) from None
+        return _compare(before, after, names, targets)
+
+
+def _files_of(revision: str | None, scratch: Path, names: Sequence[str], targets: Sequence[str]) -> Path:
+    """The folder of a commit's records, which are made where they are missing."""
+    source = commit_files.source_of(CHECKOUT, revision, scratch / "source")
+    folder = scratch / "files"
+    if source.tree is not None:
+        folder = commit_files.cache_folder(CHECKOUT, Path(FLAGS.cache_dir), source.tree)
+    commit_files.convert_missing(source.path, folder, names, targets, FLAGS.workers)
+    return folder
+
+
+def _case_names() -> list[str]:
+    import networks_to_compare
+
+    names = [name for name in networks_to_compare.cases() if re.search(FLAGS.only, name)]
+    if not names:
+        raise app.UsageError(f"--only: no case matches {FLAGS.only!r}")
+    return names
+
+
+def _compare(before: Path, after: Path, names: Sequence[str], targets: Sequence[str]) -> int:
+    different, errors, decibels = 0, 0, []
+    for name in names:
+        for target in targets:
+            one, other = read_record(before, name, target), read_record(after, name, target)
+            assert one is not None
+            assert other is not None
+            errors += one.error is not None and one.error == other.error
+            what = _difference(one, other)
+            if what is None:
+                continue
+            if not different:
+                print("| case | target | what differs first | dB before | dB after |\n|---|---|---|---|---|")
+            pair = _measured(name, one, other) if FLAGS.measure else (None, None)
+            decibels.append(pair)
+            row = [name, target, what.replace("|", "\\|"), *("" if v is None else f"{v:.2f}" for v in pair)]
+            print(f"| {' | '.join(row)} |", flush=True)
+            different += 1
+    _summarize(len(names) * len(targets), different, errors, decibels)
+    return 1 if different else 0
+
+
+def _summarize(count: int, different: int, errors: int, decibels: list[tuple[float | None, float | None]]) -> None:
+    both = [(a, b) for a, b in decibels if a is not None and b is not None]
+    if both:
+        before, after = (sum(values) / len(both) for values in zip(*both, strict=True))
+        print(f"\nmean of {len(both)} files: {before:.2f} dB before, {after:.2f} dB after")
+    same_error = f"; {errors} of them are refused with one error by both" if errors else ""
+    if different:
+        print(f"{different} of {count} files differ, {count - different} are equal{same_error}")
+    else:
+        print(f"equal: {count} files{same_error}")
+
+
+def _difference(one: Converted, other: Converted) -> str | None:
+    if one.weights != other.weights:
+        return "the float models have other weights: nothing can be compared"
+    if one.content is None or other.content is None:
+        said = [(x.error or "a file").replace("\n", " ") for x in (one, other)]
+        return None if said[0] == said[1] else f"{said[0]}, then {said[1]}"
+    return difference(one.content, other.content)
+
+
+def _measured(name: str, one: Converted, other: Converted) -> tuple[float | None, float | None]:
+    import decibels
+    import networks_to_compare
+
+    model = networks_to_compare.build_fresh(networks_to_compare.cases()[name])
+    before, after = (None if x.content is None else decibels.of_file(x.content, model) for x in (one, other))
+    return before, after
+
+
+if __name__ == "__main__":
+    sys.path.append(str(CHECKOUT))  # for the tests' networks
+    commands.run(main)
