@@ -10,8 +10,8 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from spiq_tf.api import convert, quantize, rewrite
-from spiq_tf.device.checking import check
-from spiq_tf.device.violation import Violation
+from spiq_tf.conformance.checking import check
+from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import (
     CoarseScaleWarning,
     DegenerateOutputWarning,
@@ -32,7 +32,7 @@ from spiq_tf.errors import (
 from spiq_tf.files import load_model, write_atomically
 from spiq_tf.reporting.report import Report
 from spiq_tf.result import QuantizedModel
-from spiq_tf.tensors import TensorInfo
+from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.verification.finding import Verification
 from spiq_tf.verification.verifying import verify
 from spiq_tf.version import VERSION

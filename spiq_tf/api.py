@@ -7,8 +7,8 @@ import keras
 
 from spiq_tf import description, pipeline
 from spiq_tf.options import checked_options
+from spiq_tf.rescaling import clone_with
 from spiq_tf.result import QuantizedModel
-from spiq_tf.rewriting import clone_with
 from spiq_tf.statistics.input_range import InputRange
 
 
@@ -53,7 +53,7 @@ def convert(
         labels: names of the classes, in the order of the only output (batch, classes): the file then holds them as
             labels.txt, where Android's and MediaPipe's image classifiers look for them.
         method: "noise", the best, chooses the scales and ranges that add the least noise, as predicted, and
-            corrects what rounding the weights breaks. For comparison: "spiq" is SPIQ as published (WACV 2023), "dfq"
+            corrects what rounding the weights breaks. For comparison: "spiq" is spiq_tf as published (WACV 2023), "dfq"
             Data-Free Quantization as published (ICCV 2019), but for its replacement of ReLU6 by ReLU.
 
     Returns:

@@ -4,17 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from spiq_tf.pipeline import Converted, Plan
+from spiq_tf.distributions.tails import ChannelDistribution
+from spiq_tf.pipeline import ConversionResult, Plan
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.spread import Spread
 from spiq_tf.result import QuantizedModel
-from spiq_tf.tensors import REACHED_DEVIATIONS, TensorInfo
+from spiq_tf.tensor_info import REPORTED_SIGMAS, TensorInfo
 
 
-def describe(plan: Plan, converted: Converted, target: str) -> QuantizedModel:
+def describe(plan: Plan, converted: ConversionResult, target: str) -> QuantizedModel:
     """The result for users, from what the stages returned."""
     graph = plan.rewritten.graph
-    unknown = (node.call.name for node in graph.nodes if isinstance(node.rule, Opaque))
+    unknown = (node.call.name for node in graph.nodes if isinstance(node.primitive, Opaque))
     total = sum(noise.total for noise in plan.choice.noise.values())
     return QuantizedModel(
         name=str(plan.model.name),
@@ -31,7 +31,7 @@ def describe(plan: Plan, converted: Converted, target: str) -> QuantizedModel:
     )
 
 
-def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
+def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
     interval = converted.intervals[index]
     quantization = converted.quantized.quantization(index)
     held = converted.lowered.tensors.get(index)
@@ -54,16 +54,16 @@ def _tensor(plan: Plan, converted: Converted, index: int) -> TensorInfo:
         known,
         layer=held.name,
         channel_scales=tuple((plan.choice.scales[held.name] / held.factor).tolist()),
-        channel_ranges=_reached(plan.spreads[held.name]),
+        channel_ranges=_reached(plan.distributions[held.name]),
         noise=_noise(plan, held.name),
         unscaled=plan.classes.why_unscaled(held.name),
     )
 
 
-def _reached(spread: Spread) -> tuple[tuple[float, float], ...]:
+def _reached(distribution: ChannelDistribution) -> tuple[tuple[float, float], ...]:
     """What the channels reach themselves: the ranges of the choice are what the file can hold of each."""
-    own = spread.range(REACHED_DEVIATIONS)
-    high = np.maximum(own.high, -spread.below.bound)  # of a dead channel behind a ReLU
+    own = distribution.range(REPORTED_SIGMAS)
+    high = np.maximum(own.high, -distribution.below.bound)  # of a dead channel behind a ReLU
     return tuple(zip(np.minimum(own.low, high).tolist(), high.tolist(), strict=True))
 
 

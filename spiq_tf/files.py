@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from spiq_tf.errors import InvalidArgumentError, ModelFileError, first_words
-from spiq_tf.intake import keras2_files
+from spiq_tf.frontend import keras2_files
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from spiq_tf.device.targets import TARGETS, Target, target_named
 from spiq_tf.errors import InvalidArgumentError
+from spiq_tf.targets.targets import TARGETS, Target, target_named
 
 _TYPES = ("int8", "uint8", "float32")
 
@@ -32,17 +32,17 @@ class Parts:
     """
 
     scales: str = "noise"
-    kept_sums: bool = True
-    corrected_biases: bool = True
+    sum_preserving_rounding: bool = True
+    bias_correction: bool = True
     fields: bool = True
-    shared_steps: bool = True
-    absorbed_biases: bool = False
+    equal_scale_adds: bool = True
+    bias_absorption: bool = False
 
 
 METHODS = {
     "noise": Parts(),
-    "spiq": Parts("spiq", kept_sums=False, corrected_biases=False, fields=False, shared_steps=False),
-    "dfq": Parts("dfq", kept_sums=False, fields=False, shared_steps=False, absorbed_biases=True),
+    "spiq": Parts("spiq", sum_preserving_rounding=False, bias_correction=False, fields=False, equal_scale_adds=False),
+    "dfq": Parts("dfq", sum_preserving_rounding=False, fields=False, equal_scale_adds=False, bias_absorption=True),
 }
 
 

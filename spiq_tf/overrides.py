@@ -7,14 +7,14 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from spiq_tf.distributions.values import ChannelRanges, Source
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
-from spiq_tf.primitives.values import Range, Source
 
 _COUNTER = re.compile(r":call\d+$")
 
 
-def given_ranges(graph: LayerGraph, given: Mapping[str, tuple[float, float]]) -> dict[str, Range]:
+def given_ranges(graph: LayerGraph, given: Mapping[str, tuple[float, float]]) -> dict[str, ChannelRanges]:
     """The ranges that the user gives to layers' outputs, by tensor name, the same for all channels.
 
     Raises:
@@ -25,7 +25,7 @@ def given_ranges(graph: LayerGraph, given: Mapping[str, tuple[float, float]]) ->
     for name, (low, high) in given.items():
         tensor = _output(graph, name)
         ones = np.ones(tensor.channels)
-        result[tensor.name] = Range(low * ones, high * ones, Source.GIVEN)
+        result[tensor.name] = ChannelRanges(low * ones, high * ones, Source.GIVEN)
     return result
 
 
@@ -42,7 +42,7 @@ def _output(graph: LayerGraph, name: str) -> Tensor:
         names = ", ".join(t.name for t in found)
         raise InvalidArgumentError(f"ranges: {name!r} stands for several tensors; give one of {names}")
     if found[0].name in graph.fused:
-        held = graph.held_for(found[0]).name
+        held = graph.materialized_for(found[0]).name
         raise InvalidArgumentError(
             f"ranges: the file does not hold the output of layer {name!r}, which is computed together with that of"
             f" layer {held!r}; give the range of {held!r}"
@@ -87,7 +87,7 @@ def float_calls(graph: LayerGraph, patterns: Sequence[str]) -> frozenset[int]:
         calls = [*_named(graph, pattern), *_inside(graph, pattern)]
         if not calls:
             raise InvalidArgumentError(f"float_layers: no layer matches {pattern!r}{_alternatives(graph, pattern)}")
-        names = {graph.held_for(t).name for call in calls for t in call.outputs}
+        names = {graph.materialized_for(t).name for call in calls for t in call.outputs}
         chosen |= {call.index for call in calls} | {graph.producers[name].call.index for name in names}
     return frozenset(chosen)
 

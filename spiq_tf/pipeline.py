@@ -4,43 +4,45 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from spiq_tf.device.checking import violations_of, warn_of_violations
-from spiq_tf.device.describing import model_description
-from spiq_tf.device.metadata import check_labels, with_metadata
-from spiq_tf.device.violation import Violation
-from spiq_tf.graph.capture import capture
-from spiq_tf.graph.checks import check_weights
-from spiq_tf.graph.head import made_of_pixels
-from spiq_tf.intake.accept import accepted
+from spiq_tf.conformance.checking import violations_of, warn_of_violations
+from spiq_tf.conformance.violation import Violation
+from spiq_tf.distributions.tails import ChannelDistribution
+from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Source
+from spiq_tf.frontend.capture import capture
+from spiq_tf.frontend.entry import to_float32_functional
+from spiq_tf.frontend.weight_checks import check_weights
+from spiq_tf.graph.classifier_head import image_derived_tensors
+from spiq_tf.metadata.description import model_description
+from spiq_tf.metadata.tflite_metadata import check_labels, with_metadata
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
-from spiq_tf.primitives.spread import Spread
-from spiq_tf.primitives.values import Array, InputChannels, Range, Source
-from spiq_tf.probe import warn_if_degenerate
-from spiq_tf.rewriting import Rewritten, absorb_scales
-from spiq_tf.scales import dfq, high_bias, least_noise, noise, published, ties
-from spiq_tf.scales.least_noise import Choice
-from spiq_tf.scales.noise_sources import Noise
-from spiq_tf.scales.sensitivity import measured_gains
-from spiq_tf.scales.ties import ScaleClasses
+from spiq_tf.rescaling import RescaledModel, absorb_scales
+from spiq_tf.search import constraints, minimum_noise, noise_gain
+from spiq_tf.search.baselines import dfq, high_bias_absorption, spiq
+from spiq_tf.search.constraints import ScaleClasses
+from spiq_tf.search.minimum_noise import ScaleSolution
+from spiq_tf.search.noise_terms import PredictedNoise
+from spiq_tf.search.sensitivity import measured_gains
 from spiq_tf.statistics import propagation
-from spiq_tf.statistics.fields import run_fields
-from spiq_tf.statistics.input_range import InputRange, input_channels
-from spiq_tf.statistics.shown import read_by_unknown, shown_on
-from spiq_tf.tflite import correct, quantize
-from spiq_tf.tflite.coarse import warn_of_coarse_scales
-from spiq_tf.tflite.division import multiply_by_reciprocals
-from spiq_tf.tflite.finish import finish
+from spiq_tf.statistics.input_range import InputRange, input_statistics
+from spiq_tf.statistics.sampled import opaque_layer_inputs, sampled_statistics
+from spiq_tf.statistics.synthetic import run_on_synthetic_inputs
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.floats import float_operators, warn_of_floats
-from spiq_tf.tflite.inside import inside_ranges
-from spiq_tf.tflite.interval import Interval
-from spiq_tf.tflite.lower import Lowered, lower
-from spiq_tf.tflite.parametric import separate_from_norm
-from spiq_tf.tflite.pixels import PixelInputs, take_pixels
-from spiq_tf.tflite.ranges import check_bounded, file_ranges
-from spiq_tf.tflite.tables import fill_tables, place_tables
-from spiq_tf.tflite.unmapped import replace_unmapped
+from spiq_tf.tflite.lowering.lower import LoweredModel, lower
+from spiq_tf.tflite.parameters import assign
+from spiq_tf.tflite.parameters.concatenation_resolution import warn_of_concatenation_resolution
+from spiq_tf.tflite.parameters.tensor_range import TensorRange
+from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
+from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables, place_lookup_tables
+from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
+from spiq_tf.tflite.passes.pixel_inputs import PixelInputs, take_pixel_inputs
+from spiq_tf.tflite.passes.prelu_decomposition import fold_norm_into_prelu
+from spiq_tf.tflite.ranges.interval_arithmetic import check_bounded, file_ranges
+from spiq_tf.tflite.ranges.opaque_sampling import opaque_intermediate_ranges
+from spiq_tf.tflite.weights import bias_correction
+from spiq_tf.tflite.writing.float_operators import float_operators, warn_of_floats
+from spiq_tf.tflite.writing.io_types import finish
+from spiq_tf.verification.degenerate_output import warn_if_degenerate
 
 
 @dataclass(frozen=True)
@@ -59,17 +61,17 @@ class Plan:
     """
 
     model: Any
-    inputs: Mapping[str, InputChannels]
-    spreads: Mapping[str, Spread]
+    inputs: Mapping[str, InputStatistics]
+    distributions: Mapping[str, ChannelDistribution]
     classes: ScaleClasses
-    choice: Choice
-    rewritten: Rewritten
+    choice: ScaleSolution
+    rewritten: RescaledModel
     float_calls: frozenset[int]
     shown: Sequence[Mapping[str, Array]]
 
 
 @dataclass(frozen=True)
-class Converted:
+class ConversionResult:
     """The finished file, and what became of each of its tensors.
 
     Attributes:
@@ -85,9 +87,9 @@ class Converted:
 
     content: bytes
     quantized: FlatModel
-    lowered: Lowered
-    ranges: Mapping[int, Range]
-    intervals: Mapping[int, Interval]
+    lowered: LoweredModel
+    ranges: Mapping[int, ChannelRanges]
+    intervals: Mapping[int, TensorRange]
     uncorrected: tuple[str, ...]
     float_operators: tuple[str, ...]
     violations: tuple[Violation, ...]
@@ -98,61 +100,75 @@ _NEAR = 4.0  # deviations: how far what divides reaches towards 0
 
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
-    model = accepted(model, options.batch_size)
+    model = to_float32_functional(model, options.batch_size)
     graph = capture(model, options.batch_size)
     check_weights(graph)
     check_labels(options.labels, [t.shape for t in graph.outputs])
-    if options.parts.absorbed_biases:
-        graph = high_bias.absorbed(graph)
-    inputs = input_channels(graph, input_range)
-    given, kept = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
-    batches = run_fields(graph, inputs) if options.parts.fields else ()
-    shown = shown_on(graph, batches)
+    if options.parts.bias_absorption:
+        graph = high_bias_absorption.absorb_high_biases(graph)
+    inputs = input_statistics(graph, input_range)
+    given, float_outputs = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
+    batches = run_on_synthetic_inputs(graph, inputs) if options.parts.fields else ()
+    shown = sampled_statistics(graph, batches)
     moments = propagation.all_moments(graph, inputs, shown)
-    spreads = propagation.all_spreads(graph, moments, inputs, given, shown)
-    classes = ties.scale_classes(graph, given)
+    distributions = propagation.all_distributions(graph, moments, inputs, given, shown)
+    classes = constraints.scale_classes(graph, given)
     if options.parts.scales == "spiq":
-        choice = published.spiq(graph, classes, spreads)
+        choice = spiq.spiq(graph, classes, distributions)
     elif options.parts.scales == "dfq":
-        choice = dfq.equalised(graph, classes, spreads)
+        choice = dfq.equalize(graph, classes, distributions)
     else:
         classes = classes if options.parts.scales == "noise" else classes.without_scales()
-        gains = noise.output_gains(graph, moments, measured_gains(graph, batches, moments))
-        choice = least_noise.minimise_noise(graph, classes, moments, spreads, gains, options.per_channel_dense)
+        gains = noise_gain.output_gains(graph, moments, measured_gains(graph, batches, moments))
+        choice = minimum_noise.minimize_noise(graph, classes, moments, distributions, gains, options.per_channel_dense)
     rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
-    return Plan(model, inputs, spreads, classes, choice, rewritten, kept, read_by_unknown(graph, batches, moments))
+    return Plan(
+        model,
+        inputs,
+        distributions,
+        classes,
+        choice,
+        rewritten,
+        float_outputs,
+        opaque_layer_inputs(graph, batches, moments),
+    )
 
 
-def convert_plan(plan: Plan, options: Options) -> Converted:
+def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     """Lowers the rewritten model, corrects its weights, quantizes and finishes the file."""
     rewritten, graph = plan.rewritten, plan.rewritten.graph
     lowered = lower(rewritten, options.target.runs)
     check_held(options.ranges, {held.name for held in lowered.tensors.values()}, graph)
-    kept = lowered.made_by(plan.float_calls)
-    known = {index: rewritten.ranges[held.name].times(held.factor) for index, held in lowered.tensors.items()}
-    moments = {index: rewritten.moments[held.name].times(held.factor) for index, held in lowered.tensors.items()}
-    inside = inside_ranges(lowered, graph, plan.shown, known)
-    tables = place_tables(lowered.flat, graph, lowered.tensors, kept)
+    float_outputs = lowered.outputs_of(plan.float_calls)
+    known = {index: rewritten.ranges[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
+    moments = {index: rewritten.moments[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
+    inside = opaque_intermediate_ranges(lowered, graph, plan.shown, known)
+    tables = place_lookup_tables(lowered.flat, graph, lowered.tensors, float_outputs)
     reaching = {
-        index: plan.spreads[held.name].range(_NEAR).times(held.factor) for index, held in lowered.tensors.items()
+        index: plan.distributions[held.name].range(_NEAR).scaled_by(held.factor)
+        for index, held in lowered.tensors.items()
     }
-    reciprocals = multiply_by_reciprocals(lowered.flat, {**inside, **reaching}, kept)
+    reciprocals = div_to_reciprocal(lowered.flat, {**inside, **reaching}, float_outputs)
     ranges = file_ranges(lowered.flat, {**inside, **known, **reciprocals.ranges})
-    layers = {index: graph.calls[call].name for index, call in lowered.owners.items()}
-    check_bounded(lowered.flat, ranges, kept, layers)
-    found = separate_from_norm(lowered.flat, ranges, kept)
-    found = replace_unmapped(lowered.flat, found, kept, options.target.runs)
+    layers = {index: graph.calls[call].name for index, call in lowered.origin_calls.items()}
+    check_bounded(lowered.flat, ranges, float_outputs, layers)
+    found = fold_norm_into_prelu(lowered.flat, ranges, float_outputs)
+    found = legalize_for_target(lowered.flat, found, float_outputs, options.target.runs)
     entering = [plan.inputs[t.name] for t in graph.inputs]
     bytewise = options.inference_input_type == "uint8"
-    pixels = take_pixels(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
-    images = made_of_pixels(graph.nodes, graph.inputs)
+    pixels = take_pixel_inputs(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
+    images = image_derived_tensors(graph.nodes, graph.inputs)
     rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
-    whole = quantize.tensor_intervals(lowered.flat, pixels.ranges, rescaled, _noise(lowered, plan, kept, options))
-    warn_of_coarse_scales(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
+    whole = assign.tensor_intervals(
+        lowered.flat, pixels.ranges, rescaled, _noise(lowered, plan, float_outputs, options)
+    )
+    warn_of_concatenation_resolution(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = correct.correct(lowered.flat, moments, steps, pixels.offsets, kept, options)
-    quantized = quantize.quantize(lowered.flat, whole, kept, options.per_channel_dense)
-    fill_tables(quantized, {**tables, **reciprocals.functions})
+    uncorrected = bias_correction.round_and_correct(
+        lowered.flat, moments, steps, pixels.offsets, float_outputs, options
+    )
+    quantized = assign.quantize(lowered.flat, whole, float_outputs, options.per_channel_dense)
+    fill_lookup_tables(quantized, {**tables, **reciprocals.functions})
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
     content = with_metadata(content, model_description(plan.model.name, graph, pixels.fed, options))
@@ -162,18 +178,20 @@ def convert_plan(plan: Plan, options: Options) -> Converted:
     warn_of_violations(violations, options.target)
     floats = float_operators(quantized, lowered.tensors)
     if options.target.operators is None:  # or else they are violations
-        warn_of_floats([text for index, text in floats.items() if index not in kept])
+        warn_of_floats([text for index, text in floats.items() if index not in float_outputs])
     left = tuple(floats.values())
-    return Converted(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), left, violations)
+    return ConversionResult(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), left, violations)
 
 
-def _noise(lowered: Lowered, plan: Plan, kept: Collection[int], options: Options) -> dict[int, Noise]:
+def _noise(
+    lowered: LoweredModel, plan: Plan, float_outputs: Collection[int], options: Options
+) -> dict[int, PredictedNoise]:
     """Predicted for the int8 tensors whose ranges are the method's own, by index; of none where steps stay apart."""
-    if not options.parts.shared_steps:
+    if not options.parts.equal_scale_adds:
         return {}
     noise, ranges = plan.choice.noise, plan.choice.ranges
     return {
         index: noise[held.name]
         for index, held in lowered.tensors.items()
-        if held.name in noise and ranges[held.name].source != Source.GIVEN and index not in kept
+        if held.name in noise and ranges[held.name].source != Source.GIVEN and index not in float_outputs
     }

@@ -6,11 +6,11 @@ from functools import cached_property
 
 import keras
 
-from spiq_tf.device.violation import Violation
+from spiq_tf.conformance.violation import Violation
 from spiq_tf.files import write_atomically
 from spiq_tf.reporting.report import Report, report_of
-from spiq_tf.rewriting import Rewritten, clone_with
-from spiq_tf.tensors import TensorInfo
+from spiq_tf.rescaling import RescaledModel, clone_with
+from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.verification.finding import Verification
 
 
@@ -42,7 +42,7 @@ class QuantizedModel:
     uncorrected: tuple[str, ...]
     violations: tuple[Violation, ...]
     _model: keras.Model = field(repr=False)
-    _rewritten: Rewritten = field(repr=False)
+    _rewritten: RescaledModel = field(repr=False)
 
     @cached_property
     def rewritten_model(self) -> keras.Model:

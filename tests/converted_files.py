@@ -6,7 +6,7 @@ from spiq_tf import pipeline
 from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lower import lower
+from spiq_tf.tflite.lowering.lower import lower
 from tests.networks import RANGE, images
 
 

@@ -7,11 +7,11 @@ from keras import layers
 from scipy.cluster.hierarchy import DisjointSet
 
 import spiq_tf
-from spiq_tf.scales.noise_sources import Noise
-from spiq_tf.tflite.additions import share_steps
+from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.interval import Interval
+from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
+from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from tests.converted_files import lowered
 from tests.networks import RANGE, conv_bn, settle
 
@@ -27,7 +27,7 @@ def trunk(merge=layers.Add):
 
 
 def additions(flat):
-    return [o for o in flat.operators if flat.kind(o) in ("ADD", "SUB") and len(flat.read_by(o)) == 2]
+    return [o for o in flat.operators if flat.kind(o) in ("ADD", "SUB") and len(flat.activation_inputs(o)) == 2]
 
 
 def shared(flat, operator):
@@ -44,7 +44,7 @@ def test_sum_is_that_of_the_integers(merge, kind, sign, delegate, random):
     assert len(found) >= 2
     for operator in found:
         assert flat.kind(operator) == kind
-        inputs, (output,) = flat.read_by(operator), operator.outputs
+        inputs, (output,) = flat.activation_inputs(operator), operator.outputs
         (scale, *_), zeros = zip(*(flat.quantization(int(i)) for i in (*inputs, output)), strict=True)
         interpreter = Interpreter(flat.part([operator], inputs, [output]).content(), delegate=delegate)
         values = [random.integers(-128, 128, flat.shape(i)) for i in inputs]
@@ -80,9 +80,9 @@ def addition():
 def steps(addition, widths, noise):
     """What the three tensors' steps are made, which are given as widths of intervals about 0."""
     flat, indices = addition
-    intervals = {i: Interval(-w / 2, w / 2) for i, w in zip(indices, widths, strict=True)}
+    intervals = {i: TensorRange(-w / 2, w / 2) for i, w in zip(indices, widths, strict=True)}
     given = {i: n for i, n in zip(indices, noise, strict=True) if n is not None}
-    found = share_steps(flat, intervals, DisjointSet(indices), given)
+    found = equalize_add_scales(flat, intervals, DisjointSet(indices), given)
     assert all(found[i].quantization[1] == intervals[i].quantization[1] for i in indices)
     return [found[i].high * 2 for i in indices]
 
@@ -90,7 +90,7 @@ def steps(addition, widths, noise):
 def test_step_is_that_of_the_least_noise(addition):
     """Against a search over all widths, with what is cut as the powers of the width that balance the rounding."""
     widths, rounding, cutting = np.array([1.0, 1.3, 1.6]), np.array([2.0, 1.0, 5.0]), np.array([0.6, 0.5, 1.5])
-    found = steps(addition, widths, [Noise(r, c) for r, c in zip(rounding, cutting, strict=True)])
+    found = steps(addition, widths, [PredictedNoise(r, c) for r, c in zip(rounding, cutting, strict=True)])
     width = np.linspace(0.8, 2, 100_001)[:, None]
     noise = np.array([1, 1, 0]) * rounding * (width / widths) ** 2
     noise = noise + cutting * (width / widths) ** (-2 * rounding / cutting)
@@ -100,15 +100,21 @@ def test_step_is_that_of_the_least_noise(addition):
 
 
 def test_what_nothing_is_cut_of_is_not_narrowed(addition):
-    found = steps(addition, [1.0, 1.0, 1.2], [Noise(1.0, 0.3), Noise(1.0, 0.3), Noise(1.0, 0.0)])
+    found = steps(
+        addition, [1.0, 1.0, 1.2], [PredictedNoise(1.0, 0.3), PredictedNoise(1.0, 0.3), PredictedNoise(1.0, 0.0)]
+    )
     assert found == [pytest.approx(1.2)] * 3
 
 
 @pytest.mark.parametrize(
     "noise",
     [
-        [Noise(1.0, 0.3), None, Noise(1.0, 0.3)],  # of which nothing is predicted
-        [Noise(1.0, 0.3), Noise(50.0, 15.0), Noise(0.1, 0.03)],  # more is lost than the sum's rounding
+        [PredictedNoise(1.0, 0.3), None, PredictedNoise(1.0, 0.3)],  # of which nothing is predicted
+        [
+            PredictedNoise(1.0, 0.3),
+            PredictedNoise(50.0, 15.0),
+            PredictedNoise(0.1, 0.03),
+        ],  # more is lost than the sum's rounding
     ],
 )
 def test_steps_stay_apart(addition, noise):

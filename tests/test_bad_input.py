@@ -11,9 +11,9 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
-from spiq_tf.graph.capture import capture
+from spiq_tf.frontend.capture import capture
 from spiq_tf.options import checked_options
-from spiq_tf.tflite import lower
+from spiq_tf.tflite.lowering import lower
 from tests.networks import NETWORKS, RANGE, residual
 
 
@@ -270,7 +270,7 @@ def test_an_exception_in_the_middle_leaves_the_model_alone(monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr("spiq_tf.tflite.quantize.quantizer.Quantizer.quantize", broken)
+    monkeypatch.setattr("spiq_tf.tflite.parameters.assign.quantizer.Quantizer.quantize", broken)
     with pytest.raises(RuntimeError, match="stopped"):
         spiq_tf.convert(model, input_range=RANGE)
     for old, new in zip(before, model.get_weights(), strict=True):

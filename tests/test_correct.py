@@ -9,12 +9,12 @@ from hypothesis.extra.numpy import arrays
 from keras import layers
 
 import spiq_tf
+from spiq_tf.distributions.values import Moments
 from spiq_tf.options import checked_options
 from spiq_tf.primitives import kernels
-from spiq_tf.primitives.values import Moments
-from spiq_tf.tflite.correct import correct
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.rounding import LIMIT, round_kernel
+from spiq_tf.tflite.weights.bias_correction import round_and_correct
+from spiq_tf.tflite.weights.rounding import LIMIT, round_kernel
 from tests.converted_files import lowered
 from tests.networks import RANGE, settle
 
@@ -82,7 +82,7 @@ def test_coverage_counts_the_taps_inside(size, stride, dilation):
     model = keras.Model(image, conv(image))
     conv.set_weights([np.eye(9).reshape(3, 3, 1, 9)])  # output t sees tap t alone
     seen = model.predict(np.ones((1, size, size, 1)), verbose=0).mean(axis=(0, 1, 2))
-    found = kernels.coverage((size, size), (3, 3), (stride, stride), (dilation, dilation), same=True)
+    found = kernels.tap_validity((size, size), (3, 3), (stride, stride), (dilation, dilation), same=True)
     np.testing.assert_allclose(found, seen, atol=1e-6)
 
 
@@ -114,7 +114,7 @@ def test_correction_is_exact_for_a_constant_input(layer):
     scales = dict.fromkeys(file.flat.activations(), 0.1)
     options = checked_options()
     moments = Moments(mean, np.ones(8))
-    correct(file.flat, {int(file.flat.subgraph.inputs[0]): moments}, scales, {}, (), options)
+    round_and_correct(file.flat, {int(file.flat.subgraph.inputs[0]): moments}, scales, {}, (), options)
     after = Interpreter(file.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"

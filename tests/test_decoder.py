@@ -4,8 +4,8 @@ import keras
 import pytest
 from keras import layers
 
-from spiq_tf.graph.capture import capture
-from spiq_tf.graph.decoder import decoder_maps
+from spiq_tf.frontend.capture import capture
+from spiq_tf.graph.decoder import decoder_feature_maps
 
 _HEADS = (layers.GlobalAveragePooling2D, layers.Flatten)
 
@@ -16,7 +16,7 @@ def named(name, **options):
 
 def found(inputs, outputs):
     graph = capture(keras.Model(inputs, outputs), 1)
-    return decoder_maps(graph.nodes, graph.inputs)
+    return decoder_feature_maps(graph.nodes, graph.inputs)
 
 
 def test_the_decoder_of_a_unet_and_not_what_is_pooled_besides():

@@ -9,7 +9,7 @@ from ai_edge_litert import schema_py_generated as schema
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
-from spiq_tf.tflite.versions import lowest_version
+from spiq_tf.tflite.writing.op_versions import lowest_version
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE
 

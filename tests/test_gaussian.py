@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
-from spiq_tf.primitives import gaussian
+from spiq_tf.distributions import gaussian
 
 
 def integrated(function, mean, deviation):

@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.graph.capture import capture
-from spiq_tf.statistics.input_range import input_channels
+from spiq_tf.frontend.capture import capture
+from spiq_tf.statistics.input_range import input_statistics
 from spiq_tf.statistics.propagation import all_moments
 from tests.networks import RANGE, conv_bn, settle
 
@@ -37,7 +37,7 @@ def trained_on(pixels, padding="same"):
 
 
 def told(model, given=None):
-    (found,) = input_channels(capture(model, 1), given).values()
+    (found,) = input_statistics(capture(model, 1), given).values()
     return found.range
 
 
@@ -130,7 +130,7 @@ def test_only_what_the_model_is_fed_is_told_from_the_first_norm():
     x = layers.ReLU(name="relu")(layers.Conv2D(4, 3)(image))
     x = layers.Conv2D(4, 3)(layers.Rescaling(0.5, name="half")(x))
     graph = capture(settle(keras.Model(image, layers.BatchNormalization()(x))), 1)
-    moments = all_moments(graph, input_channels(graph, RANGE))
+    moments = all_moments(graph, input_statistics(graph, RANGE))
     np.testing.assert_array_equal(moments["half"].mean, 0.5 * moments["relu"].mean)
 
 

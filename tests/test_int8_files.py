@@ -7,9 +7,9 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
-from spiq_tf import probe
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.verification import degenerate_output
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
 
@@ -73,7 +73,9 @@ def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
         return sqnr(expected[0], found[0])
 
     absorbed = measured()
-    monkeypatch.setattr("spiq_tf.scales.ties._unscaled_tensors", lambda graph: {t.name: "" for t in graph.tensors})
+    monkeypatch.setattr(
+        "spiq_tf.search.constraints._unscaled_tensors", lambda graph: {t.name: "" for t in graph.tensors}
+    )
     assert absorbed > measured() + 6
 
 
@@ -277,9 +279,9 @@ def test_a_picture_whose_brightest_value_stays_in_its_place_names_classes_all_th
     expected = random.uniform(size=(8, 1, 4, 4, 3)).astype(np.float32)
     found = np.round(expected, 1)
     found[:, 0, 2, 2, 1] = 2.0
-    assert probe.degenerate("picture", expected, found) is None
+    assert degenerate_output.degenerate_output("picture", expected, found) is None
     found[..., 0] = 3.0
-    assert "always names one class" in probe.degenerate("picture", expected, found)
+    assert "always names one class" in degenerate_output.degenerate_output("picture", expected, found)
 
 
 def test_output_that_cannot_vary_is_warned_of():

@@ -13,9 +13,9 @@ import tf_keras
 from keras import layers, ops
 
 import spiq_tf
-from spiq_tf.graph.capture import capture
-from spiq_tf.intake.keras2 import _check_same, as_keras3
-from spiq_tf.intake.keras2_layers import _SAME
+from spiq_tf.frontend.capture import capture
+from spiq_tf.frontend.keras2 import _check_same, as_keras3
+from spiq_tf.frontend.keras2_layers import _SAME
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE
 
@@ -700,7 +700,7 @@ def test_subclassed_model_of_keras2():
 
 def test_a_layer_that_computes_something_else_in_keras3_is_noticed(monkeypatch):
     model = tf_keras.Sequential([OLD.Flatten(input_shape=(8, 8, 3)), OLD.Dense(3, activation="hard_sigmoid")])
-    monkeypatch.setattr("spiq_tf.intake.keras2_layers._activation", lambda function: "hard_sigmoid")
+    monkeypatch.setattr("spiq_tf.frontend.keras2_layers._activation", lambda function: "hard_sigmoid")
     with pytest.raises(spiq_tf.InvalidModelError, match="differs in Keras 3"):
         spiq_tf.convert(model, input_range=RANGE)
 
@@ -712,7 +712,7 @@ TOOL = Path(__file__).parents[1] / "tools" / "convert.py"
 
 @pytest.fixture
 def no_tf_keras(monkeypatch):
-    monkeypatch.setattr("spiq_tf.intake.keras2_files.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("spiq_tf.frontend.keras2_files.importlib.util.find_spec", lambda name: None)
 
 
 @pytest.mark.parametrize("name", ["folder.v1", "file.h5", "file.keras"])

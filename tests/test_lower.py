@@ -7,13 +7,13 @@ import tensorflow as tf
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.graph.capture import replay
+from spiq_tf.frontend.capture import replay
 from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lower import lower
-from spiq_tf.tflite.parametric import separate_from_norm
-from spiq_tf.tflite.ranges import file_ranges
+from spiq_tf.tflite.lowering.lower import lower
+from spiq_tf.tflite.passes.prelu_decomposition import fold_norm_into_prelu
+from spiq_tf.tflite.ranges.interval_arithmetic import file_ranges
 from tests.layer_table import prelu
 from tests.networks import NETWORKS, RANGE, images, settle
 
@@ -122,9 +122,9 @@ def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
     lowered = lower(plan.rewritten, checked_options().target.runs)
     known = {index: plan.rewritten.ranges[held.name] for index, held in lowered.tensors.items()}
     ranges, before = file_ranges(lowered.flat, known), len(lowered.flat.operators)
-    kept_float = separate_from_norm(lowered.flat, ranges, lowered.flat.activations())
+    kept_float = fold_norm_into_prelu(lowered.flat, ranges, lowered.flat.activations())
     assert kept_float == ranges
-    found = separate_from_norm(lowered.flat, ranges, ())
+    found = fold_norm_into_prelu(lowered.flat, ranges, ())
     assert len(lowered.flat.operators) == before
     assert (found != ranges) == separate
     interpreter = Interpreter(lowered.flat.content(), keep_all=True)

@@ -16,8 +16,8 @@ from flatbuffers.table import Table
 from keras import layers
 
 import spiq_tf
-from spiq_tf.device.metadata import InputDescription, ModelDescription, with_metadata
-from spiq_tf.statistics.conventions import CONVENTIONS
+from spiq_tf.metadata.tflite_metadata import InputDescription, ModelDescription, with_metadata
+from spiq_tf.statistics.preprocessing import CONVENTIONS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, settle

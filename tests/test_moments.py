@@ -4,14 +4,14 @@ import keras
 import numpy as np
 import pytest
 
-from spiq_tf.graph.capture import capture
-from spiq_tf.primitives.linear import Head, Linear
+from spiq_tf.distributions.tails import TensorStatistics, gaussian_distribution
+from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Moments, Source
+from spiq_tf.frontend.capture import capture
+from spiq_tf.primitives.linear import ClassifierHead, Linear
 from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
 from spiq_tf.primitives.shape import Pad
-from spiq_tf.primitives.spread import Channels, gaussian_spread
-from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
-from spiq_tf.statistics.propagation import all_elasticities, all_moments, all_spreads
+from spiq_tf.statistics.propagation import all_contrast_exponents, all_distributions, all_moments
 from tests.layer_table import TABLE
 from tests.networks import settle
 
@@ -31,9 +31,9 @@ def test_moments_equal_monte_carlo(row, random):
     output = row.apply(*inputs)
     model = settle(keras.Model(inputs, [output, inputs[1]]))
     given = {name: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for name in ("x", "y")}
-    wide = Range(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
+    wide = ChannelRanges(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
     graph = capture(model, 1)
-    found = all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})[graph.outputs[0].name]
+    found = all_moments(graph, {k: InputStatistics(m, wide) for k, m in given.items()})[graph.outputs[0].name]
 
     values = model.predict([drawn(random, given[k], row.moments) for k in ("x", "y")], verbose=0)[0]
     flat = values.reshape(-1, values.shape[-1]).astype(np.float64)
@@ -48,8 +48,8 @@ def test_moments_of_a_softmax(random):
     logits = keras.Input((4,), name="logits")
     graph = capture(keras.Model(logits, keras.layers.Softmax()(logits)), 1)
     own = Moments(np.array([-1.0, 0.0, 0.5, 2.0]), np.array([0.1, 4.0, 1.0, 0.5]))
-    span = Range(np.full(4, -9.0), np.full(4, 9.0), Source.GIVEN)
-    found = all_moments(graph, {"logits": InputChannels(own, span)})[graph.outputs[0].name]
+    span = ChannelRanges(np.full(4, -9.0), np.full(4, 9.0), Source.GIVEN)
+    found = all_moments(graph, {"logits": InputStatistics(own, span)})[graph.outputs[0].name]
     drawn = np.exp(own.mean + own.deviation * random.standard_normal((200_000, 4)))
     shares = drawn / drawn.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(found.mean, shares.mean(axis=0), rtol=0.02)
@@ -59,10 +59,10 @@ def test_moments_of_a_softmax(random):
 def test_concatenation_along_positions_weighs_its_inputs_by_their_length():
     image, other = keras.Input((30, 4, 3), name="x"), keras.Input((2, 4, 3), name="y")
     graph = capture(keras.Model([image, other], keras.layers.Concatenate(axis=1)([image, other])), 1)
-    span = Range(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
+    span = ChannelRanges(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
     given = {
-        "x": InputChannels(Moments(np.zeros(3), np.ones(3)), span),
-        "y": InputChannels(Moments(np.full(3, 8.0), np.full(3, 4.0)), span),
+        "x": InputStatistics(Moments(np.zeros(3), np.ones(3)), span),
+        "y": InputStatistics(Moments(np.full(3, 8.0), np.full(3, 4.0)), span),
     }
     found = all_moments(graph, given)[graph.outputs[0].name]
     np.testing.assert_allclose(found.mean, 0.5)
@@ -74,7 +74,7 @@ def test_batch_norm_states_the_moments_of_both_its_sides(random):
     norm = keras.layers.BatchNormalization(name="norm")
     model = settle(keras.Model(image, norm(keras.layers.Conv2D(5, 3, name="conv")(image))))
     graph = capture(model, 1)
-    given = InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
+    given = InputStatistics(Moments(np.zeros(3), np.ones(3)), ChannelRanges(-np.ones(3), np.ones(3), Source.GIVEN))
     found = all_moments(graph, {graph.inputs[0].name: given})
     gamma, beta, mean, variance = (np.asarray(v) for v in norm.weights)
     np.testing.assert_allclose(found["conv"].mean, mean, rtol=1e-6)
@@ -92,7 +92,9 @@ def test_mean_of_the_input_is_read_from_the_first_batch_norm(random):
     true = np.array([2.0, -1.0, 0.5])
     model((true + random.standard_normal((64, 16, 16, 3))).astype(np.float32), training=True)
     graph = capture(model, 1)
-    assumed = InputChannels(Moments(np.zeros(3), 4 * np.ones(3)), Range(-8 * np.ones(3), 8 * np.ones(3), Source.GIVEN))
+    assumed = InputStatistics(
+        Moments(np.zeros(3), 4 * np.ones(3)), ChannelRanges(-8 * np.ones(3), 8 * np.ones(3), Source.GIVEN)
+    )
     found = all_moments(graph, {"image": assumed})["image"].mean
     np.testing.assert_allclose(found, true, atol=0.1)
 
@@ -102,7 +104,7 @@ def test_an_average_keeps_some_of_the_variance_and_less_over_more_positions():
     image = keras.Input((8, 8, 3), name="image")
     outputs = [keras.layers.AveragePooling2D(2)(image), keras.layers.GlobalAveragePooling2D()(image)]
     graph = capture(keras.Model(image, outputs), 1)
-    given = InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
+    given = InputStatistics(Moments(np.zeros(3), np.ones(3)), ChannelRanges(-np.ones(3), np.ones(3), Source.GIVEN))
     moments = all_moments(graph, {"image": given})
     small, whole = (moments[t.name].variance for t in graph.outputs)
     assert np.all((small > 1 / 4) & (small < 1))
@@ -122,12 +124,12 @@ def test_scores_of_collapsed_features(random):
     for name, kernel in (("map", np.eye(64)[None]), ("scores", mixing)):
         model.get_layer(name).set_weights([kernel])
     given = Moments(values.mean(axis=0), values.var(axis=0))
-    wide = Range(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN)
-    inputs = {"x": InputChannels(given, wide)}
+    wide = ChannelRanges(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN)
+    inputs = {"x": InputStatistics(given, wide)}
     graph = capture(model, 1)
     moments = all_moments(graph, inputs)
     np.testing.assert_allclose(moments["scores"].deviation, scores.std(axis=0), rtol=0.25)
-    reach = all_spreads(graph, moments, inputs)["scores"].range(4.0)
+    reach = all_distributions(graph, moments, inputs)["scores"].range(4.0)
     mean = moments["scores"].mean
     assert np.all(reach.high - mean > 1.4 * (mean - reach.low))
     assert np.mean(scores > reach.high) < 1e-3
@@ -141,7 +143,9 @@ def test_deviations_of_a_deep_regressor(random):
     for index in range(4):
         hidden = keras.layers.Dense(64, "relu", kernel_initializer="he_normal", name=f"hidden{index}")(hidden)
     model = keras.Model(x, keras.layers.Dense(1)(hidden))
-    inputs = {"x": InputChannels(Moments(np.zeros(16), np.ones(16)), Range(-np.ones(16), np.ones(16), Source.GIVEN))}
+    inputs = {
+        "x": InputStatistics(Moments(np.zeros(16), np.ones(16)), ChannelRanges(-np.ones(16), np.ones(16), Source.GIVEN))
+    }
     found = all_moments(capture(model, 1), inputs)
     inside = keras.Model(x, [model.get_layer(f"hidden{index}").output for index in range(4)])
     drawn = inside.predict(random.standard_normal((4000, 16)), verbose=0)
@@ -173,15 +177,15 @@ def test_layers_that_know_that_they_stand_in_the_head():
         ),
     ]
     graph = capture(keras.Model(x, outputs), 1)
-    heads = {node.call.name: node.rule.head for node in graph.nodes if isinstance(node.rule, Linear)}
+    heads = {node.call.name: node.primitive.head for node in graph.nodes if isinstance(node.primitive, Linear)}
     known = {name: head for name, head in heads.items() if head is not None}
     assert known == {
-        "hidden": Head(13, False),
-        "classes": Head(10, True, depth=1),
-        "box": Head(3, True, depth=1),
-        "strung": Head(5, True),
-        "left": Head(12, True),
-        "right": Head(12, True),
+        "hidden": ClassifierHead(13, False),
+        "classes": ClassifierHead(10, True, depth=1),
+        "box": ClassifierHead(3, True, depth=1),
+        "strung": ClassifierHead(5, True),
+        "left": ClassifierHead(12, True),
+        "right": ClassifierHead(12, True),
     }
     assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", "one", "other", *known}
 
@@ -194,10 +198,13 @@ def test_tails_grow_heavier_with_every_layer_since_the_last_norm():
     stated = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 1, name="stated")(second))
     model = settle(keras.Model(x, keras.layers.Conv2D(4, 1, name="behind")(stated)))
     graph = capture(model, 1)
-    inputs = {"x": InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))}
-    spreads = all_spreads(graph, all_moments(graph, inputs), inputs)
+    inputs = {
+        "x": InputStatistics(Moments(np.zeros(3), np.ones(3)), ChannelRanges(-np.ones(3), np.ones(3), Source.GIVEN))
+    }
+    distributions = all_distributions(graph, all_moments(graph, inputs), inputs)
     added = {
-        name: (spreads[name].above.excess - spreads[name].excess) for name in ("first", "second", "stated", "behind")
+        name: (distributions[name].above.excess_kurtosis - distributions[name].excess_kurtosis)
+        for name in ("first", "second", "stated", "behind")
     }
     for name, layers in (("first", 1), ("second", 2), ("stated", 0), ("behind", 1)):
         np.testing.assert_allclose(added[name], 0.2 * layers)
@@ -220,9 +227,9 @@ def test_elasticity_is_that_of_values_a_tenth_farther_from_their_means(name, ran
     output = _BEHIND[name](x, y)
     graph = capture(keras.Model([x, y], [output, y]), 1)
     given = {"x": Moments(np.full(4, 0.2), np.linspace(0.5, 2, 4)), "y": Moments(np.full(4, -0.5), np.ones(4))}
-    wide = Range(np.full(4, -9.0), np.full(4, 9.0), Source.GIVEN)
-    moments = all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})
-    found = all_elasticities(graph, moments)[graph.outputs[0].name]
+    wide = ChannelRanges(np.full(4, -9.0), np.full(4, 9.0), Source.GIVEN)
+    moments = all_moments(graph, {k: InputStatistics(m, wide) for k, m in given.items()})
+    found = all_contrast_exponents(graph, moments)[graph.outputs[0].name]
 
     noise = {k: random.standard_normal((SAMPLES, 8, 8, 4)) for k in given}
     less, more = (
@@ -246,16 +253,16 @@ def test_sums_are_heavier_where_the_layers_in_front_exaggerate_contrast(random):
     model = settle(keras.Model(x, outputs))
     graph = capture(model, 1)
     ones = Moments(np.zeros(64), np.ones(64))
-    inputs = {"x": InputChannels(ones, Range(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN))}
+    inputs = {"x": InputStatistics(ones, ChannelRanges(np.full(64, -9.0), np.full(64, 9.0), Source.GIVEN))}
     moments = all_moments(graph, inputs)
-    spreads = all_spreads(graph, moments, inputs)
+    distributions = all_distributions(graph, moments, inputs)
     contrast = np.exp(0.25 * random.standard_normal((200_000, 1, 1, 1)))
     values = model.predict(contrast * random.standard_normal((200_000, 1, 1, 64)), batch_size=4096, verbose=0)
     real = []
     for each in values:
         centred = each.reshape(-1, 8) - each.mean(axis=0).reshape(-1)
         real.append(np.mean(np.mean(centred**4, axis=0) / np.mean(centred**2, axis=0) ** 2 - 3))
-    found = [spreads[t.name].excess.mean() for t in graph.outputs]
+    found = [distributions[t.name].excess_kurtosis.mean() for t in graph.outputs]
     np.testing.assert_allclose(np.array(found) / found[1], np.array(real) / real[1], rtol=0.4)
     assert real[0] > 3 * real[1] > 4.5 * real[2]
 
@@ -265,17 +272,19 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     contrast = np.exp(0.3 * random.standard_normal((400_000, 1)))
     first, second = (contrast * random.standard_normal((400_000, 2)) * size for size in ([1.0, 2.0], [1.5, 0.5]))
 
-    def excess(values):
+    def excess_kurtosis(values):
         return np.mean(values**4, axis=0) / np.mean(values**2, axis=0) ** 2 - 3
 
     parts = []
     for values in (first, second):
         own = Moments(np.zeros(2), values.var(axis=0))
-        parts.append(Channels(own, gaussian_spread(own, excess(values), Source.BATCH_NORM), np.ones(2)))
-    rule = Add((1, 1))
-    total = rule.moments([p.moments for p in parts], {})
-    found = rule.spread(parts, total, {}).excess
-    np.testing.assert_allclose(found, excess(first + second), rtol=0.15)
+        parts.append(
+            TensorStatistics(own, gaussian_distribution(own, excess_kurtosis(values), Source.BATCH_NORM), np.ones(2))
+        )
+    primitive = Add((1, 1))
+    total = primitive.moments([p.moments for p in parts], {})
+    found = primitive.distribution(parts, total, {}).excess_kurtosis
+    np.testing.assert_allclose(found, excess_kurtosis(first + second), rtol=0.15)
 
 
 @pytest.mark.parametrize(
@@ -294,8 +303,8 @@ def test_a_norm_takes_contrast_out(layer, most, random):
     heavy = np.mean(flat**4, axis=0) / own.variance**2 - 3
     (node, _) = capture(model, 1).nodes
     told = Moments(made.mean(axis=0), made.var(axis=0))
-    given = Channels(own, gaussian_spread(own, heavy, Source.BATCH_NORM), np.ones(32))
-    found = node.rule.spread([given], told, {}).excess
+    given = TensorStatistics(own, gaussian_distribution(own, heavy, Source.BATCH_NORM), np.ones(32))
+    found = node.primitive.distribution([given], told, {}).excess_kurtosis
     real = np.mean((made - told.mean) ** 4, axis=0) / told.variance**2 - 3
     assert np.median(heavy) > 4
     np.testing.assert_allclose(np.median(found), np.median(real), atol=most)
@@ -311,15 +320,17 @@ def test_kurtosis_of_a_map_within_a_rim_of_one_value(random):
     values = mean + deviation * random.standard_normal((500_000, 3))
     values[: len(values) * 3 // 10] = 1.5
     own = Moments(mean, deviation**2)
-    x = Channels(own, gaussian_spread(own, [0.0, 0.0, 1000.0] * np.ones(3), Source.BATCH_NORM), np.ones(3))
-    rule = Pad(0.7, 1.5)
-    told = rule.moments([own], {})
+    x = TensorStatistics(
+        own, gaussian_distribution(own, [0.0, 0.0, 1000.0] * np.ones(3), Source.BATCH_NORM), np.ones(3)
+    )
+    primitive = Pad(0.7, 1.5)
+    told = primitive.moments([own], {})
     np.testing.assert_allclose(told.mean, values.mean(axis=0), atol=0.01)
     np.testing.assert_allclose(told.variance, values.var(axis=0), rtol=0.01)
     real = np.mean((values - told.mean) ** 4, axis=0) / told.variance**2 - 3
-    spread = rule.spread([x], told, {})
-    np.testing.assert_allclose(spread.excess, real, atol=0.05)
-    assert np.all(spread.above.reach(0.0) >= 1.5)
+    distribution = primitive.distribution([x], told, {})
+    np.testing.assert_allclose(distribution.excess_kurtosis, real, atol=0.05)
+    assert np.all(distribution.above.reach(0.0) >= 1.5)
 
 
 def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random):
@@ -329,16 +340,16 @@ def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random)
     own = Moments(np.zeros(1), np.full(1, 4.0))
     shut = Moments(np.full(1, gate.mean()), np.full(1, gate.var()))
     inputs = [
-        Channels(own, gaussian_spread(own, 0.0, Source.BATCH_NORM), np.ones(1)),
-        Channels(shut, gaussian_spread(shut, 0.0, Source.FIXED, 0.0, 1.0), np.ones(1)),
+        TensorStatistics(own, gaussian_distribution(own, 0.0, Source.BATCH_NORM), np.ones(1)),
+        TensorStatistics(shut, gaussian_distribution(shut, 0.0, Source.FIXED, 0.0, 1.0), np.ones(1)),
     ]
-    rule = Multiply(0, 2)
-    moments = rule.moments([own, shut], {})
-    spread = rule.spread(inputs, moments, {})
+    primitive = Multiply(0, 2)
+    moments = primitive.moments([own, shut], {})
+    distribution = primitive.distribution(inputs, moments, {})
     y = x * gate
     np.testing.assert_allclose(moments.variance, y.var(), rtol=0.02)
-    np.testing.assert_allclose(spread.excess, np.mean(y**4) / y.var() ** 2 - 3, rtol=0.2)
-    np.testing.assert_allclose(spread.above.reach(4.26), np.quantile(y, 1 - 1e-5), rtol=0.25)
+    np.testing.assert_allclose(distribution.excess_kurtosis, np.mean(y**4) / y.var() ** 2 - 3, rtol=0.2)
+    np.testing.assert_allclose(distribution.above.reach(4.26), np.quantile(y, 1 - 1e-5), rtol=0.25)
 
 
 def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():
@@ -347,7 +358,7 @@ def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():
     norm = keras.layers.BatchNormalization(name="norm")
     model = settle(keras.Model(image, norm(keras.layers.Concatenate()([left, right]))))
     graph = capture(model, 1)
-    given = InputChannels(Moments(np.zeros(3), np.ones(3)), Range(-np.ones(3), np.ones(3), Source.GIVEN))
+    given = InputStatistics(Moments(np.zeros(3), np.ones(3)), ChannelRanges(-np.ones(3), np.ones(3), Source.GIVEN))
     found = all_moments(graph, {"image": given})
     variance = np.asarray(norm.moving_variance)
     np.testing.assert_allclose(np.concatenate([found["left"].variance, found["right"].variance]), variance, rtol=1e-6)

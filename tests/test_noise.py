@@ -10,12 +10,12 @@ from scipy.integrate import quad
 from scipy.optimize import minimize
 
 from spiq_tf import pipeline
-from spiq_tf.graph.capture import capture
+from spiq_tf.distributions.tails import Tail
+from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Moments, Source
+from spiq_tf.frontend.capture import capture
 from spiq_tf.options import checked_options
-from spiq_tf.primitives.spread import Side
-from spiq_tf.primitives.values import InputChannels, Moments, Range, Source
-from spiq_tf.scales import least_noise, noise, ties
-from spiq_tf.scales.family import Family
+from spiq_tf.search import constraints, minimum_noise, noise_gain
+from spiq_tf.search.objective import CoupledTensors
 from spiq_tf.statistics import propagation
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, settle
@@ -24,20 +24,24 @@ SAMPLES = 400
 SHIFT = 0.02  # deviation of the noise that is put on, in units of the values'
 
 
-def second_moment(excess, z):
+def second_moment(excess_kurtosis, z):
     """M2 of the standardised tail at z >= 0, by its formula."""
-    steepness = 3.5 * max(excess, 0.05) ** -0.35
+    steepness = 3.5 * max(excess_kurtosis, 0.05) ** -0.35
     return 0.5 * (np.exp(-steepness * ((1 + z) ** 0.7 - 1)) + 2e-5 * np.exp(-z / 8))
 
 
 @pytest.mark.parametrize("excess", [0.3, 1.0, 6.0])
 @pytest.mark.parametrize("bound", [np.inf, 9.0])
 @pytest.mark.parametrize("threshold", [3.0, 5.5, 8.5])
-def test_cut_noise_is_the_integral_over_the_tail(excess, bound, threshold):
+def test_cut_noise_is_the_integral_over_the_tail(excess_kurtosis, bound, threshold):
     """The integral of 2 (x - t) P(X > x) up to the bound, where P is half of the curvature of M2; X = 1 + 2 Z."""
 
     def exceeded(z, h=1e-3):
-        return (second_moment(excess, z + h) - 2 * second_moment(excess, z) + second_moment(excess, z - h)) / (2 * h**2)
+        return (
+            second_moment(excess_kurtosis, z + h)
+            - 2 * second_moment(excess_kurtosis, z)
+            + second_moment(excess_kurtosis, z - h)
+        ) / (2 * h**2)
 
     def integrand(x):
         return 2 * (x - threshold) * exceeded((x - 1) / 2)
@@ -45,20 +49,20 @@ def test_cut_noise_is_the_integral_over_the_tail(excess, bound, threshold):
     places = [p for p in (0, 1, 3, 10, 30, 100, 300) if threshold + p < bound]
     places = [*(threshold + p for p in places), *([bound] if np.isfinite(bound) else [])]
     expected = sum(quad(integrand, a, b, limit=200)[0] for a, b in itertools.pairwise(places))
-    side = Side(*(np.array([v]) for v in (1.0, 2.0, bound, excess)))
-    found, _ = noise.Tail(side).cut_noise(np.array([threshold]))
+    side = Tail(*(np.array([v]) for v in (1.0, 2.0, bound, excess_kurtosis)))
+    found, _ = noise_gain.ClippedTail(side).cut_noise(np.array([threshold]))
     np.testing.assert_allclose(found, expected, rtol=1e-2)
 
 
 def test_nothing_is_cut_beyond_the_bound():
-    side = Side(*(np.array([v]) for v in (0.0, 1.0, 6.0, 1.0)))
-    assert noise.Tail(side).cut_noise(np.array([6.0]))[0] == 0
-    assert noise.Tail(side).cut_noise(np.array([5.0]))[0] > 0
+    side = Tail(*(np.array([v]) for v in (0.0, 1.0, 6.0, 1.0)))
+    assert noise_gain.ClippedTail(side).cut_noise(np.array([6.0]))[0] == 0
+    assert noise_gain.ClippedTail(side).cut_noise(np.array([5.0]))[0] > 0
 
 
 def test_a_constant_beyond_the_threshold_is_cut_by_its_whole_distance():
-    side = Side(*(np.array([v]) for v in (5.0, 0.0, np.inf, 1.0)))
-    np.testing.assert_allclose(noise.Tail(side).cut_noise(np.array([2.0]))[0], 9.0, rtol=1e-6)
+    side = Tail(*(np.array([v]) for v in (5.0, 0.0, np.inf, 1.0)))
+    np.testing.assert_allclose(noise_gain.ClippedTail(side).cut_noise(np.array([2.0]))[0], 9.0, rtol=1e-6)
 
 
 def passing(row):
@@ -72,10 +76,10 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
     model = settle(keras.Model(inputs, row.apply(*inputs)))
     drawn = {k: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for k in ("x", "y")}
-    wide = Range(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
+    wide = ChannelRanges(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
     graph = capture(model, 1)
-    moments = propagation.all_moments(graph, {t.name: InputChannels(drawn[t.name], wide) for t in graph.inputs})
-    gain = noise.output_gains(graph, moments, {})["x"].rounding
+    moments = propagation.all_moments(graph, {t.name: InputStatistics(drawn[t.name], wide) for t in graph.inputs})
+    gain = noise_gain.output_gains(graph, moments, {})["x"].rounding
 
     values = {k: m.mean + m.deviation * random.standard_normal((SAMPLES, 8, 8, 6)) for k, m in drawn.items()}
     added = SHIFT * drawn["x"].deviation * random.standard_normal((SAMPLES, 8, 8, 6))
@@ -92,8 +96,10 @@ def test_gradient_of_the_noise_equals_finite_differences(name, random):
     graph = capture(NETWORKS[name](), 1)
     inputs = pipeline.input_channels(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
-    spreads, classes = propagation.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
-    problem = least_noise._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
+    distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
+    problem = minimum_noise._Problem(
+        graph, classes, moments, distributions, noise_gain.output_gains(graph, moments, {}), False
+    )
     checked = 0
     for tensors in problem.families():
         free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
@@ -113,8 +119,10 @@ def test_the_choice_is_a_minimum(random):
     graph = capture(NETWORKS["residual"](), 1)
     inputs = pipeline.input_channels(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
-    spreads, classes = propagation.all_spreads(graph, moments, inputs), ties.scale_classes(graph)
-    problem = least_noise._Problem(graph, classes, moments, spreads, noise.output_gains(graph, moments, {}), False)
+    distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
+    problem = minimum_noise._Problem(
+        graph, classes, moments, distributions, noise_gain.output_gains(graph, moments, {}), False
+    )
     for tensors in problem.families():
         free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
         family = problem.family(tensors, free, intervals)
@@ -132,13 +140,13 @@ def test_what_is_cut_below_is_felt_where_the_other_addend_lifts_the_sum_above_ze
     x, y = keras.Input((4, 4, 3), name="x"), keras.Input((4, 4, 3), name="y")
     total = keras.layers.Add()([x, y])
     graph = capture(keras.Model([x, y], keras.layers.ReLU()(total)), 1)
-    wide = Range(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
+    wide = ChannelRanges(np.full(3, -9.0), np.full(3, 9.0), Source.GIVEN)
     given = {"x": Moments(np.zeros(3), np.full(3, 0.04)), "y": Moments(np.array([0.5, 1.0, 2.0]), np.ones(3))}
-    moments = propagation.all_moments(graph, {k: InputChannels(m, wide) for k, m in given.items()})
+    moments = propagation.all_moments(graph, {k: InputStatistics(m, wide) for k, m in given.items()})
     lifted = (given["y"].mean + random.standard_normal((100_000, 3)) - 5 * 0.2 > 0).mean(axis=0)
-    np.testing.assert_allclose(noise.felt_below(graph, moments, "x"), lifted, atol=0.01)
-    assert np.all(noise.felt_below(graph, moments, "y") == 0.05)
-    assert noise.felt_below(graph, moments, graph.outputs[0].name) == 1.0
+    np.testing.assert_allclose(noise_gain.relu_attenuation_of_lower_clipping(graph, moments, "x"), lifted, atol=0.01)
+    assert np.all(noise_gain.relu_attenuation_of_lower_clipping(graph, moments, "y") == 0.05)
+    assert noise_gain.relu_attenuation_of_lower_clipping(graph, moments, graph.outputs[0].name) == 1.0
 
 
 def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
@@ -149,13 +157,13 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     graph = capture(settle(keras.Model(image, layers.Conv2D(2, 1)(layers.Add(name="sum")([x, y])))), 1)
     inputs = pipeline.input_channels(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
-    spreads = propagation.all_spreads(graph, moments, inputs)
+    distributions = propagation.all_distributions(graph, moments, inputs)
     ones = np.ones(4)
-    ranges = {t.name: spreads[t.name].range(8.0) for t in graph.tensors}
-    ranges["norm"] = Range(-3.0 * ones, np.array([1.0, 2.0, 0.25, 4.0]), Source.BATCH_NORM)
-    ranges["threshold"] = Range(0.0 * ones, 3.0 * ones, Source.PROPAGATED)
-    ranges["sum"] = Range(-2.0 * ones, 50.0 * ones, Source.PROPAGATED)
-    found = least_noise._reachable(graph, moments, ranges)
+    ranges = {t.name: distributions[t.name].range(8.0) for t in graph.tensors}
+    ranges["norm"] = ChannelRanges(-3.0 * ones, np.array([1.0, 2.0, 0.25, 4.0]), Source.BATCH_NORM)
+    ranges["threshold"] = ChannelRanges(0.0 * ones, 3.0 * ones, Source.PROPAGATED)
+    ranges["sum"] = ChannelRanges(-2.0 * ones, 50.0 * ones, Source.PROPAGATED)
+    found = minimum_noise._reachable(graph, moments, ranges)
     np.testing.assert_allclose(found["threshold"].high, [1.0, 2.0, 0.0, 3.0])
     np.testing.assert_allclose(found["sum"].high, [2.0, 4.0, 0.25, 7.0])
     np.testing.assert_allclose(found["sum"].low, -2.0 * ones)
@@ -166,14 +174,14 @@ def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
     """A descent ten times as long and tight lowers the noise of no family by more than a tenth, and that of all by no
     more than 1 %; on this network the first one of some ends after a single step, 15 % above."""
     solved = []
-    solve = Family.solve
+    solve = CoupledTensors.solve
 
     def kept(family):
         solution = solve(family)
         solved.append((family, solution))
         return solution
 
-    monkeypatch.setattr(Family, "solve", kept)
+    monkeypatch.setattr(CoupledTensors, "solve", kept)
     model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
     pipeline.plan(model, RANGE, checked_options())
     assert len(solved) > 20
@@ -183,7 +191,7 @@ def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
         bounds, options = family._bounds(family._start()), {"maxiter": 1000, "ftol": 1e-8}
         start = np.clip(family._start(), bounds.lb, bounds.ub)
         longer = minimize(family._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        noise.append(found)
+        noise_gain.append(found)
         least.append(np.exp(longer.fun))
     assert np.all(np.array(noise) < 1.1 * np.array(least))
     assert sum(noise) < 1.01 * sum(least)

@@ -6,9 +6,9 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.graph.capture import capture
-from spiq_tf.rewriting import absorb_scales, clone_with
-from spiq_tf.scales.ties import scale_classes
+from spiq_tf.frontend.capture import capture
+from spiq_tf.rescaling import absorb_scales, clone_with
+from spiq_tf.search.constraints import scale_classes
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
 
@@ -85,7 +85,7 @@ def test_chosen_scales_cut_little_of_what_the_model_reaches(name):
     """With the scales that conversion chooses the function is the same on ordinary inputs, but for 30 dB of cuts
     where a ReLU6 saturates."""
     model = NETWORKS[name]()
-    saturates = any(n.rule.saturation is not None for n in capture(model, 1).nodes)
+    saturates = any(n.primitive.saturation is not None for n in capture(model, 1).nodes)
     changed = spiq_tf.rewrite(model, input_range=RANGE)
     for expected, found in zip(outputs(model, images(model)), outputs(changed, images(model)), strict=True):
         error = np.sqrt(np.mean((found - expected) ** 2) / np.mean(expected**2))
@@ -95,7 +95,7 @@ def test_chosen_scales_cut_little_of_what_the_model_reaches(name):
 def test_scales_of_a_saturating_class_stay_at_most_one():
     graph = capture(NETWORKS["saturating_addition"](), 1)
     classes = scale_classes(graph)
-    relu = next(n for n in graph.nodes if n.rule.saturation is not None)
+    relu = next(n for n in graph.nodes if n.primitive.saturation is not None)
     assert classes.saturates[classes.of[relu.output.name]].all()
 
 

@@ -8,10 +8,10 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.graph.capture import capture, replay
-from spiq_tf.scales import noise
-from spiq_tf.scales.sensitivity import measured_gains
-from spiq_tf.statistics import fields, propagation
+from spiq_tf.frontend.capture import capture, replay
+from spiq_tf.search import noise_gain
+from spiq_tf.search.sensitivity import measured_gains
+from spiq_tf.statistics import propagation, synthetic
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
@@ -27,7 +27,9 @@ def outputs(graph, fields, put_on=None, noise=None):
 
 
 def measured(graph, inputs):
-    return measured_gains(graph, fields.run_fields(graph, inputs), propagation.all_moments(graph, inputs))
+    return measured_gains(
+        graph, synthetic.run_on_synthetic_inputs(graph, inputs), propagation.all_moments(graph, inputs)
+    )
 
 
 def image_model(*layers_, size=12):
@@ -53,7 +55,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
     inputs = pipeline.input_channels(graph, RANGE)
     found = measured(graph, inputs)["first"].rounding
-    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(64)])
+    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
     clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
@@ -119,7 +121,7 @@ def test_an_output_of_nothing_but_a_batch(batch):
     # three float32 weights may cancel: the tolerance counts in the largest gain
     found = measured(graph, inputs)["x"].rounding
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * expected.max())
-    assert noise.output_gains(graph, moments, measured(graph, inputs))["x"].rounding.shape == (5,)
+    assert noise_gain.output_gains(graph, moments, measured(graph, inputs))["x"].rounding.shape == (5,)
 
 
 def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
@@ -149,7 +151,7 @@ def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
     """There is no wave in it, and no brightness to add. Tolerance: 400 draws, alike by channel."""
     graph = capture(keras.Sequential([keras.Input((1, 1, 6), name="x"), layers.Flatten()]), 1)
     inputs = pipeline.input_channels(graph, (-9.0, 9.0))
-    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["x"], random) for _ in range(400)])
+    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])
     np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
 
 
@@ -159,7 +161,7 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     graph = capture(model, shape[0])
     inputs = pipeline.input_channels(graph, (-1.0, 3.0))
     random = np.random.default_rng(0)
-    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["x"], random) for _ in range(64)])
+    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(64)])
     assert drawn.shape == (64, *shape[1:])
     assert drawn.min() >= -1
     assert drawn.max() <= 3
@@ -176,8 +178,8 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
 
 
 def test_a_model_too_large_for_fields_is_left_to_closed_forms(monkeypatch, caplog):
-    monkeypatch.setattr(fields, "_MOST_VALUES", 100)
+    monkeypatch.setattr(synthetic, "_MOST_VALUES", 100)
     graph = capture(NETWORKS["residual"](), 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert fields.run_fields(graph, pipeline.input_channels(graph, RANGE)) == ()
+        assert synthetic.run_on_synthetic_inputs(graph, pipeline.input_channels(graph, RANGE)) == ()
     assert "more than 1e+02" in caplog.text

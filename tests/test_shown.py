@@ -9,20 +9,26 @@ import scipy.stats
 from keras import layers
 
 from spiq_tf import pipeline
-from spiq_tf.graph.capture import capture
-from spiq_tf.statistics import fields, propagation
-from spiq_tf.statistics.shown import NOTHING_SHOWN, shown_on
+from spiq_tf.frontend.capture import capture
+from spiq_tf.statistics import propagation, synthetic
+from spiq_tf.statistics.sampled import NO_SAMPLES, sampled_statistics
 from tests.networks import RANGE, conv_bn
 
 
 def drawn_images(graph, inputs, random, count):
-    return np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(count)])
+    return np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(count)])
 
 
 def predicted(model):
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    return graph, inputs, propagation.all_moments(graph, inputs, shown_on(graph, fields.run_fields(graph, inputs)))
+    return (
+        graph,
+        inputs,
+        propagation.all_moments(
+            graph, inputs, sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
+        ),
+    )
 
 
 def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
@@ -34,9 +40,9 @@ def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
     smooth.set_weights([kernel])
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
     closed = propagation.all_moments(graph, inputs)["smooth/0"].variance
-    drawn = np.concatenate([fields.random_fields(graph.inputs[0], inputs["image"], random) for _ in range(200)])
+    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(200)])
     real = np.asarray(keras.ops.conv(drawn, kernel.astype(np.float32))).reshape(-1, 4).var(axis=0)
     assert np.all(closed < 0.3 * real)
     found = propagation.all_moments(graph, inputs, shown)["smooth/0"].variance
@@ -53,14 +59,16 @@ def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
     dense.set_weights([kernel])
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
     closed = propagation.all_moments(graph, inputs)["first"].deviation
-    drawn = [fields.random_fields(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)]
+    drawn = [
+        synthetic.synthetic_input(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)
+    ]
     real = np.std(drawn, axis=0)
     assert np.all(closed < 0.3 * real)
     found = propagation.all_moments(graph, inputs, shown)["first"].deviation
     np.testing.assert_allclose(found, real, rtol=0.6)  # a deviation from 16 values, one of each field
-    assert {n.call.name for n in graph.nodes if getattr(n.rule, "head", None) is not None} == {"second"}
+    assert {n.call.name for n in graph.nodes if getattr(n.primitive, "head", None) is not None} == {"second"}
 
 
 def normalised_on(model, images):
@@ -101,10 +109,10 @@ def test_averages_and_scores_vary_with_the_image(aligned, random):
 
 def test_only_recorded_fields_keep_their_maps(monkeypatch, random):
     """Maps of all fields at once would take a gigabyte of a large network."""
-    monkeypatch.setattr(fields, "_RECORDED", 2)
+    monkeypatch.setattr(synthetic, "_RECORDED", 2)
     graph = capture(classifier(random, False), 1)
-    batches = fields.run_fields(graph, pipeline.input_channels(graph, RANGE))
-    maps = {t.name for t in graph.tensors if t.is_map}
+    batches = synthetic.run_on_synthetic_inputs(graph, pipeline.input_channels(graph, RANGE))
+    maps = {t.name for t in graph.tensors if t.is_feature_map}
     assert [batch.tape is not None for batch in batches] == [True] * 2 + [False] * 14
     assert all(maps <= batch.values.keys() for batch in batches[:2])
     for batch in batches[2:]:
@@ -140,18 +148,18 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     normalised_on(model, images)
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
     moments = propagation.all_moments(graph, inputs, shown)
     values = model.predict(images, verbose=0)
-    own = propagation.all_spreads(graph, moments, inputs, shown=shown)["pixels"]
-    tail = propagation.all_spreads(graph, moments, inputs)["pixels"].range(8.0)
+    own = propagation.all_distributions(graph, moments, inputs, shown=shown)["pixels"]
+    tail = propagation.all_distributions(graph, moments, inputs)["pixels"].range(8.0)
     low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
     assert np.all(-own.below.bound <= low)
     assert np.all(high <= own.above.bound)
     span = own.above.bound + own.below.bound
     assert np.all(span < 2 * (high - low))
     assert np.all(span < 0.8 * (tail.high - tail.low))
-    between = [propagation.all_spreads(graph, moments, inputs, shown=s)["conv2d"] for s in (shown, NOTHING_SHOWN)]
+    between = [propagation.all_distributions(graph, moments, inputs, shown=s)["conv2d"] for s in (shown, NO_SAMPLES)]
     np.testing.assert_array_equal(between[0].above.bound, between[1].above.bound)
 
 
@@ -169,8 +177,8 @@ def test_a_decoder_reaches_as_far_as_fields_say(random):
 
     def bound(model):
         graph, inputs, moments = predicted(model)
-        shown = shown_on(graph, fields.run_fields(graph, inputs))
-        return propagation.all_spreads(graph, moments, inputs, shown=shown)["norm"].above.bound
+        shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
+        return propagation.all_distributions(graph, moments, inputs, shown=shown)["norm"].above.bound
 
     norm = keras.Model(image, model.get_layer("norm").output)
     highest = np.quantile(norm.predict(images, verbose=0), 1 - 1e-4, axis=(0, 1, 2))
@@ -188,20 +196,22 @@ def test_a_sum_is_as_heavy_as_on_fields_where_that_is_more(random):
     model = keras.Model(image, layers.Conv2D(2, 3)(layers.ReLU()(conv_bn(image, 8))))
     normalised_on(model, random.uniform(-1, 1, (64, 32, 32, 3)).astype(np.float32))
     graph, inputs, moments = predicted(model)
-    shown = shown_on(graph, fields.run_fields(graph, inputs))
+    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
     name = "batch_normalization"
     assert name in shown.reach
     own = shown.reach[name]
 
-    def spread(excess):
-        heavy = replace(shown, reach={name: replace(own, excess=excess)})
-        return propagation.all_spreads(graph, moments, inputs, shown=heavy)[name]
+    def distribution(excess_kurtosis):
+        heavy = replace(shown, reach={name: replace(own, excess_kurtosis=excess_kurtosis)})
+        return propagation.all_distributions(graph, moments, inputs, shown=heavy)[name]
 
-    closed = propagation.all_spreads(graph, moments, inputs)[name]
-    np.testing.assert_array_equal(spread(-1.0).above.excess, closed.above.excess)
-    assert np.median(spread(30.0).above.excess) == pytest.approx(30.0)
-    assert np.all(spread(30.0).above.bound >= own.high)
-    assert np.all(spread(30.0).above.bound < 4 * np.maximum(own.high, moments[name].mean + 4 * moments[name].deviation))
+    closed = propagation.all_distributions(graph, moments, inputs)[name]
+    np.testing.assert_array_equal(distribution(-1.0).above.excess_kurtosis, closed.above.excess_kurtosis)
+    assert np.median(distribution(30.0).above.excess_kurtosis) == pytest.approx(30.0)
+    assert np.all(distribution(30.0).above.bound >= own.high)
+    assert np.all(
+        distribution(30.0).above.bound < 4 * np.maximum(own.high, moments[name].mean + 4 * moments[name].deviation)
+    )
 
 
 def test_a_kurtosis_on_fields_is_that_of_their_values(random):
@@ -210,9 +220,9 @@ def test_a_kurtosis_on_fields_is_that_of_their_values(random):
     model = keras.Model(image, layers.Conv2D(2, 3)(layers.ReLU()(conv_bn(image, 8))))
     graph = capture(model, 1)
     inputs = pipeline.input_channels(graph, RANGE)
-    batches = fields.run_fields(graph, inputs)
-    found = shown_on(graph, batches).reach["batch_normalization"]
+    batches = synthetic.run_on_synthetic_inputs(graph, inputs)
+    found = sampled_statistics(graph, batches).reach["batch_normalization"]
     values = np.concatenate([b.values["batch_normalization"].numpy().reshape(-1, 8) for b in batches if b.tape])
     np.testing.assert_allclose(found.high, values.max(axis=0))
     np.testing.assert_allclose(found.low, values.min(axis=0))
-    assert found.excess == pytest.approx(np.median(scipy.stats.kurtosis(values.astype(np.float64))), abs=0.1)
+    assert found.excess_kurtosis == pytest.approx(np.median(scipy.stats.kurtosis(values.astype(np.float64))), abs=0.1)

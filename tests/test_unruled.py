@@ -11,19 +11,19 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.graph import own_gates
-from spiq_tf.graph.capture import capture
-from spiq_tf.layers.activation import pointwise
-from spiq_tf.layers.site import Site, applied
+from spiq_tf.frontend.capture import capture
+from spiq_tf.frontend.expansion.activation import pointwise
+from spiq_tf.frontend.expansion.call_site import CallSite, apply_function
+from spiq_tf.graph import self_gated
 from spiq_tf.options import checked_options
-from spiq_tf.primitives.opaque import Normalised
-from spiq_tf.statistics.fields import run_fields
-from spiq_tf.statistics.input_range import input_channels
-from spiq_tf.statistics.propagation import all_moments, all_spreads
-from spiq_tf.statistics.shown import shown_on
+from spiq_tf.primitives.opaque import RuntimeNormalization
+from spiq_tf.statistics.input_range import input_statistics
+from spiq_tf.statistics.propagation import all_distributions, all_moments
+from spiq_tf.statistics.sampled import sampled_statistics
+from spiq_tf.statistics.synthetic import run_on_synthetic_inputs
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.traced import one_operator_each
+from spiq_tf.tflite.lowering.keras_patches import converter_friendly_keras
 from tests.networks import RANGE, conv_bn, images, settle
 
 OPTIONS = checked_options()
@@ -44,9 +44,9 @@ def test_moments_are_those_of_images(layer):
     """Gaussians of the inputs' moments leave the domain of a division, which then has a deviation of thousands."""
     model = _model(layer)
     graph = capture(model, 1)
-    inputs = input_channels(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     last = graph.nodes[-2].output.name  # in front of the convolution
-    found = all_moments(graph, inputs, shown_on(graph, run_fields(graph, inputs)))[last]
+    found = all_moments(graph, inputs, sampled_statistics(graph, run_on_synthetic_inputs(graph, inputs)))[last]
     behind = keras.Model(model.inputs, model.layers[-1].input)
     real = np.asarray(behind.predict(images(model, 64), verbose=0), np.float64).reshape(-1, 32)
     np.testing.assert_allclose(found.mean, real.mean(axis=0), atol=0.3 * real.std(axis=0).max())
@@ -63,7 +63,7 @@ def test_ranges_inside_are_little_wider_than_what_images_show(layer):
     plan = pipeline.plan(model, RANGE, OPTIONS)
     converted = pipeline.convert_plan(plan, OPTIONS)
     (call,) = (c.index for c in plan.rewritten.graph.calls if c.layer is layer)
-    inside = converted.lowered.made_by([call]) - set(converted.lowered.tensors)
+    inside = converted.lowered.outputs_of([call]) - set(converted.lowered.tensors)
     interpreter = Interpreter(converted.lowered.flat.content(), keep_all=True)
     values = {index: [] for index in inside}
     for x in images(model, 32):
@@ -111,7 +111,7 @@ def test_channels_that_a_norm_makes_of_very_different_size(layer, monkeypatch):
     layer.gamma.assign(np.geomspace(0.03, 30.0, 32))
     model.layers[-1].kernel.assign(model.layers[-1].kernel / np.geomspace(0.03, 30.0, 32)[:, None])
     scaled = _sqnr(model)
-    monkeypatch.setattr(Normalised, "unscaled", lambda self: None)
+    monkeypatch.setattr(RuntimeNormalization, "unscaled", lambda self: None)
     assert scaled > max(_sqnr(model) + 10, 25)
 
 
@@ -192,7 +192,7 @@ def test_residual_trunks_of_activations_by_hand_are_read_at_once():
     for _ in range(24):
         y = x + layers.Conv2D(4, 1)(x)
         x = keras.ops.sigmoid(y) * y
-    with mock.patch.object(own_gates, "_function_of", wraps=own_gates._function_of) as tried:
+    with mock.patch.object(self_gated, "_function_of", wraps=self_gated._function_of) as tried:
         capture(keras.Model(image, x), 1)
     assert 24 < tried.call_count < 24 * 100
 
@@ -253,7 +253,7 @@ def test_a_softmax_over_several_axes_as_one(axis, masked, random):
     mask = random.random((2, 1, 4, 5)) > 0.4 if masked else None
     layer = layers.Softmax(axis)
     expected = layer(x, mask=mask)
-    with one_operator_each():
+    with converter_friendly_keras():
         found = layer(x, mask=mask)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
@@ -293,7 +293,7 @@ def test_attention_within_windows():
 def _told(function, shape=(1, 8, 8, 6)):
     """What is told of a function of TensorFlow by running it."""
     layer = layers.Lambda(function)
-    return pointwise(Site((shape,), shape, lambda x: applied(layer, x[0])))
+    return pointwise(CallSite((shape,), shape, lambda x: apply_function(layer, x[0])))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_what_is_a_function_of_single_values():
     x = np.linspace(0.5, 3.0, 1000).reshape(10, 100)
     for function in (tf.math.atan, tf.math.log, lambda v: tf.pow(v, 1.5), lambda v: tf.where(v > 0.5, v, -v)):
         ((step,), expected) = _told(function), function(x)
-        np.testing.assert_allclose(step.rule.function_of_values(x), expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(step.primitive.elementwise_function(x), expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["mish", "hard_silu"])
@@ -442,16 +442,16 @@ def test_an_instance_norm_written_by_hand():
 def test_a_variance_over_positions():
     """Never negative, and not cut: of images at most a hundredth of the values lie above its range."""
     image = keras.Input((32, 32, 3), name="image")
-    spread = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
-    model = settle(keras.Model(image, layers.Conv2D(4, 1)(spread(conv_bn(image, 16)))))
+    distribution = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(distribution(conv_bn(image, 16)))))
     graph = capture(model, 1)
-    inputs = input_channels(graph, RANGE)
-    shown = shown_on(graph, run_fields(graph, inputs))
+    inputs = input_statistics(graph, RANGE)
+    shown = sampled_statistics(graph, run_on_synthetic_inputs(graph, inputs))
     moments = all_moments(graph, inputs, shown)
     name = next(n.output.name for n in graph.nodes if "var" in n.output.name or "spread" in n.output.name)
-    own = all_spreads(graph, moments, inputs, shown=shown)[name].range(6.0)
+    own = all_distributions(graph, moments, inputs, shown=shown)[name].range(6.0)
     assert np.all(own.low >= 0)
-    real = keras.Model(image, spread.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
+    real = keras.Model(image, distribution.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
     assert np.mean(real > own.high) < 0.01
 
 

@@ -36,11 +36,11 @@ ROWS = {
     "no scales absorbed": dataclasses.replace(_WHOLE, scales="none"),
     "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq", fields=False),
     "closed forms, no random fields": dataclasses.replace(_WHOLE, fields=False),
-    "no steps shared": dataclasses.replace(_WHOLE, shared_steps=False),
-    "no bias correction": dataclasses.replace(_WHOLE, corrected_biases=False),
-    "no kernel sums kept": dataclasses.replace(_WHOLE, kept_sums=False),
-    "neither of the two": dataclasses.replace(_WHOLE, corrected_biases=False, kept_sums=False),
-    "SPIQ as published": METHODS["spiq"],
+    "no steps shared": dataclasses.replace(_WHOLE, equal_scale_adds=False),
+    "no bias correction": dataclasses.replace(_WHOLE, bias_correction=False),
+    "no kernel sums kept": dataclasses.replace(_WHOLE, sum_preserving_rounding=False),
+    "neither of the two": dataclasses.replace(_WHOLE, bias_correction=False, sum_preserving_rounding=False),
+    "spiq_tf as published": METHODS["spiq"],
     "DFQ as published": METHODS["dfq"],
 }
 

@@ -31,9 +31,9 @@ from summaries import line, print_summary
 from tqdm import tqdm
 
 import spiq_tf
-from spiq_tf.device.targets import TARGETS
 from spiq_tf.files import remove_leftovers
 from spiq_tf.options import checked_options
+from spiq_tf.targets.targets import TARGETS
 
 FLAGS = flags.FLAGS
 

@@ -22,7 +22,7 @@ from examples import Array
 from scipy.stats import spearmanr
 
 from spiq_tf import pipeline
-from spiq_tf.graph.capture import replay
+from spiq_tf.frontend.capture import replay
 from spiq_tf.options import checked_options
 from spiq_tf.pipeline import Plan
 

@@ -1,1 +1,1 @@
-"""A model as `LayerGraph`: layer calls, and the primitives that they expand into."""
+"""`LayerGraph`: layer calls, the primitives that they expand into, and what the structure alone says of a tensor."""

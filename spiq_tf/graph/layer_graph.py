@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from spiq_tf.distributions.values import Array, Weights
 from spiq_tf.primitives.base import Primitive
-from spiq_tf.primitives.values import Array, Weights
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Tensor:
         return self.shape[-1] if len(self.shape) > 1 else 1
 
     @property
-    def is_map(self) -> bool:
+    def is_feature_map(self) -> bool:
         """Whether it holds values for several positions."""
         return math.prod(self.shape[1:-1]) > 1
 
@@ -59,7 +59,7 @@ class Call:
 class Node:
     """One primitive operation: a rule applied to tensors, remembering which call owns it."""
 
-    rule: Primitive
+    primitive: Primitive
     inputs: tuple[Tensor, ...]
     output: Tensor
     call: Call
@@ -135,7 +135,7 @@ class LayerGraph:
             found[node.call.index].append(node)
         return found
 
-    def held_for(self, tensor: Tensor) -> Tensor:
+    def materialized_for(self, tensor: Tensor) -> Tensor:
         """The tensor that the file holds in place of one that is fused away, or the same one."""
         while tensor.name in self.fused:
             tensor = self.consumers[tensor.name][0].output
@@ -154,8 +154,8 @@ class LayerGraph:
             name, readers = node.output.name, self.consumers[node.output.name]
             if name in leaving or len(readers) != 1:
                 continue
-            behind = readers[0].rule
-            folded = behind.folds_into_linear and node.rule.is_linear
-            if folded or (behind.fuses_into_producer and node.rule.takes_fused_activation):
+            behind = readers[0].primitive
+            folded = behind.folds_into_linear and node.primitive.is_linear
+            if folded or (behind.fuses_into_producer and node.primitive.takes_fused_activation):
                 found.add(name)
         return frozenset(found)

@@ -7,10 +7,16 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr, softmax
 
-from spiq_tf.primitives import gaussian
-from spiq_tf.primitives.base import Primitive, Tie, pass_through, same_ratio
-from spiq_tf.primitives.spread import Channels, Side, Spread, bounded_spread, mapped_spread
-from spiq_tf.primitives.values import Array, Moments, Range, Source, Weights, mixture
+from spiq_tf.distributions import gaussian
+from spiq_tf.distributions.tails import (
+    ChannelDistribution,
+    Tail,
+    TensorStatistics,
+    bounded_distribution,
+    mapped_distribution,
+)
+from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source, Weights, mixture
+from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_noise_ratio, same_scale_per_channel
 
 _GRID = 257  # points at which a function is evaluated to find its range
 _SLOPE_STEP = 1e-2  # of a deviation
@@ -39,7 +45,7 @@ class Rectifier(Primitive):
         return self.negative_slope == 0 and self.threshold == 0 and self.maximum in (None, 6.0)
 
     @property
-    def function_of_values(self) -> Callable[[Array], Array]:
+    def elementwise_function(self) -> Callable[[Array], Array]:
         return self._values
 
     @property
@@ -54,19 +60,25 @@ class Rectifier(Primitive):
             knots, slopes, offsets = [*knots, self.maximum], [*slopes, 0.0], [*offsets, self.maximum]
         return Moments(*gaussian.piecewise_linear(x.mean, x.deviation, knots, slopes, offsets))
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """What a ReLU lets pass has the tail of its input; its own kurtosis grows where it is seldom active."""
-        x, core = inputs[0].spread, inputs[0].moments
-        excess = x.excess + gaussian.rectified_excess((core.mean - self.threshold) / np.maximum(core.deviation, _TINY))
+        x, core = inputs[0].distribution, inputs[0].moments
+        excess_kurtosis = x.excess_kurtosis + gaussian.rectified_excess(
+            (core.mean - self.threshold) / np.maximum(core.deviation, _TINY)
+        )
         if self.negative_slope != 0 or self.threshold != 0:
             own = gaussian.excess_of(_no_rarer(core), core.deviation, self._values)
-            return replace(mapped_spread(self._ends, x.source, x), excess=x.excess + np.maximum(own, 0.0))
+            return replace(
+                mapped_distribution(self._ends, x.source, x), excess_kurtosis=x.excess_kurtosis + np.maximum(own, 0.0)
+            )
         maximum = np.inf if self.maximum is None else self.maximum
         above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
-        zero = np.zeros_like(excess)
-        return Spread(Side(zero, zero, zero, zero), above, excess, x.source)
+        zero = np.zeros_like(excess_kurtosis)
+        return ChannelDistribution(Tail(zero, zero, zero, zero), above, excess_kurtosis, x.source)
 
-    def _ends(self, x: Range) -> tuple[Array, Array]:
+    def _ends(self, x: ChannelRanges) -> tuple[Array, Array]:
         """Extremes of a piecewise linear function lie at the ends of its domain or at its knots."""
         knots = [k for k in (self.threshold, self.maximum) if k is not None]
         just_below = [np.nextafter(k, -np.inf) for k in knots]
@@ -75,7 +87,7 @@ class Rectifier(Primitive):
         return values.min(axis=0), values.max(axis=0)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """Noise passes with the square of the slope."""
         (x,) = inputs
@@ -88,10 +100,10 @@ class Rectifier(Primitive):
         below = self.negative_slope * (x - self.threshold)
         return np.where(x >= self.threshold, x if self.maximum is None else np.minimum(x, self.maximum), below)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
-        return pass_through(output_channels)
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
+        return same_scale_per_channel(output_channels)
 
-    def unscaled(self) -> Sequence[int] | None:
+    def pinned_ports(self) -> Sequence[int] | None:
         return () if self.threshold == 0 else None
 
 
@@ -124,15 +136,17 @@ class ParametricRelu(Primitive):
         mean, variance = gaussian.piecewise_linear(x.mean, x.deviation, [0.0], [slopes, 1.0], [0.0, 0.0])
         return mixture(mean, variance, np.full(len(mean), 1.0 / len(mean)))
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        x = inputs[0].spread
-        slopes, core = self._slopes(weights, len(x.excess)), inputs[0].moments
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        x = inputs[0].distribution
+        slopes, core = self._slopes(weights, len(x.excess_kurtosis)), inputs[0].moments
         typical = slopes.mean(axis=0)
         own = gaussian.excess_of(_no_rarer(core), core.deviation, lambda v: np.where(v < 0, typical * v, v))
-        spread = mapped_spread(partial(self._ends, slopes), x.source, x)
-        return replace(spread, excess=x.excess + np.maximum(own, 0.0))
+        distribution = mapped_distribution(partial(self._ends, slopes), x.source, x)
+        return replace(distribution, excess_kurtosis=x.excess_kurtosis + np.maximum(own, 0.0))
 
-    def _ends(self, slopes: Array, x: Range) -> tuple[Array, Array]:
+    def _ends(self, slopes: Array, x: ChannelRanges) -> tuple[Array, Array]:
         below = slopes * np.minimum(x.low, 0.0)
         ends = [below, slopes * np.minimum(x.high, 0.0), np.zeros_like(below) + np.maximum(x.high, 0.0)]
         ends = [*ends, np.zeros_like(below) + np.maximum(x.low, 0.0)]
@@ -140,15 +154,15 @@ class ParametricRelu(Primitive):
         return values.min(axis=0), values.max(axis=0)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         (x,) = inputs
         slopes = self._slopes(weights, len(x.mean))
         below = ndtr(-x.mean / np.maximum(x.deviation, _TINY))
         return (output * (1 - below + (slopes**2).mean(axis=0) * below),)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
-        return pass_through(output_channels)
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
+        return same_scale_per_channel(output_channels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,28 +180,30 @@ class Elementwise(Primitive):
     steep: bool = False
 
     @property
-    def function_of_values(self) -> Callable[[Array], Array]:
+    def elementwise_function(self) -> Callable[[Array], Array]:
         return self.function
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs
         return Moments(*gaussian.quadrature(x.mean, x.deviation, self.function))
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        x, core = inputs[0].spread, inputs[0].moments
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        x, core = inputs[0].distribution, inputs[0].moments
         if self.bounds is not None:
             ones = np.ones_like(moments.mean)
-            return bounded_spread(self.bounds[0] * ones, self.bounds[1] * ones, Source.FIXED)
-        excess = x.excess + gaussian.rectified_excess(core.mean / np.maximum(core.deviation, _TINY))
-        return replace(mapped_spread(self._ends, x.source, x), excess=excess)
+            return bounded_distribution(self.bounds[0] * ones, self.bounds[1] * ones, Source.FIXED)
+        excess_kurtosis = x.excess_kurtosis + gaussian.rectified_excess(core.mean / np.maximum(core.deviation, _TINY))
+        return replace(mapped_distribution(self._ends, x.source, x), excess_kurtosis=excess_kurtosis)
 
-    def _ends(self, x: Range) -> tuple[Array, Array]:
+    def _ends(self, x: ChannelRanges) -> tuple[Array, Array]:
         grid = np.linspace(0.0, 1.0, _GRID)[:, None]
         values = self.function(x.low + (x.high - x.low) * grid)
         return values.min(axis=0), values.max(axis=0)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """With the mean square of the slope over the input's Gaussian."""
         (x,) = inputs
@@ -198,7 +214,7 @@ class Elementwise(Primitive):
     def _slope(self, x: Array, step: Array) -> Array:
         return (self.function(x + step) - self.function(x - step)) / (2 * step)
 
-    def unscaled(self) -> None:
+    def pinned_ports(self) -> None:
         return None
 
 
@@ -215,14 +231,16 @@ class Softmax(Primitive):
         shares = softmax(x.mean + x.deviation * draws, axis=1)
         return Moments(shares.mean(axis=0), shares.var(axis=0))
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        return bounded_spread(np.zeros_like(moments.mean), np.ones_like(moments.mean), Source.FIXED)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        return bounded_distribution(np.zeros_like(moments.mean), np.ones_like(moments.mean), Source.FIXED)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """The signal-to-noise ratio is taken for the same on both sides."""
-        return (same_ratio(output, moments, inputs[0]),)
+        return (same_noise_ratio(output, moments, inputs[0]),)
 
-    def unscaled(self) -> None:
+    def pinned_ports(self) -> None:
         return None

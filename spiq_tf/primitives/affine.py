@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives.base import Primitive, Tie, pass_through
-from spiq_tf.primitives.spread import Channels, Spread, gaussian_spread, mapped_spread
-from spiq_tf.primitives.values import Array, Moments, Range, Source, Weights
+from spiq_tf.distributions.tails import (
+    ChannelDistribution,
+    TensorStatistics,
+    gaussian_distribution,
+    mapped_distribution,
+)
+from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source, Weights
+from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,15 +44,19 @@ class BatchNorm(Primitive):
         beta = np.zeros_like(variance) if self.beta is None else weights[self.beta]
         return Moments(beta, gamma**2 * variance / (variance + self.epsilon))
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        return gaussian_spread(moments, inputs[0].spread.excess, Source.BATCH_NORM)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        return gaussian_distribution(moments, inputs[0].distribution.excess_kurtosis, Source.BATCH_NORM)
 
-    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
+    def contrast_exponent(
+        self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
+    ) -> Array:
         """The input's: running statistics normalise all images alike."""
-        return elasticities[0]
+        return contrast_exponents[0]
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return (output * self.factor(weights) ** 2,)
 
@@ -59,11 +68,11 @@ class BatchNorm(Primitive):
     def input_moments(self, weights: Weights) -> Moments:
         return Moments(weights[self.mean], weights[self.variance])
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         """Without gamma nothing in the layer can take a scale: it passes from the input to the output."""
         if self.gamma is not None:
             return ()
-        return pass_through(output_channels)
+        return same_scale_per_channel(output_channels)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
         """gamma' = gamma s_in / s_out, beta' = beta / s_out, moving_mean' = moving_mean / s_in."""
@@ -99,12 +108,14 @@ class ChannelScale(_ChannelWeight):
         (x,), factor = inputs, weights[self.weight].reshape(-1)
         return Moments(factor * x.mean, factor**2 * x.variance)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        x, factor = inputs[0].spread, weights[self.weight].reshape(-1)
-        return mapped_spread(lambda r: _ends(r, factor, 0.0), x.source, x)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        x, factor = inputs[0].distribution, weights[self.weight].reshape(-1)
+        return mapped_distribution(lambda r: _ends(r, factor, 0.0), x.source, x)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return (output * weights[self.weight].reshape(-1) ** 2,)
 
@@ -120,17 +131,19 @@ class ChannelShift(_ChannelWeight):
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         return Moments(inputs[0].mean + weights[self.weight].reshape(-1), inputs[0].variance)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        x, offset = inputs[0].spread, weights[self.weight].reshape(-1)
-        return mapped_spread(lambda r: _ends(r, 1.0, offset), x.source, x)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        x, offset = inputs[0].distribution, weights[self.weight].reshape(-1)
+        return mapped_distribution(lambda r: _ends(r, 1.0, offset), x.source, x)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return (output,)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
-        return pass_through(output_channels)
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
+        return same_scale_per_channel(output_channels)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
         """b' = b / s_out."""
@@ -138,7 +151,7 @@ class ChannelShift(_ChannelWeight):
         return {self.weight: offset / output.reshape(offset.shape)}
 
 
-def _ends(x: Range, factor: Array | float, offset: Array | float) -> tuple[Array, Array]:
+def _ends(x: ChannelRanges, factor: Array | float, offset: Array | float) -> tuple[Array, Array]:
     """The extremes of factor x + offset."""
     ends = np.stack([factor * x.low, factor * x.high]) + offset
     return ends.min(axis=0), ends.max(axis=0)
@@ -163,25 +176,27 @@ class FixedAffine(Primitive):
         return Moments(self.factor * x.mean + self.offset, self.factor**2 * x.variance)
 
     @property
-    def function_of_values(self) -> Callable[[Array], Array] | None:
+    def elementwise_function(self) -> Callable[[Array], Array] | None:
         """Where all channels have the same constants."""
         factor, offset = self.factor[0], self.offset[0]
-        alike = np.all(self.factor == factor) and np.all(self.offset == offset)
-        return (lambda values: factor * values + offset) if alike else None
+        noise_correlation = np.all(self.factor == factor) and np.all(self.offset == offset)
+        return (lambda values: factor * values + offset) if noise_correlation else None
 
-    def evaluated(self, inputs: Sequence[Array]) -> Array:
+    def forward(self, inputs: Sequence[Array]) -> Array:
         return self.factor * inputs[0] + self.offset
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        x = inputs[0].spread
-        return mapped_spread(lambda r: _ends(r, self.factor, self.offset), x.source, x)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        x = inputs[0].distribution
+        return mapped_distribution(lambda r: _ends(r, self.factor, self.offset), x.source, x)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return (output * self.factor**2,)
 
-    def unscaled(self) -> None:
+    def pinned_ports(self) -> None:
         return None
 
 
@@ -210,15 +225,17 @@ class MapShift(Primitive):
         (x,) = inputs
         return Moments(x.mean + self.shift.mean, x.variance + self.shift.variance)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """The input's, which may lie at any position."""
-        x = inputs[0].spread
-        return mapped_spread(lambda r: (r.low + self.low, r.high + self.high), x.source, x)
+        x = inputs[0].distribution
+        return mapped_distribution(lambda r: (r.low + self.low, r.high + self.high), x.source, x)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return (output,)
 
-    def unscaled(self) -> None:
+    def pinned_ports(self) -> None:
         return None

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.primitives.spread import Channels, Spread
-from spiq_tf.primitives.values import Array, Moments, Weights
+from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics
+from spiq_tf.distributions.values import Array, Moments, Weights
 
 OUTPUT = -1
 """The port of a node's output; its inputs are the ports 0, 1, ..."""
 
 
 @dataclass(frozen=True)
-class Tie:
+class ScaleConstraint:
     """Channels of two ports that must share a scale, pair by pair."""
 
     port: int
@@ -31,46 +31,48 @@ class Primitive(ABC):
     """
 
     is_linear = False
-    learns_from_fields = False
+    uses_sampled_variance = False
     """Whether the model run on random fields shows what the moments do not know."""
-    differs_by_image = False
+    varies_by_image = False
     """Whether fields tell how much the output varies by image, where it has no positions: averages, class scores."""
-    has_shown_mean = False
+    uses_sampled_mean = False
     """Whether its mean is taken from fields too, where it has no positions, since there is no closed form."""
     folds_into_linear = False
     fuses_into_producer = False
     takes_fused_activation = False
-    keeps_quantization = False
+    preserves_quantization = False
     """Whether the output has the input's scale and zero point in the file (a max pool, a reshape)."""
-    mixes_positions = False
+    mixes_locations = False
     """Whether a position of the output sums several of the input's, so that noise is no longer independent."""
     saturation: float | None = None
     """The value at which every channel is cut, whatever its scale (ReLU6: 6); scales then stay at most 1."""
 
     @property
-    def function_of_values(self) -> Callable[[Array], Array] | None:
+    def elementwise_function(self) -> Callable[[Array], Array] | None:
         """The function, where it is one and the same for every value of an unscaled tensor."""
         return None
 
-    def evaluated(self, inputs: Sequence[Array]) -> Array | None:
+    def forward(self, inputs: Sequence[Array]) -> Array | None:
         """What becomes of the inputs' values, in the units of the model, where it takes no more than those that stand
         at the same place; or else None.
 
         Args:
             inputs: each of shape (..., channels).
         """
-        return None if self.function_of_values is None else self.function_of_values(inputs[0])
+        return None if self.elementwise_function is None else self.elementwise_function(inputs[0])
 
     @abstractmethod
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Moments of the output."""
 
-    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Moments of the output, given those that it has on random fields."""
         return self.moments(inputs, weights)
 
     @abstractmethod
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """How far the output reaches.
 
         Args:
@@ -79,7 +81,9 @@ class Primitive(ABC):
             weights: values of the model's variables.
         """
 
-    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
+    def contrast_exponent(
+        self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
+    ) -> Array:
         """By how many per cent the output's deviation grows with one per cent more contrast in the image.
 
         What the moments make of inputs whose deviations are that much larger: behind a ReLU more than one where values
@@ -93,14 +97,16 @@ class Primitive(ABC):
         Returns:
             Of shape (channels,), or (1,) for all of them.
         """
-        more = [replace(x, variance=x.variance * _MORE ** (2 * e)) for x, e in zip(inputs, elasticities, strict=True)]
+        more = [
+            replace(x, variance=x.variance * _MORE ** (2 * e)) for x, e in zip(inputs, contrast_exponents, strict=True)
+        ]
         before, after = self.moments(inputs, weights).variance, self.moments(more, weights).variance
         growth = np.divide(after, before, out=np.full_like(before, _MORE**2), where=before > _TINY)
         return np.clip(0.5 * np.log(np.maximum(growth, 1.0)) / np.log(_MORE), 0.0, _STEEPEST)
 
     @abstractmethod
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """How much each input's noise adds to the noise of the model's outputs, a unit of variance a channel.
 
@@ -121,11 +127,11 @@ class Primitive(ABC):
         return None
 
     @property
-    def hands_back(self) -> bool:
-        """Whether the moments of the inputs follow from those of the output alone, see `handed_back`."""
+    def has_inverse_moments(self) -> bool:
+        """Whether the moments of the inputs follow from those of the output alone, see `inverse_moments`."""
         return False
 
-    def handed_back(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
+    def inverse_moments(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
         """Moments of the inputs that follow from those of the output alone, where the primitive only moves values.
 
         Args:
@@ -134,11 +140,11 @@ class Primitive(ABC):
         """
         return None
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         """Channels that must share a scale; channels holds the number of each input's."""
         return ()
 
-    def unscaled(self) -> Sequence[int] | None:
+    def pinned_ports(self) -> Sequence[int] | None:
         """Ports whose scale must be 1; None stands for all of them."""
         return ()
 
@@ -161,21 +167,21 @@ _TINY = 1e-20
 class Sum(Primitive):
     """What sums up terms whose correlation the moments do not know."""
 
-    learns_from_fields = True
+    uses_sampled_variance = True
 
-    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """The variance is that on random fields where it is larger than that of independent terms."""
         own = self.moments(inputs, weights)
         return Moments(own.mean, np.maximum(own.variance, shown.variance))
 
 
-def pass_through(output_channels: int) -> tuple[Tie, ...]:
+def same_scale_per_channel(output_channels: int) -> tuple[ScaleConstraint, ...]:
     """Channel c of the only input shares its scale with channel c of the output."""
     every = np.arange(output_channels)
-    return (Tie(0, every, OUTPUT, every),)
+    return (ScaleConstraint(0, every, OUTPUT, every),)
 
 
-def same_ratio(output: Array, moments: Moments, x: Moments) -> Array:
+def same_noise_ratio(output: Array, moments: Moments, x: Moments) -> Array:
     """Gains of an input whose ratio of signal to noise is taken for the output's, all its channels alike."""
     total = float(output @ moments.variance) / max(float(x.variance.sum()), 1e-30)
     return np.full_like(x.mean, total)

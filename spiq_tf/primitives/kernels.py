@@ -25,27 +25,27 @@ def restored(kernel: Array, shape: Sequence[int], depthwise: bool) -> Array:
     return kernel.reshape(shape) if depthwise else kernel.transpose(0, 2, 1, 3).reshape(shape)
 
 
-def mean_response(kernel: Array, coverage: Array, mean: Array) -> Array:
+def mean_response(kernel: Array, tap_validity: Array, mean: Array) -> Array:
     """Mean of the convolution's output: sum over taps t and inputs i of coverage_t W_tgio E[x_gi].
 
     Args:
         kernel: (T, G, I, O).
-        coverage: (T,), how often each tap lies inside the input, see `coverage`.
+        coverage: (T,), how often each tap lies inside the input, see `tap_validity`.
         mean: (G * I,), the input's.
 
     Returns:
         (G * O,).
     """
     groups, inputs = kernel.shape[1:3]
-    return np.einsum("tgio,t,gi->go", kernel, coverage, mean.reshape(groups, inputs), optimize=True).ravel()
+    return np.einsum("tgio,t,gi->go", kernel, tap_validity, mean.reshape(groups, inputs), optimize=True).ravel()
 
 
-def variance_response(kernel: Array, coverage: Array, variance: Array) -> Array:
+def variance_response(kernel: Array, tap_validity: Array, variance: Array) -> Array:
     """Variance of the output for independent inputs: sum of coverage_t W_tgio^2 Var[x_gi], shape (G * O,)."""
-    return mean_response(kernel**2, coverage, variance)
+    return mean_response(kernel**2, tap_validity, variance)
 
 
-def coverage(
+def tap_validity(
     sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], dilations: Sequence[int], same: bool
 ) -> Array:
     """The share of output positions at which each tap of a window lies inside the input, flattened to (T,).
@@ -55,11 +55,11 @@ def coverage(
     """
     result = np.ones(())
     for size, taps, stride, dilation in zip(sizes, window, strides, dilations, strict=True):
-        result = np.multiply.outer(result, _axis_coverage(size, taps, stride, dilation, same))
+        result = np.multiply.outer(result, _axis_tap_validity(size, taps, stride, dilation, same))
     return result.ravel()
 
 
-def _axis_coverage(size: int, taps: int, stride: int, dilation: int, same: bool) -> Array:
+def _axis_tap_validity(size: int, taps: int, stride: int, dilation: int, same: bool) -> Array:
     if not same:
         return np.ones(taps)
     outputs = -(-size // stride)

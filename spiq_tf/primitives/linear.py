@@ -5,10 +5,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spiq_tf.distributions.tails import (
+    COMMON_EXCESS,
+    ChannelDistribution,
+    Tail,
+    TensorStatistics,
+    gaussian_distribution,
+)
+from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.base import Sum
-from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Side, Spread, gaussian_spread
-from spiq_tf.primitives.values import Array, Moments, Weights, derived
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Head:
+class ClassifierHead:
     """Where a layer stands that reads features of a whole example, without positions.
 
     Attributes:
@@ -69,19 +75,19 @@ class Linear(Sum):
 
     kernel: int
     bias: int | None
-    coverage: Array
+    tap_validity: Array
     layout: Layout = Layout()
     dense: bool = False
-    head: Head | None = None
+    head: ClassifierHead | None = None
     ends: bool = False
 
     is_linear = True
     takes_fused_activation = True
-    differs_by_image = True
+    varies_by_image = True
 
     @property
-    def mixes_positions(self) -> bool:  # type: ignore[override]
-        return len(self.coverage) > 1
+    def mixes_locations(self) -> bool:  # type: ignore[override]
+        return len(self.tap_validity) > 1
 
     @property
     def depthwise(self) -> bool:
@@ -100,35 +106,37 @@ class Linear(Sum):
         example are aligned, see `_alignment`, where fields do not show how they vary."""
         (x,) = inputs
         kernel = self.canonical(weights)
-        mean = kernels.mean_response(kernel, self.coverage, x.mean)
+        mean = kernels.mean_response(kernel, self.tap_validity, x.mean)
         if self.bias is not None:
             mean = mean + weights[self.bias]
-        variance = kernels.variance_response(kernel, self.coverage, x.variance)
+        variance = kernels.variance_response(kernel, self.tap_validity, x.variance)
         if self.head is not None:
             variance = variance * _alignment(kernel, x.variance, self.head).deviation ** 2
         return Moments(mean, variance)
 
-    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of the last layer what fields show, of others no less than of independent terms.
 
         What leaves the model was 2 times too wide in networks that make images, whose last kernel takes differences of
         alike channels: 1 to 2 dB. Sums in between lose where they are narrower.
         """
         if not self.ends:
-            return super().shown_moments(shown, inputs, weights)
+            return super().sampled_moments(shown, inputs, weights)
         return replace(self.moments(inputs, weights), variance=shown.variance)
 
     def mean_map(self, weights: Weights) -> tuple[Array, Array]:
         """The mean of the output as a linear map of the input's: (outputs, inputs) and an offset (outputs,)."""
         kernel = self.canonical(weights)
         _, groups, ins, outs = kernel.shape
-        summed = np.einsum("tgio,t->goi", kernel, self.coverage)
+        summed = np.einsum("tgio,t->goi", kernel, self.tap_validity)
         response = np.zeros((groups, outs, groups, ins))
         response[np.arange(groups), :, np.arange(groups), :] = summed
         offset = np.zeros(groups * outs) if self.bias is None else weights[self.bias]
         return response.reshape(groups * outs, groups * ins), offset
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """Of a sum of independent terms; of features of a whole example it reaches farther, see `_alignment`.
 
         Fourth cumulants of independent terms add, so the excess kurtosis is the inputs', weighted with the square
@@ -138,33 +146,35 @@ class Linear(Sum):
         """
         (x,) = inputs
         kernel = self.canonical(weights)
-        source = derived([x.spread.source])
+        source = derived_source([x.distribution.source])
         share = _variance_shares(kernel, x.moments.variance)
-        passed = np.einsum("gio,gi->go", share**2, x.spread.excess.reshape(share.shape[:2])).ravel()
-        common = COMMON_EXCESS * self._mixed(share, x.elasticity) ** 2
-        spread = gaussian_spread(moments, common + passed, source)
+        passed = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
+        common = COMMON_EXCESS * self._mixed(share, x.contrast_exponent) ** 2
+        distribution = gaussian_distribution(moments, common + passed, source)
         if self.head is None:
-            return spread
-        return _alignment(kernel, x.moments.variance, self.head).stretched(spread)
+            return distribution
+        return _alignment(kernel, x.moments.variance, self.head).stretched(distribution)
 
-    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
+    def contrast_exponent(
+        self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
+    ) -> Array:
         """The inputs', weighted with their share in the variance, and in part one, which every layer tends to."""
-        return self._mixed(_variance_shares(self.canonical(weights), inputs[0].variance), elasticities[0])
+        return self._mixed(_variance_shares(self.canonical(weights), inputs[0].variance), contrast_exponents[0])
 
-    def _mixed(self, share: Array, elasticity: Array) -> Array:
-        mixed = np.einsum("gio,gi->go", share, elasticity.reshape(share.shape[:2])).ravel()
-        passed = _PASSED_ABROAD if self.mixes_positions else _PASSED
+    def _mixed(self, share: Array, contrast_exponent: Array) -> Array:
+        mixed = np.einsum("gio,gi->go", share, contrast_exponent.reshape(share.shape[:2])).ravel()
+        passed = _PASSED_ABROAD if self.mixes_locations else _PASSED
         return np.sqrt(passed * mixed**2 + 1 - passed)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """sum over taps of W^2 where the noise of neighbours is independent, (sum of W)^2 where it is the same."""
         kernel = self.canonical(weights)
         _, groups, _, outs = kernel.shape
-        alone = np.einsum("tgio,t->gio", kernel**2, self.coverage)
-        together = np.einsum("tgio,t->gio", kernel, self.coverage) ** 2
-        power = (1 - alike) * alone + alike * together
+        alone = np.einsum("tgio,t->gio", kernel**2, self.tap_validity)
+        together = np.einsum("tgio,t->gio", kernel, self.tap_validity) ** 2
+        power = (1 - noise_correlation) * alone + noise_correlation * together
         return (np.einsum("gio,go->gi", power, output.reshape(groups, outs)).ravel(),)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
@@ -186,7 +196,7 @@ dB; of sixteen others one loses 1 dB and none of the rest more than 0.4.
 """
 
 
-def full_coverage() -> Array:
+def all_taps_valid() -> Array:
     """Of a Dense: its one tap always lies inside."""
     return np.ones(1)
 
@@ -210,16 +220,22 @@ class _Alignment:
     below: float
     above: float
 
-    def stretched(self, spread: Spread) -> Spread:
+    def stretched(self, distribution: ChannelDistribution) -> ChannelDistribution:
         """The spread that follows from the outputs' moments, each side as far as it reaches."""
-        return replace(spread, below=_stretched(spread.below, self.below), above=_stretched(spread.above, self.above))
+        return replace(
+            distribution,
+            below=_stretched(distribution.below, self.below),
+            above=_stretched(distribution.above, self.above),
+        )
 
 
-def _stretched(side: Side, factor: float) -> Side:
-    return replace(side, deviation=factor * side.deviation, excess=np.full_like(side.excess, _ALIGNED_EXCESS))
+def _stretched(side: Tail, factor: float) -> Tail:
+    return replace(
+        side, deviation=factor * side.deviation, excess_kurtosis=np.full_like(side.excess_kurtosis, _ALIGNED_EXCESS)
+    )
 
 
-def _alignment(kernel: Array, variance: Array, head: Head) -> _Alignment:
+def _alignment(kernel: Array, variance: Array, head: ClassifierHead) -> _Alignment:
     """Features of a whole example, once trained, vary in about scores - 1 directions, those of the weights.
 
     (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a score is sqrt(inputs / (scores - 1)) that of

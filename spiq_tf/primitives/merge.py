@@ -7,19 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
-from spiq_tf.primitives.activation import Elementwise
-from spiq_tf.primitives.base import OUTPUT, Primitive, Sum, Tie
-from spiq_tf.primitives.spread import (
-    Channels,
-    Side,
-    Spread,
-    combined_side,
-    combined_spread,
-    gaussian_spread,
-    mapped_spread,
-    widest,
+from spiq_tf.distributions.tails import (
+    ChannelDistribution,
+    Tail,
+    TensorStatistics,
+    channelwise_max,
+    combined_distribution,
+    combined_tail,
+    gaussian_distribution,
+    mapped_distribution,
 )
-from spiq_tf.primitives.values import Array, Moments, Range, Weights, derived, mixture
+from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Weights, derived_source, mixture
+from spiq_tf.primitives.activation import Elementwise
+from spiq_tf.primitives.base import OUTPUT, Primitive, ScaleConstraint, Sum
 
 _TINY = 1e-30
 
@@ -42,30 +42,32 @@ class Add(Sum):
         variance = sum(f**2 * x.variance for f, x in zip(self.factors, inputs, strict=True))
         return Moments(np.asarray(mean), np.asarray(variance) + 0.0 * mean)
 
-    def evaluated(self, inputs: Sequence[Array]) -> Array:
+    def forward(self, inputs: Sequence[Array]) -> Array:
         return np.sum([f * x for f, x in zip(self.factors, inputs, strict=True)], axis=0)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """Of a variable with the sum's moments, never more than the sum of the inputs' bounds.
 
         Its excess kurtosis is the inputs', weighted with their shares in the variance: they grow and shrink together.
         """
-        parts = [x.spread if f > 0 else x.spread.flipped for f, x in zip(self.factors, inputs, strict=True)]
+        parts = [x.distribution if f > 0 else x.distribution.negated for f, x in zip(self.factors, inputs, strict=True)]
         sizes = [abs(f) for f in self.factors]
         low = -sum(f * p.below.bound for f, p in zip(sizes, parts, strict=True))
         high = sum(f * p.above.bound for f, p in zip(sizes, parts, strict=True))
         total = np.maximum(moments.variance, _TINY)
         shares = [f**2 * x.moments.variance / total for f, x in zip(sizes, inputs, strict=True)]
-        excess = sum(share * x.spread.excess for share, x in zip(shares, inputs, strict=True))
-        source = derived([p.source for p in parts])
-        return gaussian_spread(moments, excess, source, low, high)
+        excess_kurtosis = sum(share * x.distribution.excess_kurtosis for share, x in zip(shares, inputs, strict=True))
+        source = derived_source([p.source for p in parts])
+        return gaussian_distribution(moments, excess_kurtosis, source, low, high)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return tuple(f**2 * _collected(output, x) for f, x in zip(self.factors, inputs, strict=True))
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         """Both producers of a sum must give it in the same units, channel by channel."""
         return _all_alike(channels, output_channels)
 
@@ -93,10 +95,12 @@ class Multiply(Primitive):
             mean, power = mean * x.mean, power * (x.variance + x.mean**2)
         return Moments(mean, np.maximum(power - mean**2, 0.0))
 
-    def evaluated(self, inputs: Sequence[Array]) -> Array:
+    def forward(self, inputs: Sequence[Array]) -> Array:
         return np.prod(inputs, axis=0)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """The value as far as it reaches, times the root mean square of the gates.
 
         The extremes of value and gate seldom meet, unless a gate is often at its own, as a steep tanh is. That gates
@@ -108,27 +112,29 @@ class Multiply(Primitive):
             power = m.variance + m.mean**2
             fourth = m.mean**4 + 6 * m.mean**2 * m.variance + 3 * m.variance**2
             size, heavier = size * np.sqrt(power), heavier * fourth / np.maximum(power**2, _TINY)
-        value = inputs[self.value].spread
-        least, _ = _extreme_products([_bounds(x.spread) for x in gates])
-        lowest, highest = _extreme_products([_bounds(x.spread) for x in inputs])
+        value = inputs[self.value].distribution
+        least, _ = _extreme_products([_bounds(x.distribution) for x in gates])
+        lowest, highest = _extreme_products([_bounds(x.distribution) for x in inputs])
         below, above = value.below, value.above
         if np.any(least < 0):
-            below = above = combined_side([below, above], widest)
+            below = above = combined_tail([below, above], channelwise_max)
 
         mean, swing = self._gated_mean(inputs)
         own = inputs[self.value].moments
 
-        def factored(side: Side, sign: float, bound: Array) -> Side:
+        def factored(side: Tail, sign: float, bound: Array) -> Tail:
             often = (side.bound < sign * own.mean + _OFTEN * own.deviation) & np.isfinite(bound)
             centre = np.where(often, bound, np.maximum(side.centre * size, sign * mean))
             deviation = np.where(often, 0.0, np.maximum(side.deviation * size, swing))
-            return Side(centre, deviation, bound, (3 + side.excess) * heavier - 3)
+            return Tail(centre, deviation, bound, (3 + side.excess_kurtosis) * heavier - 3)
 
-        source = derived([x.spread.source for x in inputs])
-        excess = (3 + value.excess) * heavier - 3
-        return Spread(factored(below, -1.0, -lowest), factored(above, 1.0, highest), excess, source)
+        source = derived_source([x.distribution.source for x in inputs])
+        excess_kurtosis = (3 + value.excess_kurtosis) * heavier - 3
+        return ChannelDistribution(
+            factored(below, -1.0, -lowest), factored(above, 1.0, highest), excess_kurtosis, source
+        )
 
-    def _gated_mean(self, inputs: Sequence[Channels]) -> tuple[Array, Array]:
+    def _gated_mean(self, inputs: Sequence[TensorStatistics]) -> tuple[Array, Array]:
         """Mean and deviation of the value's mean times the gates: all that varies of a nearly constant value."""
         value = inputs[self.value].moments.mean
         gates = [x.moments for port, x in enumerate(inputs) if port != self.value]
@@ -137,23 +143,23 @@ class Multiply(Primitive):
         return value * mean, np.abs(value) * np.sqrt(np.maximum(power - mean**2, 0.0))
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """Noise of one input is multiplied with the others."""
         powers = [x.variance + x.mean**2 for x in inputs]
         passed = [math.prod(p for i, p in enumerate(powers) if i != own) for own in range(len(inputs))]
         return tuple(_collected(output * p, x) for p, x in zip(passed, inputs, strict=True))
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         every = np.arange(output_channels)
-        return (Tie(self.value, every % channels[self.value], OUTPUT, every),)
+        return (ScaleConstraint(self.value, every % channels[self.value], OUTPUT, every),)
 
-    def unscaled(self) -> Sequence[int] | None:
+    def pinned_ports(self) -> Sequence[int] | None:
         return tuple(port for port in range(self.count) if port != self.value)
 
 
 @dataclass(frozen=True, eq=False)
-class OwnGate(Multiply):
+class SelfGated(Multiply):
     """A product of a value and functions of it, as x * sigmoid(x): a function of the value.
 
     Attributes:
@@ -165,15 +171,17 @@ class OwnGate(Multiply):
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         return self.whole.moments([inputs[self.value]], weights)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        return self.whole.spread([inputs[self.value]], moments, weights)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        return self.whole.distribution([inputs[self.value]], moments, weights)
 
 
 _OFTEN = 2.0  # deviations from the mean within which a bound is often met
 
 
-def _bounds(spread: Spread) -> tuple[Array, Array]:
-    return -spread.below.bound, spread.above.bound
+def _bounds(distribution: ChannelDistribution) -> tuple[Array, Array]:
+    return -distribution.below.bound, distribution.above.bound
 
 
 def _extreme_products(bounds: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
@@ -197,14 +205,14 @@ class Extremum(Primitive):
 
     sign: int
 
-    keeps_quantization = True
+    preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of two independent Gaussians (Clark, 1961)."""
         mean, power = self._parts(inputs)
         return Moments(self.sign * mean, np.maximum(power - mean**2, 0.0))
 
-    def evaluated(self, inputs: Sequence[Array]) -> Array:
+    def forward(self, inputs: Sequence[Array]) -> Array:
         return self.sign * np.max([self.sign * x for x in inputs], axis=0)
 
     def _parts(self, inputs: Sequence[Moments]) -> tuple[Array, Array]:
@@ -217,30 +225,32 @@ class Extremum(Primitive):
         power = (x.variance + a**2) * first + (y.variance + b**2) * (1 - first) + (a + b) * apart * density
         return mean, power
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        parts = [x.spread for x in inputs]
-        return mapped_spread(self._ends, derived([p.source for p in parts]), *parts)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        parts = [x.distribution for x in inputs]
+        return mapped_distribution(self._ends, derived_source([p.source for p in parts]), *parts)
 
-    def _ends(self, x: Range, y: Range) -> tuple[Array, Array]:
+    def _ends(self, x: ChannelRanges, y: ChannelRanges) -> tuple[Array, Array]:
         take = np.maximum if self.sign > 0 else np.minimum
         return take(x.low, y.low), take(x.high, y.high)
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """The noise of the one that is taken."""
         x, y = inputs
         z = self.sign * (x.mean - y.mean) / np.sqrt(np.maximum(x.variance + y.variance, _TINY))
         return _collected(output * ndtr(z), x), _collected(output * ndtr(-z), y)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         return _all_alike(channels, output_channels)
 
 
-def _all_alike(channels: Sequence[int], output_channels: int) -> tuple[Tie, ...]:
+def _all_alike(channels: Sequence[int], output_channels: int) -> tuple[ScaleConstraint, ...]:
     """Each input shares the scales of the output, channel by channel; one of a single channel those of all."""
     every = np.arange(output_channels)
-    return tuple(Tie(port, every % count, OUTPUT, every) for port, count in enumerate(channels))
+    return tuple(ScaleConstraint(port, every % count, OUTPUT, every) for port, count in enumerate(channels))
 
 
 def _collected(gains: Array, x: Moments) -> Array:
@@ -260,7 +270,7 @@ class Concatenate(Primitive):
     along_channels: bool
     shares: tuple[float, ...]
 
-    keeps_quantization = True
+    preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         if self.along_channels:
@@ -269,32 +279,36 @@ class Concatenate(Primitive):
         return mixture(mean, variance, np.asarray(self.shares))
 
     @property
-    def hands_back(self) -> bool:
+    def has_inverse_moments(self) -> bool:
         return self.along_channels
 
-    def handed_back(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
-        if not self.hands_back:
+    def inverse_moments(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
+        if not self.has_inverse_moments:
             return None
         places = np.cumsum(channels)[:-1]
         parts = zip(np.split(output.mean, places), np.split(output.variance, places), strict=True)
         return [Moments(mean, variance) for mean, variance in parts]
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        return combined_spread([x.spread for x in inputs], np.concatenate if self.along_channels else widest)
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        return combined_distribution(
+            [x.distribution for x in inputs], np.concatenate if self.along_channels else channelwise_max
+        )
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         if self.along_channels:
             return np.split(output, np.cumsum([len(x.mean) for x in inputs])[:-1])
         return [share * output for share in self.shares]
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         if not self.along_channels:
             every = np.arange(output_channels)
-            return tuple(Tie(port, every, OUTPUT, every) for port in range(len(channels)))
+            return tuple(ScaleConstraint(port, every, OUTPUT, every) for port in range(len(channels)))
         starts = np.concatenate([[0], np.cumsum(channels)[:-1]])
         return tuple(
-            Tie(port, np.arange(count), OUTPUT, start + np.arange(count))
+            ScaleConstraint(port, np.arange(count), OUTPUT, start + np.arange(count))
             for port, (start, count) in enumerate(zip(starts, channels, strict=True))
         )

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives.base import Primitive, same_ratio
-from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, gaussian_spread
-from spiq_tf.primitives.values import Array, Moments, Source, Weights
+from spiq_tf.distributions.tails import COMMON_EXCESS, ChannelDistribution, TensorStatistics, gaussian_distribution
+from spiq_tf.distributions.values import Array, Moments, Source, Weights
+from spiq_tf.primitives.base import Primitive, same_noise_ratio
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +28,20 @@ class Opaque(Primitive):
     """Of single values, where the layer is one."""
 
     @property
-    def function_of_values(self) -> Callable[[Array], Array] | None:
+    def elementwise_function(self) -> Callable[[Array], Array] | None:
         return self.function
 
     def variables(self) -> tuple[int, ...]:
         return self.keys
 
     @property
-    def differs_by_image(self) -> bool:  # type: ignore[override]
+    def varies_by_image(self) -> bool:  # type: ignore[override]
         """Of a norm or a variance over positions; a layer with weights is known as well by drawing its inputs."""
         return not self.keys
 
-    learns_from_fields = True
-    has_shown_mean = True
-    mixes_positions = True
+    uses_sampled_variance = True
+    uses_sampled_mean = True
+    mixes_locations = True
 
     VALUES = 200_000
     """About how many values are drawn for the largest input: seconds stay bounded, a mean is good to 1 %."""
@@ -49,7 +49,7 @@ class Opaque(Primitive):
     LEVEL = 0.5
     """Share of the variance that an image's positions have in common; an average over them keeps that share."""
 
-    def evaluated(self, inputs: Sequence[Array]) -> Array | None:
+    def forward(self, inputs: Sequence[Array]) -> Array | None:
         return self.evaluate(inputs) if len(self.shapes) == 1 else None
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
@@ -69,7 +69,7 @@ class Opaque(Primitive):
             return Moments(np.full(flat.shape[-1], np.nan), np.full(flat.shape[-1], np.nan))
         return Moments(flat.mean(axis=0, where=number), flat.var(axis=0, where=number))
 
-    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Those on random fields: the inputs then keep to their domain and depend on each other as they do."""
         return shown
 
@@ -80,43 +80,49 @@ class Opaque(Primitive):
         noise = random.standard_normal(shape)
         return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance, and of
         a sum; of a function of single values, within what it makes of values that are met."""
         passed = max((_typical_excess(x) for x in inputs), default=0.0)
-        common = COMMON_EXCESS * self._elasticity([x.elasticity for x in inputs], weights) ** 2
-        spread = gaussian_spread(moments, common + passed, Source.FALLBACK)
+        common = COMMON_EXCESS * self._elasticity([x.contrast_exponent for x in inputs], weights) ** 2
+        distribution = gaussian_distribution(moments, common + passed, Source.FALLBACK)
         if self.function is None:
-            return spread
-        reach = inputs[0].spread.range(_FARTHEST)
+            return distribution
+        reach = inputs[0].distribution.range(_FARTHEST)
         made = self.function(np.linspace(reach.low, reach.high, _GRID))
         number = np.isfinite(made)
         if not number.any(axis=0).all():
-            return spread
-        return spread.within(np.where(number, made, np.inf).min(axis=0), np.where(number, made, -np.inf).max(axis=0))
+            return distribution
+        return distribution.clipped_to(
+            np.where(number, made, np.inf).min(axis=0), np.where(number, made, -np.inf).max(axis=0)
+        )
 
-    def elasticity(self, inputs: Sequence[Moments], elasticities: Sequence[Array], weights: Weights) -> Array:
-        return np.full(1, self._elasticity(elasticities, weights))
+    def contrast_exponent(
+        self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
+    ) -> Array:
+        return np.full(1, self._elasticity(contrast_exponents, weights))
 
-    def _elasticity(self, elasticities: Sequence[Array], weights: Weights) -> float:
+    def _elasticity(self, contrast_exponents: Sequence[Array], weights: Weights) -> float:
         """The inputs' where a kernel sums; else between that of what normalises, which takes contrast out, and of what
         does not."""
         if any(key in weights and weights[key].ndim > 1 for key in self.keys):
-            return max((float(np.mean(e)) for e in elasticities), default=1.0)
+            return max((float(np.mean(e)) for e in contrast_exponents), default=1.0)
         return 0.5
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """The ratio of signal to noise is taken for the same on both sides."""
-        return tuple(same_ratio(output, moments, x) for x in inputs)
+        return tuple(same_noise_ratio(output, moments, x) for x in inputs)
 
-    def unscaled(self) -> Sequence[int] | None:
+    def pinned_ports(self) -> Sequence[int] | None:
         return None
 
 
 @dataclass(frozen=True, eq=False)
-class Normalised(Opaque):
+class RuntimeNormalization(Opaque):
     """What is divided by a deviation of its own, then multiplied by a trained number a channel, and perhaps shifted by
     another; scales are absorbed into both, the last axis of `keys`.
 
@@ -126,15 +132,17 @@ class Normalised(Opaque):
 
     over_positions: bool = False
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """Contrast is taken out: of each position, or of the map, within which it still varies.
 
         In three networks the excess kurtosis is -0.6 to 0.1 behind each LayerNormalization, 0.2 to 1.2 behind each
         GroupNormalization, whatever it is in front.
         """
-        return gaussian_spread(moments, COMMON_EXCESS if self.over_positions else _LITTLE_EXCESS, Source.FALLBACK)
+        return gaussian_distribution(moments, COMMON_EXCESS if self.over_positions else _LITTLE_EXCESS, Source.FALLBACK)
 
-    def unscaled(self) -> Sequence[int]:
+    def pinned_ports(self) -> Sequence[int]:
         return (0,)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
@@ -148,6 +156,6 @@ _LITTLE_EXCESS = 0.25
 _FARTHEST, _GRID = 8.0, 257  # deviations within which a function is asked for its extremes, at so many places
 
 
-def _typical_excess(x: Channels) -> float:
+def _typical_excess(x: TensorStatistics) -> float:
     total = x.moments.variance.sum()
-    return float(x.moments.variance @ x.spread.excess / total) if total > 0 else 0.0
+    return float(x.moments.variance @ x.distribution.excess_kurtosis / total) if total > 0 else 0.0

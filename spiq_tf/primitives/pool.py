@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.primitives import gaussian
-from spiq_tf.primitives.base import Primitive, Tie, pass_through
-from spiq_tf.primitives.spread import COMMON_EXCESS, Channels, Spread, gaussian_spread
-from spiq_tf.primitives.values import Array, Moments, Weights, derived
+from spiq_tf.distributions import gaussian
+from spiq_tf.distributions.tails import COMMON_EXCESS, ChannelDistribution, TensorStatistics, gaussian_distribution
+from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
+from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
 
 _WHOLE_EXCESS = 0.7
 """Excess kurtosis that averages over whole maps have besides: few images show what a feature stands for.
@@ -31,11 +31,11 @@ class AveragePool(Primitive):
     whole: bool = False
     scores: bool = False
 
-    mixes_positions = True
-    differs_by_image = True
+    mixes_locations = True
+    varies_by_image = True
 
     @property
-    def keeps_quantization(self) -> bool:  # type: ignore[override]
+    def preserves_quantization(self) -> bool:  # type: ignore[override]
         return not self.whole  # MEAN has a scale of its own
 
     @property
@@ -51,23 +51,27 @@ class AveragePool(Primitive):
         (x,) = inputs
         return Moments(x.mean, x.variance * self._kept)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
         """Of a variable with the average's own moments, within the input's bounds."""
-        x = inputs[0].spread
+        x = inputs[0].distribution
         if self.scores:  # fields show their deviation: nothing else is in doubt
-            excess = np.full_like(x.above.excess, COMMON_EXCESS)
+            excess_kurtosis = np.full_like(x.above.excess_kurtosis, COMMON_EXCESS)
         else:
-            excess = x.above.excess + (_WHOLE_EXCESS if self.whole else 0.0)
-        return gaussian_spread(moments, excess, derived([x.source]), -x.below.bound, x.above.bound)
+            excess_kurtosis = x.above.excess_kurtosis + (_WHOLE_EXCESS if self.whole else 0.0)
+        return gaussian_distribution(
+            moments, excess_kurtosis, derived_source([x.source]), -x.below.bound, x.above.bound
+        )
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """Independent noise averages out, noise that neighbours share as little as the signal does."""
-        return (output * ((1 - alike) / self.size + alike * self._kept),)
+        return (output * ((1 - noise_correlation) / self.size + noise_correlation * self._kept),)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
-        return pass_through(output_channels)
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
+        return same_scale_per_channel(output_channels)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,14 +86,14 @@ class MaxPool(Primitive):
     size: int
     whole: bool = False
 
-    keeps_quantization = True
-    differs_by_image = True
+    preserves_quantization = True
+    varies_by_image = True
 
     @property
-    def learns_from_fields(self) -> bool:  # type: ignore[override]
+    def uses_sampled_variance(self) -> bool:  # type: ignore[override]
         return not self.whole
 
-    def shown_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Those on random fields: behind a ReLU values are no Gaussians, and maxima of rare ones vary more."""
         return shown
 
@@ -104,14 +108,16 @@ class MaxPool(Primitive):
         doubt = gaussian.largest_of(self.size)[0] - shift if self.whole else 0.0
         return Moments(x.mean + shift * x.deviation, (shrink + doubt**2) * x.variance)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        return inputs[0].spread
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        return inputs[0].distribution
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """The noise of the one value that is taken."""
         return (output,)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
-        return pass_through(output_channels)
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
+        return same_scale_per_channel(output_channels)

@@ -6,9 +6,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.primitives.base import OUTPUT, Primitive, Tie, pass_through
-from spiq_tf.primitives.spread import Channels, Spread, bounded_spread, combined_spread, widest
-from spiq_tf.primitives.values import Array, Moments, Source, Weights
+from spiq_tf.distributions.tails import (
+    ChannelDistribution,
+    TensorStatistics,
+    bounded_distribution,
+    channelwise_max,
+    combined_distribution,
+)
+from spiq_tf.distributions.values import Array, Moments, Source, Weights
+from spiq_tf.primitives.base import OUTPUT, Primitive, ScaleConstraint, same_scale_per_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +32,7 @@ class Rearrange(Primitive):
     target: npt.NDArray[np.intp]
     share: Array
 
-    keeps_quantization = True
+    preserves_quantization = True
 
     @property
     def keeps_channels(self) -> bool:
@@ -41,11 +47,13 @@ class Rearrange(Primitive):
         """Of the mixture of the channels that go to one."""
         (x,) = inputs
         mean = _summed(self.target, self.share * x.mean[self.source], self._outputs)
-        spread = x.variance[self.source] + (x.mean[self.source] - mean[self.target]) ** 2
-        return Moments(mean, _summed(self.target, self.share * spread, self._outputs))
+        variance = x.variance[self.source] + (x.mean[self.source] - mean[self.target]) ** 2
+        return Moments(mean, _summed(self.target, self.share * variance, self._outputs))
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        return combined_spread([inputs[0].spread], lambda parts: self._widest(parts[0]))
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        return combined_distribution([inputs[0].distribution], lambda parts: self._widest(parts[0]))
 
     def _widest(self, values: Array) -> Array:
         result = np.full(self._outputs, -np.inf)
@@ -53,21 +61,21 @@ class Rearrange(Primitive):
         return result
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         """A channel's noise counts once for each output channel that it goes to."""
         return (_summed(self.source, self.share * output[self.target], self.channels),)
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         """A Flatten repeats the scales; where channels are mixed, all that meet share one."""
-        return (Tie(0, self.source, OUTPUT, self.target),)
+        return (ScaleConstraint(0, self.source, OUTPUT, self.target),)
 
 
 def _summed(places: npt.NDArray[np.intp], values: Array, count: int) -> Array:
     return np.bincount(places, values, count).astype(np.float64)
 
 
-def rearranged(numbers: Array, channels: int) -> Rearrange:
+def rearrange_of_indices(numbers: Array, channels: int) -> Rearrange:
     """The primitive of an operation that has been run on the numbers of the channels.
 
     Args:
@@ -97,7 +105,7 @@ class Pad(Primitive):
     inside: float
     value: float = 0.0
 
-    keeps_quantization = True
+    preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of the mixture of the input and the value."""
@@ -106,30 +114,32 @@ class Pad(Primitive):
         square = self.inside * (x.variance + x.mean**2) + (1 - self.inside) * self.value**2
         return Moments(mean, square - mean**2)
 
-    def spread(self, inputs: Sequence[Channels], moments: Moments, weights: Weights) -> Spread:
-        x = inputs[0].spread
+    def distribution(
+        self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
+    ) -> ChannelDistribution:
+        x = inputs[0].distribution
         if self.value:
-            value = np.full_like(x.excess, self.value)
-            reach = combined_spread([x, bounded_spread(value, value, Source.PROPAGATED)], widest)
-            return replace(reach, excess=self._excess(inputs[0], moments))
+            value = np.full_like(x.excess_kurtosis, self.value)
+            reach = combined_distribution([x, bounded_distribution(value, value, Source.PROPAGATED)], channelwise_max)
+            return replace(reach, excess_kurtosis=self._excess(inputs[0], moments))
         below = replace(x.below, bound=np.maximum(x.below.bound, 0.0))  # every range holds 0
         return replace(x, below=below, above=replace(x.above, bound=np.maximum(x.above.bound, 0.0)))
 
     def gains(
-        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, alike: float
+        self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
         return (output * self.inside,)
 
-    def _excess(self, x: Channels, moments: Moments) -> Array:
+    def _excess(self, x: TensorStatistics, moments: Moments) -> Array:
         """Kurtosis of the mixture above a Gaussian's, the input taken for symmetric."""
         apart, variance = x.moments.mean - moments.mean, x.moments.variance
-        own = (3 + x.spread.excess) * variance**2 + 6 * variance * apart**2 + apart**4
+        own = (3 + x.distribution.excess_kurtosis) * variance**2 + 6 * variance * apart**2 + apart**4
         fourth = self.inside * own + (1 - self.inside) * (self.value - moments.mean) ** 4
         return fourth / np.maximum(moments.variance, _TINY) ** 2 - 3
 
-    def ties(self, channels: Sequence[int], output_channels: int) -> Sequence[Tie]:
-        return pass_through(output_channels)
+    def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
+        return same_scale_per_channel(output_channels)
 
-    def unscaled(self) -> Sequence[int] | None:
+    def pinned_ports(self) -> Sequence[int] | None:
         """The operator has one value for all channels."""
         return None if self.value else ()

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from spiq_tf.device.checking import violations_of
-from spiq_tf.device.targets import TARGETS
-from spiq_tf.device.violation import Violation
+from spiq_tf.conformance.checking import violations_of
+from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.tensors import TensorInfo
+from spiq_tf.targets.targets import TARGETS
+from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import LayerFinding, Verification
 
@@ -135,14 +135,14 @@ def layers_of(
     tensors = tuple(tensors)
     findings = _findings(tensors, verification)
     place = {flat.name(index): index for index in flat.activations()}
-    makers = {index: flat.kind(operator) for index, operator in flat.makers().items()}
+    producers = {index: flat.kind(operator) for index, operator in flat.producers().items()}
     total = sum(t.noise or 0.0 for t in tensors)
     kept = [operator.removesuffix(")").split(" (", 1) for operator in float_operators]
     return tuple(
         LayerFacts(
             tensor=t,
             shape=flat.shape(place[t.name]) if t.name in place else None,
-            operator=makers.get(place.get(t.name, -1)),
+            operator=producers.get(place.get(t.name, -1)),
             predicted_share=t.noise / total if t.noise is not None and total > 0 else None,
             finding=findings.get(t.layer),
             float_operators=tuple(kind for kind, owner in kept if owner == t.layer),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from spiq_tf.device.violation import Violation
+from spiq_tf.conformance.violation import Violation
 from spiq_tf.reporting import words
 from spiq_tf.reporting.facts import ESTIMATES, Facts, why_unscaled
 from spiq_tf.reporting.markup import Content, Markup, join, table, tag

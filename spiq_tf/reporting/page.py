@@ -7,7 +7,7 @@ from spiq_tf.reporting.cards import card
 from spiq_tf.reporting.facts import Facts, LayerFacts
 from spiq_tf.reporting.markup import Content, Markup, table, tag
 from spiq_tf.reporting.pictures import Largest
-from spiq_tf.tensors import REACHED_DEVIATIONS
+from spiq_tf.tensor_info import REPORTED_SIGMAS
 from spiq_tf.verification.finding import Verification
 
 _MOST_CHANNELS = 200  # drawn of a layer
@@ -20,7 +20,7 @@ _READING = (
     " one order: the widest in the model first. Before: in the model's units. After: in the file's, where each channel"
     " was divided by a scale of its own that the weights around it absorbed. Shaded is the interval that 256 integers"
     " share: a channel that spans little of it has few of the 255 steps and is rounded coarsely, what lies outside is"
-    f" cut off. Lines end {REACHED_DEVIATIONS:.0f} deviations from the channel's centre, or where it is bounded. The"
+    f" cut off. Lines end {REPORTED_SIGMAS:.0f} deviations from the channel's centre, or where it is bounded. The"
     " captions tell how wide the median channel is: the more alike channels are, the better one scale suits them."
 )
 _BARS = (

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from spiq_tf.reporting.facts import LayerFacts
 from spiq_tf.reporting.markup import Markup, tag
 from spiq_tf.reporting.words import percent
-from spiq_tf.tensors import TensorInfo
+from spiq_tf.tensor_info import TensorInfo
 
 Bounds = npt.NDArray[np.float64]
 """Of shape (channels, 2): the smallest and largest value of each channel."""

@@ -4,8 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 from spiq_tf.reporting.facts import Facts, LayerFacts
-from spiq_tf.tensors import TensorInfo
-from spiq_tf.verification.finding import LayerFinding, Noise, Verification, finite
+from spiq_tf.tensor_info import TensorInfo
+from spiq_tf.verification.finding import LayerFinding, MeasuredNoise, Verification, finite
 from spiq_tf.version import VERSION
 
 SCHEMA = "spiq_tf/report/1"
@@ -55,7 +55,7 @@ def _finding(found: LayerFinding) -> dict[str, Any]:
     return {"share": found.share, "own_db": finite(found.own_db), "cut": found.cut, **_noise(found.noise)}
 
 
-def _noise(noise: Noise) -> dict[str, Any]:
+def _noise(noise: MeasuredNoise) -> dict[str, Any]:
     return {
         "sqnr_db": finite(noise.sqnr_db),
         "bias": noise.bias,

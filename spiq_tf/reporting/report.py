@@ -10,15 +10,8 @@ from rich.console import Console, ConsoleOptions, RenderableType
 
 from spiq_tf.files import write_atomically
 from spiq_tf.reporting import console, exchange, page, record
-from spiq_tf.reporting.facts import (
-    ESTIMATES,
-    Facts,
-    layers_of,
-    operators_by_kind,
-    violations_by_target,
-    why_unscaled,
-)
-from spiq_tf.tensors import TensorInfo
+from spiq_tf.reporting.facts import ESTIMATES, Facts, layers_of, operators_by_kind, violations_by_target, why_unscaled
+from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import Verification
 

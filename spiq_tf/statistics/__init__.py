@@ -1,1 +1,1 @@
-"""What is known of every tensor without data: moments, how far it reaches, what random fields show of it."""
+"""What is known of every tensor without data: inputs, samples, moments and tails."""

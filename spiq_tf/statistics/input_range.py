@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
+from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InputRangeError, InputRangeWarning
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.shape import Rearrange
-from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
-from spiq_tf.statistics.conventions import CONVENTIONS, misfit
+from spiq_tf.statistics.preprocessing import CONVENTIONS, misfit
 from spiq_tf.statistics.propagation import first_norms
 
 Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
@@ -34,7 +34,7 @@ _ADVICE = (
 )
 
 
-def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, InputChannels]:
+def input_statistics(graph: LayerGraph, given: InputRange | None) -> dict[str, InputStatistics]:
     """What is known of each input, by tensor name.
 
     Args:
@@ -62,7 +62,7 @@ def input_channels(graph: LayerGraph, given: InputRange | None) -> dict[str, Inp
     return result
 
 
-def _warn_of_contradiction(tensor: Tensor, given: Range, told: InputChannels | None) -> None:
+def _warn_of_contradiction(tensor: Tensor, given: ChannelRanges, told: InputStatistics | None) -> None:
     """Warns where a range is given that can only be meant behind the Rescaling or Normalization in front."""
     if told is None:
         return
@@ -76,7 +76,7 @@ def _warn_of_contradiction(tensor: Tensor, given: Range, told: InputChannels | N
         warnings.warn(text, InputRangeWarning, stacklevel=4)
 
 
-def _stated(tensor: Tensor, pair: Any) -> InputChannels:
+def _stated(tensor: Tensor, pair: Any) -> InputStatistics:
     low, high = (_bound(tensor, end, value) for end, value in zip(("low", "high"), _pair(pair), strict=True))
     if np.any(low >= high):
         raise InputRangeError(
@@ -84,7 +84,7 @@ def _stated(tensor: Tensor, pair: Any) -> InputChannels:
             f" {high.max():g}" + ("; the two are reversed" if np.all(low > high) else "")
         )
     moments = Moments((low + high) / 2, ((high - low) / 4) ** 2)
-    return InputChannels(moments, Range(low, high, Source.GIVEN))
+    return InputStatistics(moments, ChannelRanges(low, high, Source.GIVEN))
 
 
 def _pair(pair: Any) -> Sequence[Any]:
@@ -110,7 +110,7 @@ def _bound(tensor: Tensor, end: str, value: Any) -> Array:
     return array * np.ones(tensor.channels)
 
 
-def _told(graph: LayerGraph, tensor: Tensor) -> InputChannels:
+def _told(graph: LayerGraph, tensor: Tensor) -> InputStatistics:
     found = _told_in_front(graph, tensor)
     if found is None:
         return _told_by_norm(graph, tensor)
@@ -118,10 +118,12 @@ def _told(graph: LayerGraph, tensor: Tensor) -> InputChannels:
     return found
 
 
-def _told_in_front(graph: LayerGraph, tensor: Tensor) -> InputChannels | None:
+def _told_in_front(graph: LayerGraph, tensor: Tensor) -> InputStatistics | None:
     """From the Rescaling or Normalization that alone reads an input, or from several that agree."""
     readers = _readers(graph, tensor)
-    told = [_told_by_layer(r.call.layer, r.rule) if isinstance(r.rule, FixedAffine) else None for r in readers]
+    told = [
+        _told_by_layer(r.call.layer, r.primitive) if isinstance(r.primitive, FixedAffine) else None for r in readers
+    ]
     found = next(iter(told), None)
     agreed = found is not None and all(other is not None and _agree(found, other) for other in told)
     return found if agreed else None
@@ -130,12 +132,12 @@ def _told_in_front(graph: LayerGraph, tensor: Tensor) -> InputChannels | None:
 def _readers(graph: LayerGraph, tensor: Tensor) -> Sequence[Node]:
     """What reads the input, or what a Resizing or a crop that alone reads it makes of it."""
     readers = graph.consumers[tensor.name]
-    while len(readers) == 1 and isinstance(readers[0].rule, Rearrange) and readers[0].rule.keeps_channels:
+    while len(readers) == 1 and isinstance(readers[0].primitive, Rearrange) and readers[0].primitive.keeps_channels:
         readers = graph.consumers[readers[0].output.name]
     return readers
 
 
-def _agree(one: InputChannels, other: InputChannels) -> bool:
+def _agree(one: InputStatistics, other: InputStatistics) -> bool:
     """Whether two readers of an input tell the same of it; one layer called in two branches does."""
     pairs = [
         (one.range.low, other.range.low),
@@ -146,28 +148,28 @@ def _agree(one: InputChannels, other: InputChannels) -> bool:
     return all(np.allclose(a, b) for a, b in pairs)
 
 
-def _told_by_layer(layer: Any, rule: FixedAffine) -> InputChannels | None:
+def _told_by_layer(layer: Any, primitive: FixedAffine) -> InputStatistics | None:
     """From a Rescaling that maps the raw pixels to about [0, 1] or [-1, 1], or a Normalization's statistics."""
-    mean, deviation = -rule.offset / rule.factor, 1 / rule.factor
+    mean, deviation = -primitive.offset / primitive.factor, 1 / primitive.factor
     ones = np.ones_like(mean)
     if isinstance(layer, keras.layers.Normalization) and not layer.invert:
         for top in (255.0, 1.0):
             if np.all((mean > 0.1 * top) & (mean < 0.9 * top) & (deviation > 0.05 * top) & (deviation < 0.5 * top)):
-                return InputChannels(Moments(mean, deviation**2), Range(0 * ones, top * ones, Source.TOLD))
+                return InputStatistics(Moments(mean, deviation**2), ChannelRanges(0 * ones, top * ones, Source.TOLD))
         reach = FEATURE_REACH * deviation
-        spread = Range(mean - reach, mean + reach, Source.TOLD)
-        return InputChannels(Moments(mean, deviation**2), spread)
-    if np.all(np.abs(rule.factor - 1) < 0.02):
+        distribution = ChannelRanges(mean - reach, mean + reach, Source.TOLD)
+        return InputStatistics(Moments(mean, deviation**2), distribution)
+    if np.all(np.abs(primitive.factor - 1) < 0.02):
         return None  # what changes next to nothing says nothing
     for top in (255.0, 1.0):
-        low, high = rule.offset, top * rule.factor + rule.offset
+        low, high = primitive.offset, top * primitive.factor + primitive.offset
         if np.all((np.abs(high - 1) < 0.02) & ((np.abs(low) < 0.02) | (np.abs(low + 1) < 0.02))):
             pixels = Moments(0.45 * top * ones, (0.25 * top) ** 2 * ones)
-            return InputChannels(pixels, Range(0 * ones, top * ones, Source.TOLD))
+            return InputStatistics(pixels, ChannelRanges(0 * ones, top * ones, Source.TOLD))
     return None
 
 
-def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> InputChannels:
+def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> InputStatistics:
     """From the convention that best explains the running statistics of the first BatchNorm."""
     norms = first_norms(graph, tensor.name)
     if tensor.channels != 3 or not norms:
@@ -188,8 +190,8 @@ def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> InputChannels:
         )
     chosen = CONVENTIONS[int(best)]
     _log(tensor, chosen.range(), f"the first BatchNorm, which fits {chosen.name} images")
-    return InputChannels(chosen.moments(), chosen.range())
+    return InputStatistics(chosen.moments(), chosen.range())
 
 
-def _log(tensor: Tensor, found: Range, origin: str) -> None:
+def _log(tensor: Tensor, found: ChannelRanges, origin: str) -> None:
     logging.info("input_range of %r: [%g, %g], told by %s", tensor.name, found.low.min(), found.high.max(), origin)

@@ -5,8 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, bounded_distribution
+from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InvalidArgumentError, InvalidModelError
-from spiq_tf.graph.decoder import decoder_maps
+from spiq_tf.graph.decoder import decoder_feature_maps
 from spiq_tf.graph.layer_graph import LayerGraph, Node
 from spiq_tf.primitives.activation import Elementwise
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
@@ -14,9 +16,7 @@ from spiq_tf.primitives.base import Primitive
 from spiq_tf.primitives.linear import Layout, Linear
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.shape import Pad
-from spiq_tf.primitives.spread import Channels, Spread, bounded_spread
-from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
-from spiq_tf.statistics.shown import NOTHING_SHOWN, Reach, Shown
+from spiq_tf.statistics.sampled import NO_SAMPLES, ObservedRange, SampledStatistics
 
 _FARTHEST = 8.0  # deviations within which every value must be a number
 _TRUST = 0.1
@@ -24,7 +24,7 @@ _TINY = 1e-12
 
 
 def all_moments(
-    graph: LayerGraph, inputs: Mapping[str, InputChannels], shown: Shown = NOTHING_SHOWN
+    graph: LayerGraph, inputs: Mapping[str, InputStatistics], shown: SampledStatistics = NO_SAMPLES
 ) -> dict[str, Moments]:
     """Mean and variance of every tensor's channels, without data (SPIQ, section 3.2).
 
@@ -43,13 +43,13 @@ def all_moments(
         if name in stated:
             own = stated[name]
         elif name in shown.moments:
-            own = node.rule.shown_moments(shown.moments[name], read, graph.weights)
+            own = node.primitive.sampled_moments(shown.moments[name], read, graph.weights)
         else:
-            own = node.rule.moments(read, graph.weights)
+            own = node.primitive.moments(read, graph.weights)
             if name in shown.averages:
-                own = replace(own, mean=shown.averages[name].mean) if node.rule.has_shown_mean else own
+                own = replace(own, mean=shown.averages[name].mean) if node.primitive.uses_sampled_mean else own
                 own = _varying(own, shown.averages[name])
-        if isinstance(node.rule, FixedAffine) and node.inputs[0].name in preprocessed:
+        if isinstance(node.primitive, FixedAffine) and node.inputs[0].name in preprocessed:
             own = _seen_by_first_norm(graph, name, own)
             preprocessed.add(name)
         _check_finite(node, own.mean, own.variance)
@@ -87,7 +87,7 @@ def _all_stated(graph: LayerGraph) -> dict[str, Moments]:
         if own is None:
             continue
         found[name] = own
-        back = node.rule.handed_back(own, [t.channels for t in node.inputs])
+        back = node.primitive.inverse_moments(own, [t.channels for t in node.inputs])
         for tensor, moments in zip(node.inputs, back or (), strict=False):
             found.setdefault(tensor.name, moments)
     return found
@@ -125,13 +125,13 @@ def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Momen
 def _normed_readers(graph: LayerGraph, name: str) -> list[tuple[Linear, Moments]]:
     """The convolutions that read a tensor, directly or padded, with what a BatchNorm says of their outputs."""
     readers = graph.consumers[name]
-    while len(readers) == 1 and isinstance(readers[0].rule, Pad):
+    while len(readers) == 1 and isinstance(readers[0].primitive, Pad):
         readers = graph.consumers[readers[0].output.name]
     found = []
     for node in readers:
         stated = stated_moments(graph, node.output.name)
-        if stated is not None and isinstance(node.rule, Linear):
-            found.append((node.rule, stated))
+        if stated is not None and isinstance(node.primitive, Linear):
+            found.append((node.primitive, stated))
     return found
 
 
@@ -149,11 +149,11 @@ def first_norms(graph: LayerGraph, name: str) -> list[tuple[Array, Array, Moment
 
 def stated_moments(graph: LayerGraph, name: str) -> Moments | None:
     """What the running statistics of a BatchNorm that reads the tensor say of it, if one does."""
-    stated = (node.rule.input_moments(graph.weights) for node in graph.consumers[name])
+    stated = (node.primitive.input_moments(graph.weights) for node in graph.consumers[name])
     return next((m for m in stated if m is not None), None)
 
 
-def all_elasticities(graph: LayerGraph, moments: Mapping[str, Moments]) -> dict[str, Array]:
+def all_contrast_exponents(graph: LayerGraph, moments: Mapping[str, Moments]) -> dict[str, Array]:
     """By how many per cent the deviation of every tensor's channels grows with one per cent more contrast in the image.
 
     The contrast of images, and of places in them, varies, and what all terms of a sum have in common makes its tail
@@ -162,18 +162,18 @@ def all_elasticities(graph: LayerGraph, moments: Mapping[str, Moments]) -> dict[
     known = {t.name: np.ones(t.channels) for t in graph.inputs}
     for node in graph.nodes:
         read, rates = [moments[t.name] for t in node.inputs], [known[t.name] for t in node.inputs]
-        own = node.rule.elasticity(read, rates, graph.weights)
+        own = node.primitive.contrast_exponent(read, rates, graph.weights)
         known[node.output.name] = np.broadcast_to(own, node.output.channels)
     return known
 
 
-def all_spreads(
+def all_distributions(
     graph: LayerGraph,
     moments: Mapping[str, Moments],
-    inputs: Mapping[str, InputChannels],
-    given: Mapping[str, Range] | None = None,
-    shown: Shown = NOTHING_SHOWN,
-) -> dict[str, Spread]:
+    inputs: Mapping[str, InputStatistics],
+    given: Mapping[str, ChannelRanges] | None = None,
+    shown: SampledStatistics = NO_SAMPLES,
+) -> dict[str, ChannelDistribution]:
     """How far every tensor's channels reach.
 
     Args:
@@ -187,19 +187,19 @@ def all_spreads(
         InvalidArgumentError: a range is given to a tensor whose range its operator fixes.
     """
     given = given or {}
-    known = {name: bounded_spread(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
-    elasticity, unstated = all_elasticities(graph, moments), _unstated(graph)
-    decoder = set() if _detects(graph, moments) else decoder_maps(graph.nodes, graph.inputs)
+    known = {name: bounded_distribution(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
+    contrast_exponent, unstated = all_contrast_exponents(graph, moments), _unstated(graph)
+    decoder = set() if _detects(graph, moments) else decoder_feature_maps(graph.nodes, graph.inputs)
     for node in graph.nodes:
-        read = [Channels(moments[t.name], known[t.name], elasticity[t.name]) for t in node.inputs]
-        own = node.rule.spread(read, moments[node.output.name], graph.weights)
-        if isinstance(node.rule, Linear) and node.rule.head is None:
-            own = own.heavier(_DOUBT * min(unstated[node.output.name], _LONGEST))
+        read = [TensorStatistics(moments[t.name], known[t.name], contrast_exponent[t.name]) for t in node.inputs]
+        own = node.primitive.distribution(read, moments[node.output.name], graph.weights)
+        if isinstance(node.primitive, Linear) and node.primitive.head is None:
+            own = own.with_added_kurtosis(_DOUBT * min(unstated[node.output.name], _LONGEST))
         if node.output.name in shown.reach:
-            decoded = node.output.name in decoder and isinstance(node.rule, Linear | BatchNorm)
-            own = _as_shown(node.rule, decoded, own, shown.reach[node.output.name], moments[node.output.name])
-        if node.output.name in shown.never_negative:
-            own = own.within(0.0, np.inf)
+            decoded = node.output.name in decoder and isinstance(node.primitive, Linear | BatchNorm)
+            own = _as_shown(node.primitive, decoded, own, shown.reach[node.output.name], moments[node.output.name])
+        if node.output.name in shown.non_negative:
+            own = own.clipped_to(0.0, np.inf)
         reach = own.range(_FARTHEST)
         _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
         if (stated := given.get(node.output.name)) is not None:
@@ -208,7 +208,7 @@ def all_spreads(
                     f"ranges: layer {node.call.name!r} has the range [{reach.low.min():g}, {reach.high.max():g}], which"
                     " int8 operators fix; it cannot be given another"
                 )
-            own = bounded_spread(stated.low, stated.high, stated.source)
+            own = bounded_distribution(stated.low, stated.high, stated.source)
         known[node.output.name] = own
     return {**known, **_without_flat_ends(graph, known, {*inputs, *given, *(t.name for t in graph.outputs)})}
 
@@ -219,14 +219,16 @@ def _detects(graph: LayerGraph, moments: Mapping[str, Moments]) -> bool:
 
     Class scores of positions lie at most 2.3 deviations below 0 in six networks, those of objects 4 to 10 in two.
     """
-    last = [moments[n.output.name] for n in graph.nodes if isinstance(n.rule, Linear) and n.rule.ends]
+    last = [moments[n.output.name] for n in graph.nodes if isinstance(n.primitive, Linear) and n.primitive.ends]
     return any(bool(np.any(own.mean < -_SELDOM * own.deviation)) for own in last)
 
 
 _SELDOM = 3.0
 
 
-def _as_shown(rule: Primitive, decoded: bool, own: Spread, shown: Reach, moments: Moments) -> Spread:
+def _as_shown(
+    primitive: Primitive, decoded: bool, own: ChannelDistribution, shown: ObservedRange, moments: Moments
+) -> ChannelDistribution:
     """The spread of a map, where fields show that the one that was predicted cannot be.
 
     Fields are less heavy than images, whose contrast varies: a sum's excess kurtosis is 1 to 2 less than on images in
@@ -238,13 +240,13 @@ def _as_shown(rule: Primitive, decoded: bool, own: Spread, shown: Reach, moments
     of a sum tells: fields reach 2 to 7 deviations in six networks, images up to 1.3 times as far, while the tail that
     is predicted asks for 7 to 19.
     """
-    bounded = decoded or (isinstance(rule, Linear) and rule.ends)
-    if isinstance(rule, Elementwise):  # a steep one
+    bounded = decoded or (isinstance(primitive, Linear) and primitive.ends)
+    if isinstance(primitive, Elementwise):  # a steep one
         farthest = np.maximum(np.abs(shown.low), np.abs(shown.high)).max()
         bounded = bool(own.range(_FARTHEST).amplitude.max() > _BEYOND * farthest)
-    elif (lacking := shown.excess - float(np.median(own.excess))) > 0:
-        own, bounded = own.heavier(lacking), True
-    return own.within(*_as_images_may(shown, moments, _DECODED if decoded else _UNSEEN)) if bounded else own
+    elif (lacking := shown.excess_kurtosis - float(np.median(own.excess_kurtosis))) > 0:
+        own, bounded = own.with_added_kurtosis(lacking), True
+    return own.clipped_to(*_as_images_may(shown, moments, _DECODED if decoded else _UNSEEN)) if bounded else own
 
 
 _BEYOND = 4.0
@@ -256,7 +258,7 @@ _DECODED = 1.35
 worse. Elsewhere sparse images reach farther: networks from image to image lose up to 10 dB on text, a ResNet 4."""
 
 
-def _as_images_may(shown: Reach, moments: Moments, times: float) -> tuple[Array, Array]:
+def _as_images_may(shown: ObservedRange, moments: Moments, times: float) -> tuple[Array, Array]:
     """So many times as far as fields, but no nearer than 4 deviations."""
     middle, half = (shown.high + shown.low) / 2, times * (shown.high - shown.low) / 2
     near = _NEAREST * moments.deviation
@@ -281,8 +283,8 @@ def _unstated(graph: LayerGraph) -> dict[str, int]:
     found: dict[str, int] = {}
     for node in graph.nodes:
         before = max((found.get(t.name, 0) for t in node.inputs), default=0)
-        anchored = node.output.name in stated or isinstance(node.rule, BatchNorm | Opaque)
-        found[node.output.name] = 0 if anchored else before + node.rule.is_linear
+        anchored = node.output.name in stated or isinstance(node.primitive, BatchNorm | Opaque)
+        found[node.output.name] = 0 if anchored else before + node.primitive.is_linear
     return found
 
 
@@ -290,22 +292,24 @@ _POINTS = 513
 _SEEN = 1 / 2048  # of a function's extent: an eighth of a step of its output
 
 
-def _without_flat_ends(graph: LayerGraph, known: Mapping[str, Spread], kept: Collection[str]) -> dict[str, Spread]:
+def _without_flat_ends(
+    graph: LayerGraph, known: Mapping[str, ChannelDistribution], kept: Collection[str]
+) -> dict[str, ChannelDistribution]:
     """Spreads of what a function alone reads, without the ends at which it does not change: a hard swish below -3."""
     found = {}
     for node in graph.nodes:
-        function, name = node.rule.function_of_values, node.inputs[0].name
+        function, name = node.primitive.elementwise_function, node.inputs[0].name
         if function is None or name in kept or len(graph.consumers[name]) != 1:
             continue
-        spread = known[name]
-        reach = spread.range(_FARTHEST)
+        distribution = known[name]
+        reach = distribution.range(_FARTHEST)
         places = np.linspace(reach.low.min(), reach.high.max(), _POINTS)
         made = known[node.output.name].range(_FARTHEST)  # an exponential is flat below what it reaches in the far
         values = np.clip(function(places), made.low.min(), made.high.max())
         if not np.all(np.isfinite(values)) or np.ptp(values) == 0:
             continue
         low, high = min(places[_flat(values)], 0.0), max(places[::-1][_flat(values[::-1])], 0.0)
-        found[name] = spread.within(low, high)
+        found[name] = distribution.clipped_to(low, high)
     return found
 
 

@@ -1,5 +1,1 @@
-"""The TFLite side: lowers the rewritten model, then reads, changes and writes flatbuffers.
-
-Of Keras layers only `lower`, `matching` and what replaces layers' operations while they are traced know more than
-names.
-"""
+"""The TFLite file: lowering, passes, ranges, quantization parameters, weights, writing, in this order."""

@@ -14,7 +14,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from spiq_tf.errors import LoweringError
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-KERNEL_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+WEIGHTED_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
 """Operators with weights, which are the second of their inputs."""
 
 _DATA_PLACES = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
@@ -107,19 +107,19 @@ class FlatModel:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         return _OPERATORS.get(number, f"OPERATOR_{number}")
 
-    def data_place(self, operator: Any) -> int:
+    def data_operand(self, operator: Any) -> int:
         """The place, among the operator's inputs, of what it works on."""
         return _DATA_PLACES.get(self.kind(operator), 0)
 
-    def bias_place(self, operator: Any) -> int:
+    def bias_operand(self, operator: Any) -> int:
         """The place, among the inputs of an operator with weights, of its bias; it may have none."""
         return _BIAS_PLACES.get(self.kind(operator), 2)
 
-    def read_by(self, operator: Any) -> list[int]:
+    def activation_inputs(self, operator: Any) -> list[int]:
         """The operator's inputs that are computed or fed."""
         return [int(i) for i in operator.inputs if i >= 0 and not self.is_constant(int(i))]
 
-    def squares(self, operator: Any) -> bool:
+    def is_square(self, operator: Any) -> bool:
         """Whether it multiplies a tensor with itself."""
         return self.kind(operator) == "MUL" and operator.inputs[0] == operator.inputs[1]
 
@@ -127,15 +127,15 @@ class FlatModel:
         """A constant among the operator's inputs as a vector."""
         return self.value(int(operator.inputs[place])).reshape(-1)
 
-    def makers(self) -> dict[int, Any]:
+    def producers(self) -> dict[int, Any]:
         """The operator that makes each tensor that is computed."""
         return {int(i): operator for operator in self.operators for i in operator.outputs}
 
-    def readers(self, index: int) -> list[Any]:
+    def consumers(self, index: int) -> list[Any]:
         """The operators that read a tensor."""
         return [operator for operator in self.operators if index in operator.inputs]
 
-    def reader_counts(self) -> Counter[int]:
+    def consumer_counts(self) -> Counter[int]:
         """How many operators read each tensor, the model's outputs counting as one."""
         count = Counter(int(i) for operator in self.operators for i in operator.inputs)
         count.update(int(i) for i in self.subgraph.outputs)

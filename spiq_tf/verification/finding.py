@@ -9,7 +9,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Noise:
+class MeasuredNoise:
     """The difference between the file's values of a tensor and the float model's, in the model's units.
 
     Attributes:
@@ -37,7 +37,7 @@ class OutputFinding:
     """
 
     name: str
-    noise: Noise
+    noise: MeasuredNoise
     agreement: float | None
 
     @property
@@ -63,7 +63,7 @@ class LayerFinding:
 
     layer: str
     tensor: str
-    noise: Noise
+    noise: MeasuredNoise
     own_db: float
     share: float | None
     cut: float

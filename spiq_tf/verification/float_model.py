@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.statistics.convolutions import replay_differentiable
+from spiq_tf.statistics.differentiable import replay_differentiable
 from spiq_tf.verification.inputs import Batch
 
 

@@ -6,13 +6,13 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.affine import FixedAffine
-from spiq_tf.primitives.values import Array, InputChannels, Moments, Range, Source
-from spiq_tf.statistics.fields import random_fields
+from spiq_tf.statistics.synthetic import synthetic_input
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.matching import fed
+from spiq_tf.tflite.lowering.correspondence import input_tensor_names
 
 Inputs: TypeAlias = npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | Mapping[str, npt.NDArray[Any]]
 Batch: TypeAlias = Sequence[npt.NDArray[np.float32]]
@@ -71,27 +71,27 @@ def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
     """Random fields with the spectrum of images (fixed seed), within the ranges that the file's inputs can hold."""
     random = np.random.default_rng(0)
     size = graph.inputs[0].shape[0]
-    ends = zip(graph.inputs, fed(flat, graph), flat.subgraph.inputs, strict=True)
+    ends = zip(graph.inputs, input_tensor_names(flat, graph), flat.subgraph.inputs, strict=True)
     channels = [_channels(t, *_before(graph, name, *_range(flat, int(index)))) for t, name, index in ends]
     for _ in range(max(_GENERATED // size, 1)):
         yield [
-            np.concatenate([random_fields(tensor, known, random) for _ in range(size)])
+            np.concatenate([synthetic_input(tensor, known, random) for _ in range(size)])
             for tensor, known in zip(graph.inputs, channels, strict=True)
         ]
 
 
 def _before(graph: LayerGraph, name: str, low: float, high: float) -> tuple[Array, Array]:
     """What the model is fed where the file is fed what the Rescaling in front makes of it, which it has taken in."""
-    rule = graph.producers[name].rule if name in graph.producers else None
-    if isinstance(rule, FixedAffine):
-        return (low - rule.offset) / rule.factor, (high - rule.offset) / rule.factor
+    primitive = graph.producers[name].primitive if name in graph.producers else None
+    if isinstance(primitive, FixedAffine):
+        return (low - primitive.offset) / primitive.factor, (high - primitive.offset) / primitive.factor
     return np.array(low), np.array(high)
 
 
-def _channels(tensor: Tensor, low: Array, high: Array) -> InputChannels:
+def _channels(tensor: Tensor, low: Array, high: Array) -> InputStatistics:
     ones = np.ones(tensor.channels)
     moments = Moments((low + high) / 2 * ones, ((high - low) / 4) ** 2 * ones)
-    return InputChannels(moments, Range(low * ones, high * ones, Source.TOLD))
+    return InputStatistics(moments, ChannelRanges(low * ones, high * ones, Source.TOLD))
 
 
 def _range(flat: FlatModel, index: int) -> tuple[float, float]:
@@ -99,7 +99,7 @@ def _range(flat: FlatModel, index: int) -> tuple[float, float]:
     found = flat.bounds(index)
     if found is not None:
         return found
-    behind = [operator for operator in flat.readers(index) if flat.kind(operator) == "QUANTIZE"]
+    behind = [operator for operator in flat.consumers(index) if flat.kind(operator) == "QUANTIZE"]
     if not behind:
         raise InvalidArgumentError(
             f"inputs: the range of the float input {flat.name(index)!r} is not known: pass inputs"

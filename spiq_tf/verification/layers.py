@@ -10,12 +10,12 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
-from spiq_tf.graph.capture import replay
+from spiq_tf.distributions.values import Array
+from spiq_tf.frontend.capture import replay
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
-from spiq_tf.primitives.values import Array
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.matching import fed
+from spiq_tf.tflite.lowering.correspondence import input_tensor_names
 from spiq_tf.verification.finding import LayerFinding
 from spiq_tf.verification.float_model import run_float
 from spiq_tf.verification.inputs import Batch
@@ -46,7 +46,7 @@ def layer_findings(
     made = (*graph.inputs, *(t for call in graph.calls for t in call.outputs))
     numbers = {name for name, value in run_float(graph, batches[0]).items() if value.dtype == tf.float32}
     kept = {t: held[t.name] for t in made if t.name in held and t.name in numbers}
-    file = _File(flat, Interpreter(content, keep_all=True), fed(flat, graph), kept)
+    file = _File(flat, Interpreter(content, keep_all=True), input_tensor_names(flat, graph), kept)
     scales = {**_fitted(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
     found = {tensor.name: _Tensor(Sums(tensor.channels)) for tensor in file.tensors}
     random = np.random.default_rng(1)
@@ -153,12 +153,12 @@ def _own_errors(
     """What each layer adds, the file's values minus those of the float layer on what the file feeds it; and the
     latter."""
     local: dict[str, Any] = {}
-    errors, fed = {}, {}
+    errors, input_tensor_names = {}, {}
 
     def enter(tensor: Tensor, value: npt.NDArray[Any]) -> None:
         local[tensor.name] = tf.constant(file.get(tensor.name, value))
         if tensor.name in file:
-            errors[tensor.name], fed[tensor.name] = file[tensor.name] - value, value
+            errors[tensor.name], input_tensor_names[tensor.name] = file[tensor.name] - value, value
 
     for tensor, x in zip(graph.inputs, batch, strict=True):
         enter(tensor, x)
@@ -166,7 +166,7 @@ def _own_errors(
         for call in graph.calls:
             for tensor, value in zip(call.outputs, replay(call, local), strict=True):
                 enter(tensor, value.numpy())
-    return errors, fed
+    return errors, input_tensor_names
 
 
 def _power(values: npt.NDArray[np.float32]) -> float:

@@ -3,8 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.primitives.values import Array
-from spiq_tf.verification.finding import Noise
+from spiq_tf.distributions.values import Array
+from spiq_tf.verification.finding import MeasuredNoise
 
 _STILL = 1e-5  # of a channel's power: what varies by less has no signal to compare noise with
 
@@ -25,15 +25,15 @@ class Sums:
         self._error += b.sum(axis=0)
         self._squared += np.einsum("ic,ic->c", b, b)
 
-    def noise(self) -> Noise:
+    def noise(self) -> MeasuredNoise:
         """What the errors are, relative to the values."""
         variance = self._xx / self._count - (self._x / self._count) ** 2
         varies = variance * self._count > _STILL * self._xx
         each, total = decibels(self._xx, self._squared), decibels(np.sum(self._xx), np.sum(self._squared))
         worst = int(np.argmin(np.where(varies, each, np.inf)))
-        spread = np.sum(variance[varies])
-        bias = float(np.sqrt(np.sum((self._error / self._count) ** 2) / spread)) if spread > 0 else None
-        return Noise(float(total), bias, worst, float(each[worst]))
+        distribution = np.sum(variance[varies])
+        bias = float(np.sqrt(np.sum((self._error / self._count) ** 2) / distribution)) if distribution > 0 else None
+        return MeasuredNoise(float(total), bias, worst, float(each[worst]))
 
 
 def decibels(signal: Array | float, noise: Array | float) -> Array:

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.device.checking import damage_named, file_content
+from spiq_tf.conformance.checking import damaged_file_error, file_content
+from spiq_tf.distributions.values import Array
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.graph.capture import capture
+from spiq_tf.frontend.capture import capture
+from spiq_tf.frontend.entry import to_float32_functional
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.intake.accept import accepted
-from spiq_tf.primitives.values import Array
-from spiq_tf.probe import degenerate, is_by_design
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.matching import fed, match
+from spiq_tf.tflite.lowering.correspondence import input_tensor_names, match
+from spiq_tf.verification.degenerate_output import degenerate_output, is_constant_by_design
 from spiq_tf.verification.finding import LayerFinding, OutputFinding, Verification
 from spiq_tf.verification.float_model import run_float
 from spiq_tf.verification.inputs import Batch, Inputs, generated_batches, given_batches
@@ -55,10 +55,10 @@ def verify(
         LoweringError: LiteRT cannot run the file.
     """
     content = tflite.content if isinstance(tflite, QuantizedModel) else file_content(tflite)
-    with damage_named():
+    with damaged_file_error():
         flat = FlatModel(content)
     batch_size = (flat.shape(int(flat.subgraph.inputs[0])) or (1,))[0]
-    graph = capture(accepted(model, batch_size), batch_size)
+    graph = capture(to_float32_functional(model, batch_size), batch_size)
     if _bring_in_order(flat, graph):
         content = flat.content()
     _check_ends(flat, graph)
@@ -131,7 +131,7 @@ def _outputs(
     graph: LayerGraph, flat: FlatModel, content: bytes, batches: Sequence[Batch]
 ) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
     """The float model's and the file's outputs, each of shape (examples, ...)."""
-    interpreter, names = Interpreter(content), fed(flat, graph)
+    interpreter, names = Interpreter(content), input_tensor_names(flat, graph)
     expected, found = [], []
     for batch in batches:
         values = run_float(graph, batch)
@@ -166,9 +166,9 @@ def _useless(
     problems = [
         f"output {name!r} of the converted file is NaN or infinite for some of the inputs"
         if not np.all(np.isfinite(y))
-        else degenerate(name, exact, y)
+        else degenerate_output(name, exact, y)
         for name, exact, y in zip(names, expected, found, strict=True)
-        if not is_by_design(exact)  # anchors; or nothing that the model looks for is in the inputs
+        if not is_constant_by_design(exact)  # anchors; or nothing that the model looks for is in the inputs
     ]
     return [problem for problem in problems if problem is not None]
 

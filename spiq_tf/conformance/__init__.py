@@ -1,0 +1,1 @@
+"""What a target asks of a file: the rules, each one function, and `spiq_tf.check`."""

@@ -1,0 +1,106 @@
+"""`spiq_tf.check`: whether a file keeps to a target's rules."""
+
+import contextlib
+import os
+import struct
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from spiq_tf.conformance.rules import RULES
+from spiq_tf.conformance.violation import Violation
+from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning
+from spiq_tf.targets.targets import Target, target_named
+from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
+
+_SHOWN = 3
+
+
+def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> tuple[Violation, ...]:
+    """Lists what keeps a full-integer int8 TFLite file, spiq_tf's or another's, from running on a target.
+
+    Structure and numbers are checked, not accuracy. Of an accelerator's operators the kinds and versions are checked,
+    not every size that its compiler asks for (strides, windows), nor memory; "ethos-u" is U55 and U65.
+
+    Args:
+        tflite: the content of a file, or its path.
+        target: "portable" (LiteRT of any age, with XNNPACK or without), "xnnpack", "edgetpu", "ethos-u" or
+            "tflite-micro".
+
+    Returns:
+        The violations, in the order of the rules and of execution; none where the file keeps to them all.
+
+    Raises:
+        InvalidArgumentError: the target is unknown.
+        ModelFileError: the file is missing, damaged or no TFLite file.
+    """
+    named, content = target_named(target), file_content(tflite)
+    with damaged_file_error():
+        return violations_of(content, named)
+
+
+def file_content(tflite: bytes | str | os.PathLike[str]) -> bytes:
+    """A file's content, given itself or its path; a ModelFileError where that is no TFLite file."""
+    content = bytes(tflite) if isinstance(tflite, bytes | bytearray) else _read(Path(tflite))
+    if content[4:8] != b"TFL3":
+        raise ModelFileError(f"expected a TFLite file, found {len(content)} bytes without the mark TFL3")
+    return content
+
+
+@contextlib.contextmanager
+def damaged_file_error() -> Iterator[None]:
+    """Raises a ModelFileError for what comes of offsets that lead nowhere."""
+    try:
+        yield
+    except (struct.error, IndexError, KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
+        if isinstance(error, SpiqError):
+            raise
+        raise ModelFileError(f"the TFLite file is damaged: {error}") from error
+
+
+def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
+    """What keeps a sound file from running on a target, in the order of the rules and of execution."""
+    found = _of_file(content, target)
+    if any(violation.rule == "one subgraph" for violation in found):
+        return tuple(found)
+    flat = FlatModel(content)
+    return (*found, *(violation for rule in RULES for violation in rule(flat, target)))
+
+
+def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
+    """Warns of what the target does not run: floats are no such thing where it has every operator."""
+    broken = [v for v in violations if target.operators is not None or v.rule != "float operator"]
+    if not broken:
+        return
+    shown = "; ".join(map(str, broken[:_SHOWN]))
+    more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    text = f"the target {target.name!r} does not take all of the file: {shown}{more}"
+    warnings.warn(text, TargetWarning, stacklevel=4)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _of_file(content: bytes, target: Target) -> list[Violation]:
+    """What shows in the packed file alone; a ModelFileError where it holds no model."""
+    model, found = schema.Model.GetRootAs(content, 0), []
+    if (count := model.SubgraphsLength()) == 0:
+        raise ModelFileError("expected a TFLite file with a model in it, found no subgraphs: it is damaged")
+    if count != 1:
+        advice = "unroll loops and branches, and convert one signature at a time; nothing else was checked"
+        found.append(Violation("one subgraph", None, "", f"expected 1, found {count}", advice))
+    start = np.frombuffer(content, np.uint8).ctypes.data
+    buffers = (model.Buffers(k) for k in range(model.BuffersLength()))
+    places = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength()]
+    odd = sum(place % ALIGNMENT != 0 for place in places)
+    if target.aligned and odd:
+        text = f"expected constants at multiples of {ALIGNMENT} bytes, found {odd} of {len(places)} elsewhere"
+        found.append(Violation("alignment", None, "", text, "pack the file anew, as spiq_tf does"))
+    return found

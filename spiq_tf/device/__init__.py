@@ -1,1 +1,0 @@
-"""What runtimes and compilers accept: targets as tables, and the check of a finished file against one."""

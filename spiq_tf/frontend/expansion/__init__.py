@@ -1,0 +1,1 @@
+"""Keras layers and operations as primitives: one rule a kind of layer."""

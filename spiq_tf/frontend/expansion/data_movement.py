@@ -1,0 +1,110 @@
+"""Layers and operations that pool values or move them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.frontend.expansion.call_site import CallSite, Step
+from spiq_tf.primitives.affine import FixedAffine
+from spiq_tf.primitives.pool import AveragePool, MaxPool
+from spiq_tf.primitives.shape import Pad, Rearrange, rearrange_of_indices
+
+
+def average_pool(layer: Any, site: CallSite) -> Sequence[Step]:
+    """AveragePooling."""
+    whole = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # padded, it has more positions
+    return (Step(AveragePool(int(np.prod(layer.pool_size)), whole), site.output),)
+
+
+def max_pool(layer: Any, site: CallSite) -> Sequence[Step]:
+    """MaxPooling."""
+    return (Step(MaxPool(int(np.prod(layer.pool_size))), site.output),)
+
+
+def global_average(layer: Any, site: CallSite) -> Sequence[Step]:
+    """GlobalAveragePooling."""
+    return (Step(AveragePool(int(np.prod(site.spatial)), whole=True), site.output),)
+
+
+def global_max(layer: Any, site: CallSite) -> Sequence[Step]:
+    """GlobalMaxPooling."""
+    return (Step(MaxPool(int(np.prod(site.spatial)), whole=True), site.output),)
+
+
+def mean(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.mean over all positions."""
+    return global_average(layer, site) if _over_positions(layer, site) else None
+
+
+def largest(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.max over all positions."""
+    return global_max(layer, site) if _over_positions(layer, site) else None
+
+
+def total(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.sum over all positions: the average times their number."""
+    if not _over_positions(layer, site):
+        return None
+    count = float(np.prod(site.spatial))
+    times = FixedAffine(np.full(site.channels, count), np.zeros(site.channels))
+    return (*global_average(layer, site), Step(times, site.output))
+
+
+def _over_positions(layer: Any, site: CallSite) -> bool:
+    rank = len(site.inputs[0])
+    axes = () if layer.axis is None else np.atleast_1d(layer.axis)
+    return rank > 2 and sorted(int(a) % rank for a in axes) == list(range(1, rank - 1))
+
+
+def moved(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """Anything that moves, repeats or leaves out values, or blends those of one channel: told by running it on the
+    numbers of the channels."""
+    (shape,) = site.inputs
+    if len(shape) < 2 or len(site.output) < 2:
+        return None
+    numbers = np.broadcast_to(np.arange(float(shape[-1])), shape)
+    return (Step(rearrange_of_indices(site.run([numbers]), shape[-1]), site.output),)
+
+
+def patches(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.image.extract_patches, where nothing is padded."""
+    return moved(layer, site) if layer.padding == "valid" else None
+
+
+def flattened(layer: Any, site: CallSite) -> Sequence[Step]:
+    """Flatten, which repeats the channels."""
+    channels, positions = site.inputs[0][-1], int(np.prod(site.spatial))
+    if len(site.inputs[0]) == 1:
+        return ()
+    source = np.tile(np.arange(channels), positions)
+    return (Step(Rearrange(channels, source, np.arange(len(source)), np.ones(len(source))), site.output),)
+
+
+def zero_pad(layer: Any, site: CallSite) -> Sequence[Step]:
+    """ZeroPadding."""
+    return (Step(Pad(_inside(site)), site.output),)
+
+
+def padded(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.pad of positions: with one number, or with what stands at the rim."""
+    widths, channels = np.asarray(layer.pad_width), site.output[-1]
+    if widths.shape != (len(site.output), 2) or np.any(widths[-1]) or len(site.arguments) != 1:
+        return None
+    if layer.mode != "constant":
+        every = np.arange(channels)
+        return (Step(Rearrange(channels, every, every, np.ones(channels)), site.output),)
+    value = site.keywords.get("constant_values")
+    value = 0.0 if value is None else value
+    if not isinstance(value, int | float):
+        return None
+    # what lies below all values, in front of a maximum, counts for nothing
+    return (Step(Pad(1.0) if value <= _BELOW_ALL else Pad(_inside(site), float(value)), site.output),)
+
+
+def _inside(site: CallSite) -> float:
+    return float(np.prod(site.inputs[0][1:]) / np.prod(site.output[1:]))
+
+
+_BELOW_ALL = -1e4
+"""An int8 file has the lowest value of the tensor in its place."""

@@ -1,1 +1,0 @@
-"""Keras layers and operations as chains of primitives; one file a family, one table."""

@@ -1,0 +1,1 @@
+"""Methods as published (SPIQ, DFQ), which the default is compared with."""

@@ -1,0 +1,79 @@
+"""The usual ways of feeding images to a network, and how well each explains a BatchNorm's running statistics."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
+
+# Mean and deviation of natural images' channels in units of [0, 1], red first (ImageNet's, as torchvision and
+# Keras state them), and how alike neighbouring pixels and the three channels are (Hyvarinen, Hurri and Hoyer,
+# Natural Image Statistics, 2009, sections 5.6 and 5.1).
+_MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+_PIXEL_CORRELATION, _CHANNEL_CORRELATION = 0.95, 0.9
+_CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # blue first, of keras.applications.imagenet_utils
+
+
+@dataclass(frozen=True)
+class Convention:
+    """One usual way of feeding pixels p in [0, 1]: p * factor + offset, in the model's order of channels."""
+
+    name: str
+    factor: Array
+    offset: Array
+    reverse: bool = False
+
+    def _ordered(self, values: Array) -> Array:
+        return values[::-1] if self.reverse else values
+
+    def range(self) -> ChannelRanges:
+        """Of all values that pixels can take, channel by channel."""
+        return ChannelRanges(self.offset, self.factor + self.offset, Source.TOLD)
+
+    def moments(self) -> Moments:
+        """Of natural images."""
+        mean = self.factor * self._ordered(_MEAN) + self.offset
+        return Moments(mean, (self.factor * self._ordered(_DEVIATION)) ** 2)
+
+
+_ONES = np.ones(3)
+CONVENTIONS = (
+    Convention("[0, 1]", _ONES, 0 * _ONES),
+    Convention("[-1, 1]", 2 * _ONES, -_ONES),
+    Convention("[0, 255]", 255 * _ONES, 0 * _ONES),
+    Convention("ImageNet mean and deviation", 1 / _DEVIATION, -_MEAN / _DEVIATION),
+    Convention("Caffe BGR", 255 * _ONES, -_CAFFE_MEAN, reverse=True),
+)
+
+
+def is_reversed(known: ChannelRanges) -> bool:
+    """Whether a range of three channels is that of a convention that feeds blue first."""
+    ranges = (convention.range() for convention in CONVENTIONS if convention.reverse)
+    return any(np.allclose(known.low, r.low) and np.allclose(known.high, r.high) for r in ranges)
+
+
+def misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float:
+    """How far the running statistics lie from those that such images would cause.
+
+    The root mean square, over the outputs, of the distance of the means in running deviations, together with
+    the median ratio of the deviations as a logarithm of base 2.
+
+    Args:
+        image: the images' moments.
+        kernel: (height, width, channels, outputs).
+        bias: (outputs,).
+        stated: the BatchNorm's running statistics.
+    """
+    expected = kernel.sum(axis=(0, 1)).T @ image.mean + bias
+    place = np.stack(np.meshgrid(*(np.arange(n) for n in kernel.shape[:2]), indexing="ij"), -1).reshape(-1, 2)
+    distance = np.sqrt(((place[:, None] - place) ** 2).sum(-1))
+    alike = np.where(np.eye(3, dtype=bool), 1.0, _CHANNEL_CORRELATION) * np.outer(image.deviation, image.deviation)
+    covariance = np.kron(_PIXEL_CORRELATION**distance, alike)
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    deviation = np.sqrt(np.einsum("io,ij,jo->o", flat, covariance, flat, optimize=True))
+    alive = (stated.deviation > 1e-6) & (deviation > 1e-9)
+    if not alive.any():
+        return float("inf")
+    off = np.sqrt(np.mean(((expected - stated.mean) / stated.deviation)[alive] ** 2))
+    ratio = np.median(np.log2((deviation / np.maximum(stated.deviation, 1e-30))[alive]))
+    return float(np.hypot(off, ratio))

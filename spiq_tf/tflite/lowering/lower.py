@@ -1,0 +1,148 @@
+"""The rewritten model -> a float flatbuffer, and which of its tensors is which layer's.
+
+Tracing with the new weights in place of the old ones leaves the user's model alone and needs no SavedModel; a
+name scope for each layer call survives in the names of the file's tensors.
+"""
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from spiq_tf.errors import InvalidModelError, LoweringError, first_words
+from spiq_tf.frontend.capture import replay
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
+from spiq_tf.rescaling import RescaledModel
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.lowering.correspondence import (
+    TensorProvenance,
+    checked_by_value,
+    match,
+    origin_calls,
+    with_reshaped,
+)
+from spiq_tf.tflite.lowering.keras_patches import converter_friendly_keras
+from spiq_tf.tflite.passes.affine_to_depthwise import affine_to_depthwise
+from spiq_tf.tflite.passes.fold_constants import flatten_biases, fold_constants
+from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
+from spiq_tf.tflite.passes.neg_square_to_mul import neg_square_to_mul
+from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
+from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
+from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
+from spiq_tf.tflite.silence import silence
+
+_SCOPE = re.compile(r"call(\d+)/")
+_UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")  # as the converter writes it
+
+
+@dataclass(frozen=True)
+class LoweredModel:
+    """A float flatbuffer.
+
+    Attributes:
+        content: the file as the converter wrote it, operators on constants computed.
+        flat: the same to be changed; its inputs and outputs are in the order of the Keras model's.
+        tensors: the graph's tensor that each of the file's tensors holds, by index. Tensors born in lowering are
+            absent.
+        owners: the index of the layer call that each operator's output belongs to, by tensor index.
+    """
+
+    content: bytes
+    flat: FlatModel
+    tensors: dict[int, TensorProvenance]
+    origin_calls: dict[int, int]
+
+    def outputs_of(self, calls: Collection[int]) -> frozenset[int]:
+        """Indices of the tensors that the operators of some layer calls make."""
+        return frozenset(index for index, call in self.origin_calls.items() if call in calls)
+
+
+def lower(rewritten: RescaledModel, runs: Callable[[str], bool]) -> LoweredModel:
+    """Traces the model with its new weights and converts it.
+
+    Args:
+        rewritten: the model.
+        runs: whether the target has an operator, by its name in the schema.
+
+    Raises:
+        InvalidModelError: an output is of whole numbers.
+        LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
+    """
+    # variables, not constants: the converter copies the graph several times before it puts their values in
+    held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
+    content = _convert(_trace(rewritten.graph, held), rewritten.graph)
+    flat = FlatModel(content)
+    if fold_constants(flat):
+        content = flat.content()
+    tensors = with_reshaped(checked_by_value(match(flat, rewritten.graph), flat, content, rewritten), flat)
+    global_pool_to_mean(flat)
+    flatten_biases(flat)
+    split_v_to_slice(flat)
+    neg_square_to_mul(flat)
+    if runs("BATCH_MATMUL"):
+        sum_of_squares_to_matmul(flat)
+    affine_to_depthwise(flat)
+    decompose_prelu(flat)
+    remaining = set(flat.activations())
+    held = {index: tensor for index, tensor in tensors.items() if index in remaining}
+    return LoweredModel(content, flat, held, origin_calls(flat, rewritten.graph))
+
+
+def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
+    """The model as a concrete function that reads its weights from the held variables."""
+
+    whole: list[Tensor] = []
+
+    def run(*inputs: Any) -> list[Any]:
+        read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
+        values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
+        with keras.StatelessScope(state_mapping=read), converter_friendly_keras():
+            for call in graph.calls:
+                with tf.name_scope(f"call{call.index}"):
+                    outputs = replay(call, values)
+                values.update({t.name: y for t, y in zip(call.outputs, outputs, strict=True)})
+        whole[:] = [t for t in graph.outputs if values[t.name].dtype.is_integer]
+        return [tf.cast(values[t.name], tf.float32) for t in graph.outputs]
+
+    signature = [tf.TensorSpec(t.shape, tf.float32, name=f"input{index}") for index, t in enumerate(graph.inputs)]
+    try:
+        traced = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
+    except Exception as error:  # whatever a layer's own code raises
+        raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
+    if whole:
+        raise InvalidModelError(
+            f"layer {graph.producers[whole[0].name].call.name!r} makes an output of whole numbers, of which int8 keeps"
+            " 256: expected floats; convert the model without it (an argmax, a top_k), and take that of the int8"
+            " values, which are in the same order"
+        )
+    return traced
+
+
+def _convert(concrete: Any, graph: LayerGraph) -> bytes:
+    try:
+        with silence():
+            return bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
+    except Exception as error:  # the converter raises its own type, RuntimeError and ValueError
+        raise LoweringError(_refusal(error, concrete, graph)) from error
+
+
+def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
+    """What the converter has no operators for, and whose it is, out of pages of its own code."""
+    kinds = sorted(set(_UNKNOWN.findall(str(error))))
+    if not kinds:
+        return f"TensorFlow's converter has no TFLite operators for this model: {first_words(error)}"
+    refused = [o for o in concrete.graph.get_operations() if o.type in kinds]
+    found = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
+    if any(x.dtype == tf.float64 for operation in refused for x in (*operation.inputs, *operation.outputs)):
+        return f"TensorFlow's converter has no TFLite operator for {found} in float64: write float(np.sqrt(2))"
+    return f"TensorFlow's converter has no TFLite operator for {found}: make the model without"
+
+
+def _origin(kind: str, operations: Sequence[Any], graph: LayerGraph) -> str:
+    """The layers that are traced to an operation; the converter makes some itself."""
+    scopes = (_SCOPE.match(o.name) for o in operations if o.type == kind)
+    names = dict.fromkeys(graph.calls[int(scope[1])].name for scope in scopes if scope is not None)
+    return f" (of {', '.join(map(repr, names))})" if names else ""

@@ -1,0 +1,1 @@
+"""One scale and zero point for each tensor of the file."""

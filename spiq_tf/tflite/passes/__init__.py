@@ -1,0 +1,1 @@
+"""Replacements of operators in the float flatbuffer."""

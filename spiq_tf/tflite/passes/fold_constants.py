@@ -1,0 +1,48 @@
+"""What the converter leaves of constants that LiteRT does not take in an int8 file.
+
+Operators on constants become their values: the kernel of an identity that `keras.ops.image.extract_patches` convolves
+with is computed by the file itself, and refused as a kernel once it is quantized like any other tensor.
+"""
+
+from typing import Any
+
+from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+
+_RANDOM = ("MULTINOMIAL", "RANDOM_")
+"""Beginnings of the names of operators that make something else each time."""
+
+
+def fold_constants(flat: FlatModel) -> bool:
+    """Computes, in place, what no input has a part in; returns whether there was such."""
+    folded: list[Any] = []
+    made: set[int] = set()
+    for operator in flat.operators:
+        fed = [int(i) for i in operator.inputs if i >= 0]
+        random = flat.kind(operator).startswith(_RANDOM)
+        if fed and not random and all(i in made or flat.is_constant(i) for i in fed):
+            folded.append(operator)
+            made |= {int(i) for i in operator.outputs}
+    remaining = [o for o in flat.operators if all(o is not other for other in folded)]
+    read = {int(i) for o in remaining for i in o.inputs} | {int(i) for i in flat.subgraph.outputs}
+    wanted = sorted(made & read)
+    if not wanted:
+        return False
+    interpreter = Interpreter(flat.part(folded, [], wanted).content(), delegate=False)
+    interpreter.run([])
+    for index, detail in zip(wanted, interpreter.outputs, strict=True):
+        flat.set_value(index, interpreter.value(detail["index"]))
+    flat.subgraph.operators = remaining
+    return True
+
+
+def flatten_biases(flat: FlatModel) -> None:
+    """Gives, in place, every bias one axis: that of a transposed convolution may have four, one scale a channel then
+    stands along none."""
+    for operator in flat.operators:
+        place = flat.bias_operand(operator)
+        if flat.kind(operator) not in WEIGHTED_OPERATORS or len(operator.inputs) <= place:
+            continue
+        bias = int(operator.inputs[place])
+        if bias >= 0 and flat.is_constant(bias) and len(flat.shape(bias)) > 1:
+            operator.inputs[place] = flat.add_constant(f"{flat.name(bias)}/vector", flat.channels(operator, place))

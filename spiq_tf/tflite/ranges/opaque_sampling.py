@@ -1,0 +1,108 @@
+"""Ranges of what lies inside layers that no rule describes: their operators are run on what the layers read on random
+fields.
+
+Interval arithmetic takes the worst of every operand, and the variance in a LayerNormalization comes out thirty times as
+wide as it is.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spiq_tf.distributions.values import Array, ChannelRanges, Source
+from spiq_tf.graph.layer_graph import LayerGraph
+from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lowering.lower import LoweredModel
+from spiq_tf.tflite.ranges.interval_arithmetic import derived_range
+
+_MARGIN, _WIDE_MARGIN = 1.5, 2.5
+"""Of a sampled range: fields do not show its ends, and less so where one image gives a few values, an average."""
+
+_ENOUGH = 1024  # values of one field
+
+
+def opaque_intermediate_ranges(
+    lowered: LoweredModel, graph: LayerGraph, shown: Sequence[Mapping[str, Array]], known: Mapping[int, ChannelRanges]
+) -> dict[int, ChannelRanges]:
+    """Ranges of the tensors that are born within unknown layers, by index.
+
+    Args:
+        lowered: the float file.
+        graph: the model.
+        shown: what those layers read, by tensor name, a mapping for each field. Layers of which it is not known are
+            left out.
+        known: ranges of the tensors that are a layer's, by index.
+    """
+    operators = _inside(lowered, graph, shown[0] if shown else {})
+    if not operators:
+        return {}
+    flat = lowered.flat
+    made = [int(i) for o in operators for i in o.outputs]
+    read = [i for i in dict.fromkeys(i for o in operators for i in flat.activation_inputs(o)) if i not in made]
+    held = [(lowered.tensors[index], flat.shape(index)) for index in read]
+    interpreter = Interpreter(flat.part(operators, read, made).content(), delegate=False)
+    low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
+    for fields in shown:
+        # a field has a batch of one; repeated where the file's is larger
+        found = interpreter.run([np.resize(fields[h.name], shape) * h.factor for h, shape in held])
+        low = np.minimum(low, [value.min() for value in found])
+        high = np.maximum(high, [value.max() for value in found])
+    seen = {index: (float(a), float(b)) for index, a, b in zip(made, low, high, strict=True)}
+    return _widened(flat, operators, seen, known)
+
+
+def _widened(
+    flat: FlatModel,
+    operators: Sequence[Any],
+    seen: Mapping[int, tuple[float, float]],
+    known: Mapping[int, ChannelRanges],
+) -> dict[int, ChannelRanges]:
+    """The sampled ranges with a margin, of what interval arithmetic allows.
+
+    An average that is positive on a few fields may be negative on an image: where there are few values that can be
+    negative, they are given as much room below. What cannot keeps a lower end above 0, reduced by the margin alone: a
+    norm that something is divided by. A square reaches as far as what is squared.
+    """
+    found: dict[int, ChannelRanges] = {}
+    for operator in operators:
+        possible = derived_range(flat, operator, {**known, **found})
+        for index in map(int, operator.outputs):
+            found[index] = _with_margin(seen[index], possible, math.prod(flat.shape(index)), flat.is_square(operator))
+    return found
+
+
+def _with_margin(
+    seen: tuple[float, float], possible: ChannelRanges | None, values: int, squared: bool
+) -> ChannelRanges:
+    (low, high), few = seen, values < _ENOUGH
+    if possible is not None and few:
+        low, high = min(low, -high), max(high, -low)
+    margin = _WIDE_MARGIN if few else _MARGIN
+    low, high = min(low, margin * low), max(high, margin * high)
+    if possible is None:
+        return ChannelRanges(np.array([low]), np.array([high]), Source.FALLBACK)
+    lowest, highest = float(possible.low.min()), float(possible.high.max())
+    # a range that the user gave may have nothing in common with what the fields show
+    if max(low, lowest) < min(high, highest):
+        low, high = max(low, lowest), highest if squared else min(high, highest)
+    if seen[0] > 0 and lowest >= 0:
+        low = max(low, min(seen[0] / margin, high))
+    return ChannelRanges(np.array([low]), np.array([high]), Source.FALLBACK)
+
+
+def _inside(lowered: LoweredModel, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
+    """The operators of unknown layers that can be run on what is shown."""
+    unknown = {node.call.index for node in graph.nodes if isinstance(node.primitive, Opaque)}
+    inside = lowered.outputs_of(unknown)
+    ready = {index for index, held in lowered.tensors.items() if held.name in shown}
+    found = []
+    for operator in lowered.flat.operators:
+        outputs = {int(i) for i in operator.outputs}
+        if outputs <= inside and all(i in ready for i in lowered.flat.activation_inputs(operator)):
+            found.append(operator)
+            ready |= outputs
+    return found

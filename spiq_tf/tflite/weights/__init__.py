@@ -1,0 +1,1 @@
+"""Weights on their integer grids, and biases that correct what rounding moves."""

@@ -1,0 +1,1 @@
+"""The int8 file: quantized operators, versions, types of inputs and outputs."""
