@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from spiq_tf import priors
 from spiq_tf.conformance.checking import violations_of, warn_of_violations
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.distributions.tails import ChannelDistribution
@@ -95,9 +96,6 @@ class ConversionResult:
     violations: tuple[Violation, ...]
 
 
-_NEAR = 4.0  # deviations: how far what divides reaches towards 0
-
-
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
     model = to_float32_functional(model, options.batch_size)
@@ -145,7 +143,7 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     inside = opaque_intermediate_ranges(lowered, graph, plan.shown, known)
     tables = place_lookup_tables(lowered.flat, graph, lowered.tensors, float_outputs)
     reaching = {
-        index: plan.distributions[held.name].range(_NEAR).scaled_by(held.factor)
+        index: plan.distributions[held.name].range(priors.NEAR_SIGMAS.value).scaled_by(held.factor)
         for index, held in lowered.tensors.items()
     }
     reciprocals = div_to_reciprocal(lowered.flat, {**inside, **reaching}, float_outputs)

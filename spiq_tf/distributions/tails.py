@@ -6,14 +6,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
 
-COMMON_EXCESS = 1.0
-"""Excess kurtosis that a sum in a trained network has of itself where its deviation grows in proportion to the contrast
-of the image: its terms grow and shrink together. The median over a network's convolutions is 0.3 to 3 in ten networks,
-more in DS-CNN."""
-
-_NEAR, _FAR = 4.0, 8.0  # deviations between which a function's reach is taken for a straight line
 _FLAT = 1e-9
 
 
@@ -118,8 +113,9 @@ def mapped_distribution(
     extremes: Callable[..., tuple[Array, Array]], source: Source, *inputs: ChannelDistribution
 ) -> ChannelDistribution:
     """Of a function of the inputs, told from its extremes over two ranges of each; its tail is their heaviest."""
-    near_low, near_high = extremes(*(x.range(_NEAR) for x in inputs))
-    far_low, far_high = extremes(*(x.range(_FAR) for x in inputs))
+    near, far = priors.NEAR_SIGMAS.value, priors.FAR_SIGMAS.value
+    near_low, near_high = extremes(*(x.range(near) for x in inputs))
+    far_low, far_high = extremes(*(x.range(far) for x in inputs))
     excess_kurtosis = functools.reduce(np.maximum, (x.excess_kurtosis for x in inputs)) + 0.0 * near_low
     tail = (
         functools.reduce(np.maximum, (np.maximum(x.below.excess_kurtosis, x.above.excess_kurtosis) for x in inputs))
@@ -131,10 +127,11 @@ def mapped_distribution(
 
 
 def _line(near: Array, far: Array, excess_kurtosis: Array) -> Tail:
-    slope = np.maximum(far - near, 0.0) / (_FAR - _NEAR)
+    sigmas = priors.FAR_SIGMAS.value
+    slope = np.maximum(far - near, 0.0) / (sigmas - priors.NEAR_SIGMAS.value)
     flat = slope < _FLAT * (1 + np.abs(far))
     slope = np.where(flat, 0.0, slope)
-    return Tail(far - _FAR * slope, slope, np.where(flat, far, np.inf), excess_kurtosis)
+    return Tail(far - sigmas * slope, slope, np.where(flat, far, np.inf), excess_kurtosis)
 
 
 def combined_distribution(

@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr, softmax
 
+from spiq_tf import priors
 from spiq_tf.distributions import gaussian
 from spiq_tf.distributions.tails import (
     ChannelDistribution,
@@ -109,7 +110,7 @@ class Rectifier(Primitive):
 
 def _no_rarer(x: Moments) -> Array:
     """The mean, but for channels that are positive in less than one in 30,000: of those a Gaussian knows nothing."""
-    return np.maximum(x.mean, -4.0 * x.deviation)
+    return np.maximum(x.mean, -priors.NEAR_SIGMAS.value * x.deviation)
 
 
 @dataclass(frozen=True, eq=False)

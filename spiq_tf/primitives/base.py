@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics
 from spiq_tf.distributions.values import Array, Moments, Weights
 
@@ -102,7 +103,7 @@ class Primitive(ABC):
         ]
         before, after = self.moments(inputs, weights).variance, self.moments(more, weights).variance
         growth = np.divide(after, before, out=np.full_like(before, _MORE**2), where=before > _TINY)
-        return np.clip(0.5 * np.log(np.maximum(growth, 1.0)) / np.log(_MORE), 0.0, _STEEPEST)
+        return np.clip(0.5 * np.log(np.maximum(growth, 1.0)) / np.log(_MORE), 0.0, priors.MAX_CONTRAST_EXPONENT.value)
 
     @abstractmethod
     def gains(
@@ -159,8 +160,7 @@ class Primitive(ABC):
         return {}
 
 
-_MORE = 1.1
-_STEEPEST = 4.0  # of a channel that is hardly ever alive, and of which the moments say little
+_MORE = 1.1  # contrast of the finite difference
 _TINY = 1e-20
 
 

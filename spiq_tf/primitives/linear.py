@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import (
-    COMMON_EXCESS,
     ChannelDistribution,
     Tail,
     TensorStatistics,
@@ -149,7 +149,7 @@ class Linear(Sum):
         source = derived_source([x.distribution.source])
         share = _variance_shares(kernel, x.moments.variance)
         passed = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
-        common = COMMON_EXCESS * self._mixed(share, x.contrast_exponent) ** 2
+        common = priors.COMMON_KURTOSIS.value * self._mixed(share, x.contrast_exponent) ** 2
         distribution = gaussian_distribution(moments, common + passed, source)
         if self.head is None:
             return distribution
@@ -163,7 +163,8 @@ class Linear(Sum):
 
     def _mixed(self, share: Array, contrast_exponent: Array) -> Array:
         mixed = np.einsum("gio,gi->go", share, contrast_exponent.reshape(share.shape[:2])).ravel()
-        passed = _PASSED_ABROAD if self.mixes_locations else _PASSED
+        retention = priors.SPATIAL_CONTRAST_RETENTION if self.mixes_locations else priors.CONTRAST_RETENTION
+        passed = retention.value
         return np.sqrt(passed * mixed**2 + 1 - passed)
 
     def gains(
@@ -188,23 +189,12 @@ class Linear(Sum):
         return result
 
 
-_PASSED, _PASSED_ABROAD = 0.9, 0.4
-"""How much of the inputs' elasticity passes a layer, and one that sums over positions, which differ in contrast.
-
-With it six networks whose values lie in the bend of a SiLU or a hard swish, or that have no BatchNorm, gain 0.4 to 2.7
-dB; of sixteen others one loses 1 dB and none of the rest more than 0.4.
-"""
-
-
 def all_taps_valid() -> Array:
     """Of a Dense: its one tap always lies inside."""
     return np.ones(1)
 
 
-_FEATURES_A_SCORE = 32
 _TINY = 1e-12
-_ALIGNED_EXCESS = 0.1
-"""Of an aligned output: the alignment is a generous guess, which needs no heavy tail besides."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +221,9 @@ class _Alignment:
 
 def _stretched(side: Tail, factor: float) -> Tail:
     return replace(
-        side, deviation=factor * side.deviation, excess_kurtosis=np.full_like(side.excess_kurtosis, _ALIGNED_EXCESS)
+        side,
+        deviation=factor * side.deviation,
+        excess_kurtosis=np.full_like(side.excess_kurtosis, priors.ALIGNED_KURTOSIS.value),
     )
 
 
@@ -248,22 +240,14 @@ def _alignment(kernel: Array, variance: Array, head: ClassifierHead) -> _Alignme
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
     with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
     """
-    features = min(kernel.shape[2], _FEATURES_A_SCORE * head.scores)
-    rank = max(1 if head.last else _FEWEST, min(features, head.scores - 1))
+    features = min(kernel.shape[2], priors.FEATURES_PER_LOGIT.value * head.scores)
+    rank = max(1 if head.last else priors.MIN_HIDDEN_RANK.value, min(features, head.scores - 1))
     strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
     agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
     exponent = 1 + min(agreement, 0.0)
-    power = 1.0 if head.last else _HIDDEN / (1 + head.depth)
+    power = 1.0 if head.last else priors.HIDDEN_ALIGNMENT.value / (1 + head.depth)
     deviation = max(features / rank, 1.0) ** (0.5 * exponent * power)
     return _Alignment(deviation, rank ** (0.125 * exponent), rank ** (0.25 * exponent))
-
-
-_HIDDEN = 0.8
-"""The power of the alignment that a hidden layer has: 0.4 to 0.9 in three classifiers. Of several in a row the later
-have less: networks that are trained to regress have next to none."""
-
-_FEWEST = 8
-"""Directions in which a hidden layer varies at least, be there one score to make or two."""
 
 
 def _correlation(x: Array, y: Array) -> float:

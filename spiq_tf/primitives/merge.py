@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import (
     ChannelDistribution,
     Tail,
@@ -123,7 +124,7 @@ class Multiply(Primitive):
         own = inputs[self.value].moments
 
         def factored(side: Tail, sign: float, bound: Array) -> Tail:
-            often = (side.bound < sign * own.mean + _OFTEN * own.deviation) & np.isfinite(bound)
+            often = (side.bound < sign * own.mean + priors.MET_BOUND_SIGMAS.value * own.deviation) & np.isfinite(bound)
             centre = np.where(often, bound, np.maximum(side.centre * size, sign * mean))
             deviation = np.where(often, 0.0, np.maximum(side.deviation * size, swing))
             return Tail(centre, deviation, bound, (3 + side.excess_kurtosis) * heavier - 3)
@@ -175,9 +176,6 @@ class SelfGated(Multiply):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         return self.whole.distribution([inputs[self.value]], moments, weights)
-
-
-_OFTEN = 2.0  # deviations from the mean within which a bound is often met
 
 
 def _bounds(distribution: ChannelDistribution) -> tuple[Array, Array]:

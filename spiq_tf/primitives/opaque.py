@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from spiq_tf.distributions.tails import COMMON_EXCESS, ChannelDistribution, TensorStatistics, gaussian_distribution
+from spiq_tf import priors
+from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, gaussian_distribution
 from spiq_tf.distributions.values import Array, Moments, Source, Weights
 from spiq_tf.primitives.base import Primitive, same_noise_ratio
 
@@ -46,9 +47,6 @@ class Opaque(Primitive):
     VALUES = 200_000
     """About how many values are drawn for the largest input: seconds stay bounded, a mean is good to 1 %."""
 
-    LEVEL = 0.5
-    """Share of the variance that an image's positions have in common; an average over them keeps that share."""
-
     def forward(self, inputs: Sequence[Array]) -> Array | None:
         return self.evaluate(inputs) if len(self.shapes) == 1 else None
 
@@ -78,7 +76,8 @@ class Opaque(Primitive):
             return x.mean + x.deviation * random.standard_normal(shape)
         level = random.standard_normal((shape[0], *(1 for _ in shape[1:-1]), shape[-1]))
         noise = random.standard_normal(shape)
-        return x.mean + x.deviation * (np.sqrt(self.LEVEL) * level + np.sqrt(1 - self.LEVEL) * noise)
+        common = priors.OPAQUE_COMMON_VARIANCE.value
+        return x.mean + x.deviation * (np.sqrt(common) * level + np.sqrt(1 - common) * noise)
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
@@ -86,11 +85,11 @@ class Opaque(Primitive):
         """With a tail as heavy as that of the inputs, their channels weighted with their share in the variance, and of
         a sum; of a function of single values, within what it makes of values that are met."""
         passed = max((_typical_excess(x) for x in inputs), default=0.0)
-        common = COMMON_EXCESS * self._elasticity([x.contrast_exponent for x in inputs], weights) ** 2
+        common = priors.COMMON_KURTOSIS.value * self._elasticity([x.contrast_exponent for x in inputs], weights) ** 2
         distribution = gaussian_distribution(moments, common + passed, Source.FALLBACK)
         if self.function is None:
             return distribution
-        reach = inputs[0].distribution.range(_FARTHEST)
+        reach = inputs[0].distribution.range(priors.FAR_SIGMAS.value)
         made = self.function(np.linspace(reach.low, reach.high, _GRID))
         number = np.isfinite(made)
         if not number.any(axis=0).all():
@@ -109,7 +108,7 @@ class Opaque(Primitive):
         does not."""
         if any(key in weights and weights[key].ndim > 1 for key in self.keys):
             return max((float(np.mean(e)) for e in contrast_exponents), default=1.0)
-        return 0.5
+        return priors.OPAQUE_CONTRAST_EXPONENT.value
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
@@ -140,7 +139,8 @@ class RuntimeNormalization(Opaque):
         In three networks the excess kurtosis is -0.6 to 0.1 behind each LayerNormalization, 0.2 to 1.2 behind each
         GroupNormalization, whatever it is in front.
         """
-        return gaussian_distribution(moments, COMMON_EXCESS if self.over_positions else _LITTLE_EXCESS, Source.FALLBACK)
+        kurtosis = priors.COMMON_KURTOSIS if self.over_positions else priors.NORMALIZED_KURTOSIS
+        return gaussian_distribution(moments, kurtosis.value, Source.FALLBACK)
 
     def pinned_ports(self) -> Sequence[int]:
         return (0,)
@@ -150,10 +150,7 @@ class RuntimeNormalization(Opaque):
         return {key: weights[key] / output for key in self.keys}
 
 
-_LITTLE_EXCESS = 0.25
-"""Kurtosis above a Gaussian's of what is normalised position by position."""
-
-_FARTHEST, _GRID = 8.0, 257  # deviations within which a function is asked for its extremes, at so many places
+_GRID = 257  # points at which a function is evaluated to find its extremes
 
 
 def _typical_excess(x: TensorStatistics) -> float:

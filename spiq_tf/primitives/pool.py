@@ -5,16 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions import gaussian
-from spiq_tf.distributions.tails import COMMON_EXCESS, ChannelDistribution, TensorStatistics, gaussian_distribution
+from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, gaussian_distribution
 from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
-
-_WHOLE_EXCESS = 0.7
-"""Excess kurtosis that averages over whole maps have besides: few images show what a feature stands for.
-
-In front of the classifiers of twelve networks it was -0.4 to 4.4, where that of the sides of the maps was 0.4 to 1.6.
-"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +35,8 @@ class AveragePool(Primitive):
 
     @property
     def _kept(self) -> float:
-        """Share of the variance that is left: neighbours are alike, and whole images differ in level.
-
-        Averages over whole maps of 16 to 125 positions kept size^-0.23 to size^-0.36 of it in an EfficientNet, a
-        MobileNetV2, a ResNet and a DS-CNN, size^-0.55 in another ResNet.
-        """
-        return float(self.size**-0.3)
+        """Share of the variance that is left: neighbours are alike, and whole images differ in level."""
+        return float(self.size**priors.POOLED_VARIANCE_EXPONENT.value)
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs
@@ -57,9 +48,9 @@ class AveragePool(Primitive):
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].distribution
         if self.scores:  # fields show their deviation: nothing else is in doubt
-            excess_kurtosis = np.full_like(x.above.excess_kurtosis, COMMON_EXCESS)
+            excess_kurtosis = np.full_like(x.above.excess_kurtosis, priors.COMMON_KURTOSIS.value)
         else:
-            excess_kurtosis = x.above.excess_kurtosis + (_WHOLE_EXCESS if self.whole else 0.0)
+            excess_kurtosis = x.above.excess_kurtosis + (priors.POOLED_KURTOSIS.value if self.whole else 0.0)
         return gaussian_distribution(
             moments, excess_kurtosis, derived_source([x.source]), -x.below.bound, x.above.bound
         )
@@ -104,7 +95,7 @@ class MaxPool(Primitive):
         ones counts as deviation.
         """
         (x,) = inputs
-        shift, shrink = gaussian.largest_of(np.sqrt(self.size))
+        shift, shrink = gaussian.largest_of(self.size**priors.MAX_POOL_INDEPENDENCE.value)
         doubt = gaussian.largest_of(self.size)[0] - shift if self.whole else 0.0
         return Moments(x.mean + shift * x.deviation, (shrink + doubt**2) * x.variance)
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 from threadpoolctl import threadpool_limits
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, Tail, TensorStatistics, bounded_distribution
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
@@ -17,11 +18,6 @@ from spiq_tf.search.constraints import ScaleClasses
 from spiq_tf.search.noise_gain import Gains, active_share, relu_attenuation_of_lower_clipping
 from spiq_tf.search.noise_terms import PredictedNoise, TensorTerms, WeightTerms
 from spiq_tf.search.objective import CoupledTensors
-
-_UNHELD_DEVIATIONS = 8.0  # of tensors that no file holds
-
-_SUM_PRESERVING_SHARE = 0.35
-"""What is left of the noise of a spatial kernel's weights when their errors sum to 0: neighbours are alike."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ def minimize_noise(
     """
     problem = _Problem(graph, classes, moments, distributions, gains, per_channel_dense)
     scale = np.ones(classes.count)
-    ranges = {t.name: distributions[t.name].range(_UNHELD_DEVIATIONS) for t in graph.tensors}
+    ranges = {t.name: distributions[t.name].range(priors.FAR_SIGMAS.value) for t in graph.tensors}
     noise: dict[str, PredictedNoise] = {}
     with threadpool_limits(1, "blas"):
         for tensors in problem.families():
@@ -92,10 +88,6 @@ def _reachable(
             result[name] = ChannelRanges(np.minimum(low, high), high, own.source)
         known[name] = bounded_distribution(result[name].low, result[name].high, Source.FIXED)
     return result
-
-
-_LEAST_GAIN = 0.01
-"""Of what is cut, relative to the tensor's other channels."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +168,7 @@ class _Problem:
         felt = relu_attenuation_of_lower_clipping(self.graph, self.moments, tensor.name)
         rounding = gains.rounding * active_share(distribution)
         # a channel that is dead behind a ReLU has no gain; 1 % of the mean keeps it from being cut until it comes alive
-        lasting = np.maximum(gains.lasting, _LEAST_GAIN * gains.lasting.mean())
+        lasting = np.maximum(gains.lasting, priors.MIN_CLIPPING_GAIN.value * gains.lasting.mean())
         return TensorTerms(
             tensor.name, label, interval, distribution, rounding, lasting, lasting * felt, self._saturation(tensor)
         )
@@ -190,7 +182,7 @@ class _Problem:
         largest, lasting = np.abs(kernel).max(axis=0), self.gains[node.output.name].lasting.reshape(groups, outs)
         if primitive.dense and not self.per_channel_dense:
             largest, lasting = largest.max(axis=2, keepdims=True), lasting.sum(axis=1, keepdims=True)
-        kept = _SUM_PRESERVING_SHARE if taps > 1 else 1.0
+        kept = priors.SUM_PRESERVING_NOISE.value if taps > 1 else 1.0
         largest = np.ascontiguousarray(largest.swapaxes(1, 2), np.float32)
         return WeightTerms(node.output.name, label.reshape(groups, ins), largest, energy * kept, lasting)
 

@@ -11,18 +11,12 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, Tail
 from spiq_tf.distributions.values import Array, Moments
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.activation import Rectifier, Softmax
 from spiq_tf.primitives.merge import Add
-
-NOISE_CORRELATION = 0.6
-"""Correlation that the noise of neighbouring positions is given once a convolution has mixed them.
-
-With it the tensors of MobileNetV2, ResNet-20, ResNet-8 and DS-CNN are ranked by the noise that they pass on, put on
-by hand, with Spearman correlations of 0.6 to 0.9; independent noise ranks them with -0.2 to 0.99.
-"""
 
 _TINY = 1e-12
 
@@ -76,7 +70,7 @@ def output_gains(graph: LayerGraph, moments: Mapping[str, Moments], measured: Ma
             continue
         mixed = lasting[name]
         own = mixed if node.primitive.mixes_locations else rounding[name]
-        for total, gain, noise_correlation in ((rounding, own, 0.0), (lasting, mixed, NOISE_CORRELATION)):
+        for total, gain, noise_correlation in ((rounding, own, 0.0), (lasting, mixed, priors.NOISE_CORRELATION.value)):
             passed = node.primitive.gains(gain, inputs, moments[name], graph.weights, noise_correlation)
             for tensor, part, adds in zip(node.inputs, passed, wanted, strict=True):
                 if adds:
@@ -106,16 +100,16 @@ def relu_attenuation_of_lower_clipping(graph: LayerGraph, moments: Mapping[str, 
         return 1.0
     own, total = moments[name], moments[added]
     deviation = np.sqrt(np.maximum(total.variance - own.variance, _TINY))
-    return np.maximum(ndtr((total.mean - _LOWEST * own.deviation) / deviation), _LEAST_FELT)
+    return np.maximum(
+        ndtr((total.mean - priors.LOWER_CLIPPING_SIGMAS.value * own.deviation) / deviation),
+        priors.MIN_LOWER_CLIPPING_PASSED.value,
+    )
 
 
 def _rectifies(node: Node) -> bool:
     return (
         isinstance(node.primitive, Rectifier) and node.primitive.negative_slope == 0 and node.primitive.threshold == 0
     )
-
-
-_LOWEST, _LEAST_FELT = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -158,14 +152,11 @@ class ClippedTail:
 
     @cached_property
     def _steepness(self) -> Array:
-        return _STEEPNESS * np.maximum(self.side.excess_kurtosis, 0.05) ** -_FALL
+        kurtosis = np.maximum(self.side.excess_kurtosis, priors.MIN_TAIL_KURTOSIS.value)
+        return priors.TAIL_STEEPNESS.value * kurtosis**-priors.TAIL_STEEPNESS_EXPONENT.value
 
 
 _FARTHEST = 1e3  # deviations: no tail is left there
-
-_EXPONENT = 0.7
-_STEEPNESS, _FALL = 3.5, 0.35
-_RARE, _RARE_REACH = 2e-5, 8.0
 
 
 def _standard_beyond(z: Array, steepness: Array) -> tuple[Array, Array]:
@@ -177,9 +168,10 @@ def _standard_beyond(z: Array, steepness: Array) -> tuple[Array, Array]:
     for the channels that hardly ever fire and of which the moments say little. For z < 0 it follows from
     E[(Z - z)^2] = 1 + z^2.
     """
+    exponent, decay = priors.TAIL_EXPONENT.value, priors.RARE_TAIL_SIGMAS.value
     distance = np.abs(z)
-    stretched = (1 + distance) ** _EXPONENT
-    bulk, rare = np.exp(-steepness * (stretched - 1)), _RARE * np.exp(-distance / _RARE_REACH)
+    stretched = (1 + distance) ** exponent
+    bulk, rare = np.exp(-steepness * (stretched - 1)), priors.RARE_TAIL_POWER.value * np.exp(-distance / decay)
     value = 0.5 * (bulk + rare)
-    slope = -0.5 * (bulk * steepness * _EXPONENT * stretched / (1 + distance) + rare / _RARE_REACH)
+    slope = -0.5 * (bulk * steepness * exponent * stretched / (1 + distance) + rare / decay)
     return np.where(z < 0, 1 + z * z - value, value), np.where(z < 0, 2 * z + slope, slope)

@@ -13,12 +13,12 @@ import numpy as np
 import tensorflow as tf
 from absl import logging
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, Moments
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.search.noise_gain import NOISE_CORRELATION, Gains, loss_tensors
+from spiq_tf.search.noise_gain import Gains, loss_tensors
 from spiq_tf.statistics.synthetic import SampleRun, sum_of_squares
 
-_BLOCK = 3  # positions in each direction
 _TINY = 1e-30
 
 
@@ -72,8 +72,9 @@ def _gains(slope: tf.Tensor) -> tuple[Array, Array]:
     """Sums of squares over positions; for lasting noise, mixed with those over blocks that share their noise."""
     values = slope.numpy()
     values = values if values.ndim > 1 else values[:, None]
-    blocks = values
+    blocks, side = values, int(priors.CORRELATED_LOCATIONS.value)
     for axis in range(1, values.ndim - 1):
-        blocks = np.add.reduceat(blocks, np.arange(0, values.shape[axis], _BLOCK), axis=axis)
+        blocks = np.add.reduceat(blocks, np.arange(0, values.shape[axis], side), axis=axis)
     alone, together = sum_of_squares(values), sum_of_squares(blocks)
-    return alone, (1 - NOISE_CORRELATION) * alone + NOISE_CORRELATION * together
+    correlation = priors.NOISE_CORRELATION.value
+    return alone, (1 - correlation) * alone + correlation * together

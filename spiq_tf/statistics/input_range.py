@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from absl import logging
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InputRangeError, InputRangeWarning
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
@@ -20,13 +21,7 @@ from spiq_tf.statistics.propagation import first_norms
 Bound: TypeAlias = float | Sequence[float] | npt.NDArray[Any]
 InputRange: TypeAlias = tuple[Bound, Bound] | Mapping[str, tuple[Bound, Bound]]
 
-FEATURE_REACH = 6.0
-"""Deviations to either side of the mean that features are given whose Normalization layer is not that of pixels."""
-
 _ANOTHER_UNIT = 8.0  # as many times as wide, or a range as many times as narrow: behind a layer, not in front
-_PLAUSIBLE = 1.5  # a convention whose misfit is larger explains nothing
-_DECISIVE = 9.0  # by how much the runner-up's deviance, the sum of squared misfits, must be larger
-
 
 _ADVICE = (
     "pass input_range=(low, high), the smallest and largest value that the model is fed after preprocessing,"
@@ -83,7 +78,7 @@ def _stated(tensor: Tensor, pair: Any) -> InputStatistics:
             f"input_range of input {tensor.name!r}: expected low < high, found low {low.min():g} and high"
             f" {high.max():g}" + ("; the two are reversed" if np.all(low > high) else "")
         )
-    moments = Moments((low + high) / 2, ((high - low) / 4) ** 2)
+    moments = Moments((low + high) / 2, ((high - low) / priors.INPUT_RANGE_SIGMAS.value) ** 2)
     return InputStatistics(moments, ChannelRanges(low, high, Source.GIVEN))
 
 
@@ -156,7 +151,7 @@ def _told_by_layer(layer: Any, primitive: FixedAffine) -> InputStatistics | None
         for top in (255.0, 1.0):
             if np.all((mean > 0.1 * top) & (mean < 0.9 * top) & (deviation > 0.05 * top) & (deviation < 0.5 * top)):
                 return InputStatistics(Moments(mean, deviation**2), ChannelRanges(0 * ones, top * ones, Source.TOLD))
-        reach = FEATURE_REACH * deviation
+        reach = priors.FEATURE_SIGMAS.value * deviation
         distribution = ChannelRanges(mean - reach, mean + reach, Source.TOLD)
         return InputStatistics(Moments(mean, deviation**2), distribution)
     if np.all(np.abs(primitive.factor - 1) < 0.02):
@@ -164,7 +159,7 @@ def _told_by_layer(layer: Any, primitive: FixedAffine) -> InputStatistics | None
     for top in (255.0, 1.0):
         low, high = primitive.offset, top * primitive.factor + primitive.offset
         if np.all((np.abs(high - 1) < 0.02) & ((np.abs(low) < 0.02) | (np.abs(low + 1) < 0.02))):
-            pixels = Moments(0.45 * top * ones, (0.25 * top) ** 2 * ones)
+            pixels = Moments(priors.PIXEL_MEAN.value * top * ones, (priors.PIXEL_DEVIATION.value * top) ** 2 * ones)
             return InputStatistics(pixels, ChannelRanges(0 * ones, top * ones, Source.TOLD))
     return None
 
@@ -182,7 +177,8 @@ def _told_by_norm(graph: LayerGraph, tensor: Tensor) -> InputStatistics:
     best, second = np.argsort(misfits)[:2]
     equations = sum(len(bias) for _, bias, _ in norms)
     deviance = equations * (misfits[second] ** 2 - misfits[best] ** 2)
-    if not (misfits[best] <= _PLAUSIBLE and deviance >= _DECISIVE):
+    plausible = misfits[best] <= priors.MAX_CONVENTION_MISFIT.value
+    if not (plausible and deviance >= priors.MIN_CONVENTION_DEVIANCE.value):
         table = ", ".join(f"{c.name}: {m:.2f}" for c, m in zip(CONVENTIONS, misfits, strict=True))
         raise InputRangeError(
             f"the range of input {tensor.name!r} cannot be told from the first BatchNorm: no usual convention"

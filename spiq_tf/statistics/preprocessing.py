@@ -4,13 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
 
 # Mean and deviation of natural images' channels in units of [0, 1], red first (ImageNet's, as torchvision and
-# Keras state them), and how alike neighbouring pixels and the three channels are (Hyvarinen, Hurri and Hoyer,
-# Natural Image Statistics, 2009, sections 5.6 and 5.1).
+# Keras state them).
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-_PIXEL_CORRELATION, _CHANNEL_CORRELATION = 0.95, 0.9
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # blue first, of keras.applications.imagenet_utils
 
 
@@ -67,8 +66,10 @@ def misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float
     expected = kernel.sum(axis=(0, 1)).T @ image.mean + bias
     place = np.stack(np.meshgrid(*(np.arange(n) for n in kernel.shape[:2]), indexing="ij"), -1).reshape(-1, 2)
     distance = np.sqrt(((place[:, None] - place) ** 2).sum(-1))
-    alike = np.where(np.eye(3, dtype=bool), 1.0, _CHANNEL_CORRELATION) * np.outer(image.deviation, image.deviation)
-    covariance = np.kron(_PIXEL_CORRELATION**distance, alike)
+    alike = np.where(np.eye(3, dtype=bool), 1.0, priors.IMAGE_CHANNEL_CORRELATION.value) * np.outer(
+        image.deviation, image.deviation
+    )
+    covariance = np.kron(priors.PIXEL_CORRELATION.value**distance, alike)
     flat = kernel.reshape(-1, kernel.shape[-1])
     deviation = np.sqrt(np.einsum("io,ij,jo->o", flat, covariance, flat, optimize=True))
     alive = (stated.deviation > 1e-6) & (deviation > 1e-9)

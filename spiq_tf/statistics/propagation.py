@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, bounded_distribution
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InvalidArgumentError, InvalidModelError
@@ -18,8 +19,6 @@ from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.primitives.shape import Pad
 from spiq_tf.statistics.sampled import NO_SAMPLES, ObservedRange, SampledStatistics
 
-_FARTHEST = 8.0  # deviations within which every value must be a number
-_TRUST = 0.1
 _TINY = 1e-12
 
 
@@ -57,15 +56,6 @@ def all_moments(
     return known
 
 
-_UNSEEN = 1.75
-"""Images differ more than fields do: averages over whole maps and class scores by 1.1 to 2.6, in twenty networks.
-Over 27 networks 2 cuts none and gives scores 1.5 times the room that they need; 1.7 gains 0.3 dB and an agreement of
-0.006 on the average, 1.5 cuts the scores of six by 1 to 2 dB."""
-
-_LEAST = 1 / 3
-"""Of the deviation in closed form, which is 0.5 to 2.7 times the real one: fields may leave every feature dead."""
-
-
 def _varying(own: Moments, shown: Moments) -> Moments:
     """Moments of what differs from field to field, and more from image to image; the channels relative to each other as
     in closed form.
@@ -75,7 +65,8 @@ def _varying(own: Moments, shown: Moments) -> Moments:
     variance, distance = own.variance.mean(), np.mean(shown.variance + (shown.mean - own.mean) ** 2)
     if variance == 0:
         return own
-    return replace(own, variance=own.variance * max(_UNSEEN**2 * distance / variance, _LEAST**2))
+    gap, least = priors.SAMPLE_GAP.value, priors.MIN_SAMPLED_DEVIATION.value
+    return replace(own, variance=own.variance * max(gap**2 * distance / variance, least**2))
 
 
 def _all_stated(graph: LayerGraph) -> dict[str, Moments]:
@@ -113,7 +104,7 @@ def _seen_by_first_norm(graph: LayerGraph, name: str, assumed: Moments) -> Momen
     rows, values = [np.zeros((0, len(deviation)))], [np.zeros(0)]
     for linear, stated in _normed_readers(graph, name):
         response, offset = linear.mean_map(graph.weights)
-        trust = 1 / (_TRUST * np.maximum(stated.deviation, _TINY))
+        trust = 1 / (priors.FIRST_NORM_TRUST.value * np.maximum(stated.deviation, _TINY))
         rows.append(response * deviation * trust[:, None])
         values.append((stated.mean - offset - response @ assumed.mean) * trust)
     # with steps d of one deviation: the least of |d|^2 + |rows d - values|^2
@@ -157,7 +148,7 @@ def all_contrast_exponents(graph: LayerGraph, moments: Mapping[str, Moments]) ->
     """By how many per cent the deviation of every tensor's channels grows with one per cent more contrast in the image.
 
     The contrast of images, and of places in them, varies, and what all terms of a sum have in common makes its tail
-    heavy, see `COMMON_EXCESS`: the more so, the more a network exaggerates it.
+    heavy, see `priors.COMMON_KURTOSIS`: the more so, the more a network exaggerates it.
     """
     known = {t.name: np.ones(t.channels) for t in graph.inputs}
     for node in graph.nodes:
@@ -194,13 +185,15 @@ def all_distributions(
         read = [TensorStatistics(moments[t.name], known[t.name], contrast_exponent[t.name]) for t in node.inputs]
         own = node.primitive.distribution(read, moments[node.output.name], graph.weights)
         if isinstance(node.primitive, Linear) and node.primitive.head is None:
-            own = own.with_added_kurtosis(_DOUBT * min(unstated[node.output.name], _LONGEST))
+            own = own.with_added_kurtosis(
+                priors.UNANCHORED_KURTOSIS.value * min(unstated[node.output.name], priors.MAX_UNANCHORED_DEPTH.value)
+            )
         if node.output.name in shown.reach:
             decoded = node.output.name in decoder and isinstance(node.primitive, Linear | BatchNorm)
             own = _as_shown(node.primitive, decoded, own, shown.reach[node.output.name], moments[node.output.name])
         if node.output.name in shown.non_negative:
             own = own.clipped_to(0.0, np.inf)
-        reach = own.range(_FARTHEST)
+        reach = own.range(priors.FAR_SIGMAS.value)
         _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
         if (stated := given.get(node.output.name)) is not None:
             if own.source == Source.FIXED:
@@ -220,10 +213,7 @@ def _detects(graph: LayerGraph, moments: Mapping[str, Moments]) -> bool:
     Class scores of positions lie at most 2.3 deviations below 0 in six networks, those of objects 4 to 10 in two.
     """
     last = [moments[n.output.name] for n in graph.nodes if isinstance(n.primitive, Linear) and n.primitive.ends]
-    return any(bool(np.any(own.mean < -_SELDOM * own.deviation)) for own in last)
-
-
-_SELDOM = 3.0
+    return any(bool(np.any(own.mean < -priors.OBJECTNESS_SIGMAS.value * own.deviation)) for own in last)
 
 
 def _as_shown(
@@ -243,37 +233,18 @@ def _as_shown(
     bounded = decoded or (isinstance(primitive, Linear) and primitive.ends)
     if isinstance(primitive, Elementwise):  # a steep one
         farthest = np.maximum(np.abs(shown.low), np.abs(shown.high)).max()
-        bounded = bool(own.range(_FARTHEST).amplitude.max() > _BEYOND * farthest)
+        bounded = bool(own.range(priors.FAR_SIGMAS.value).amplitude.max() > priors.MAX_STEEP_OVERSHOOT.value * farthest)
     elif (lacking := shown.excess_kurtosis - float(np.median(own.excess_kurtosis))) > 0:
         own, bounded = own.with_added_kurtosis(lacking), True
-    return own.clipped_to(*_as_images_may(shown, moments, _DECODED if decoded else _UNSEEN)) if bounded else own
-
-
-_BEYOND = 4.0
-"""Times as far as fields: a SiLU is predicted to reach twice as far, an exponential fifty times."""
-
-
-_DECODED = 1.35
-"""Times as far as fields, in a decoder: ESPNet 19.2 -> 20.2 dB, five others 0.3 to 1.2 better. With 1.2 or 1.5 some are
-worse. Elsewhere sparse images reach farther: networks from image to image lose up to 10 dB on text, a ResNet 4."""
+    gap = (priors.DECODER_SAMPLE_GAP if decoded else priors.SAMPLE_GAP).value
+    return own.clipped_to(*_as_images_may(shown, moments, gap)) if bounded else own
 
 
 def _as_images_may(shown: ObservedRange, moments: Moments, times: float) -> tuple[Array, Array]:
     """So many times as far as fields, but no nearer than 4 deviations."""
     middle, half = (shown.high + shown.low) / 2, times * (shown.high - shown.low) / 2
-    near = _NEAREST * moments.deviation
+    near = priors.NEAR_SIGMAS.value * moments.deviation
     return np.minimum(middle - half, moments.mean - near), np.maximum(middle + half, moments.mean + near)
-
-
-_NEAREST = 4.0
-
-_DOUBT, _LONGEST = 0.2, 10
-"""Excess kurtosis for each linear primitive that has passed since a BatchNorm stated moments, and for how many.
-
-Propagated deviations are off by about an eighth at each; a Gaussian whose deviation is uncertain by a factor of e^d has
-an excess kurtosis of 3 (e^(4 d^2) - 1). Ten networks whose BatchNorms were folded, or that never had any, gained 0.5 dB
-on the average and 4 dB where they were worst, those that are best lost 1 to 2; others have no such tensors.
-"""
 
 
 def _unstated(graph: LayerGraph) -> dict[str, int]:
@@ -302,9 +273,11 @@ def _without_flat_ends(
         if function is None or name in kept or len(graph.consumers[name]) != 1:
             continue
         distribution = known[name]
-        reach = distribution.range(_FARTHEST)
+        reach = distribution.range(priors.FAR_SIGMAS.value)
         places = np.linspace(reach.low.min(), reach.high.max(), _POINTS)
-        made = known[node.output.name].range(_FARTHEST)  # an exponential is flat below what it reaches in the far
+        made = known[node.output.name].range(
+            priors.FAR_SIGMAS.value
+        )  # an exponential is flat below what it reaches in the far
         values = np.clip(function(places), made.low.min(), made.high.max())
         if not np.all(np.isfinite(values)) or np.ptp(values) == 0:
             continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, Moments
 from spiq_tf.graph.classifier_head import image_derived_tensors
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
@@ -14,13 +15,9 @@ from spiq_tf.primitives.activation import Elementwise
 from spiq_tf.primitives.affine import BatchNorm
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.statistics.synthetic import ENOUGH, FEWEST, SampleRun
+from spiq_tf.statistics.synthetic import FEWEST, SampleRun
 
-_LITTLE = 0.25  # of a deviation
-_LEAST = 0.5  # of the smallest value on fields
-_MANY, _SEVERAL = 1024, 256  # positions of all fields together, for extremes of sums, and of functions of them
 _MANY_ENOUGH = 8192  # for a kurtosis
-_SOME = 4  # channels: fields look alike to a trained network, so that their number says little
 
 
 @dataclass(frozen=True)
@@ -78,11 +75,14 @@ def sampled_statistics(graph: LayerGraph, batches: Sequence[SampleRun]) -> Sampl
         sums_pixels = primitive.varies_by_image and node.inputs[0].name in pixels
         learns = primitive.uses_sampled_variance and (by_position or sums_pixels)
         compared = images and primitive.varies_by_image and not (by_position or sums_pixels)
-        fewest = _SEVERAL if isinstance(primitive, Elementwise) else _MANY
+        function = isinstance(primitive, Elementwise)
+        fewest = (priors.MIN_LOCATIONS_FOR_FUNCTION_RANGE if function else priors.MIN_LOCATIONS_FOR_RANGE).value
         values = [b.values[name] for b in batches if name in b.values]
         if _reaches(graph, node) and (found := _reach(values, fewest)):
             reach[name] = found
-        flat = _side_by_side(values, ENOUGH if by_position else FEWEST) if learns or compared else None
+        flat = (
+            _side_by_side(values, priors.MIN_LOCATIONS.value if by_position else FEWEST) if learns or compared else None
+        )
         if flat is None:
             continue
         if learns:
@@ -90,12 +90,12 @@ def sampled_statistics(graph: LayerGraph, batches: Sequence[SampleRun]) -> Sampl
         else:
             averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
         unweighted = isinstance(primitive, Opaque) and not primitive.variables() and name not in leaving
-        if unweighted and flat.shape[1] >= _SOME and flat.min() >= 0:
+        if unweighted and flat.shape[1] >= priors.MIN_CHANNELS_FOR_SIGN.value and flat.min() >= 0:
             non_negative.append(name)
     return SampledStatistics(moments, averages, reach, non_negative)
 
 
-def _side_by_side(values: Sequence[Any], fewest: int) -> Array | None:
+def _side_by_side(values: Sequence[Any], fewest: float) -> Array | None:
     """The values of a tensor on all fields, (positions, channels); None of fewer, or where not all are numbers."""
     each = [np.asarray(v, np.float64) for v in values]
     flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in each]) if each else np.zeros((0, 1))
@@ -111,7 +111,7 @@ def _reaches(graph: LayerGraph, node: Node) -> bool:
     return node.output.is_feature_map and made and not (normed and name in graph.fused)
 
 
-def _reach(maps: Sequence[Any], fewest: int) -> ObservedRange | None:
+def _reach(maps: Sequence[Any], fewest: float) -> ObservedRange | None:
     """None of too few positions, or where not all values are numbers."""
     flat = [np.asarray(x, np.float32).reshape(-1, x.shape[-1]) for x in maps]
     positions = sum(map(len, flat))
@@ -150,9 +150,9 @@ def opaque_layer_inputs(
         own = moments[tensor.name]
         drawn = own.mean + varying * own.deviation * random.standard_normal(value.shape)
         least = min(float(np.min(b.values[tensor.name])) for b in batches)
-        return np.maximum(drawn, _LEAST * least) if least > 0 else drawn
+        return np.maximum(drawn, priors.MIN_POSITIVE_SAMPLE.value * least) if least > 0 else drawn
 
-    contrasts = itertools.cycle((1.0, _LITTLE))
+    contrasts = itertools.cycle((1.0, priors.LOW_CONTRAST.value))
     return [
         {name: shown(t, batch, contrast) for name, t in read.items() if name in batch.values}
         for batch, contrast in zip(batches, contrasts, strict=False)

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, InputStatistics
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
@@ -21,11 +22,6 @@ from spiq_tf.statistics.differentiable import linear_parts, replay_differentiabl
 _RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
 FEWEST, _FIELDS, _POSITIONS = 4, 16, 4 * 224 * 224  # where images are compared: less where they have many positions
 _MOST_VALUES = 500_000_000  # of all tensors together, which are held for the derivative: 2 GB
-_COMMON = 0.9  # correlation of an image's channels
-_BRIGHTNESS = 0.2
-"""Variance of the means of images, on top of that within an image, which is 1; 0.4 in CIFAR-10, with which files come
-out the same. What averages an image, inside a GroupNormalization, is cut where fields know nothing of it."""
-ENOUGH = 32  # positions of all fields together, for statistics worth the name
 _TINY = 1e-30
 
 
@@ -117,7 +113,7 @@ def _normalisation(graph: LayerGraph, call: Call, runs: Sequence[Mapping[str, An
     if others or not isinstance(first.primitive, BatchNorm):
         return None
     read = [values[first.inputs[0].name] for values in runs]
-    if sum(math.prod(x.shape[:-1]) for x in read) < ENOUGH:
+    if sum(math.prod(x.shape[:-1]) for x in read) < priors.MIN_LOCATIONS.value:
         return None
     mean, variance = _moments([x.numpy() for x in read])
     stated, factor = first.primitive.moments((), graph.weights), first.primitive.factor(graph.weights)
@@ -167,8 +163,11 @@ def synthetic_input(tensor: Tensor, channels: InputStatistics, random: np.random
     field = np.fft.ifftn(np.fft.fftn(white, axes=axes) * falling, axes=axes).real if tensor.is_feature_map else white
     field = field / max(float(field.std()), _TINY)
     if tensor.is_feature_map:
-        field = field + np.sqrt(_BRIGHTNESS) * random.standard_normal((*(1 for _ in axes), tensor.channels + 1))
-    mixed = np.sqrt(1 - _COMMON) * field[..., 1:] + np.sqrt(_COMMON) * field[..., :1]
+        field = field + np.sqrt(priors.BRIGHTNESS_VARIANCE.value) * random.standard_normal(
+            (*(1 for _ in axes), tensor.channels + 1)
+        )
+    common = priors.IMAGE_CHANNEL_CORRELATION.value
+    mixed = np.sqrt(1 - common) * field[..., 1:] + np.sqrt(common) * field[..., :1]
     scaled = channels.moments.mean + channels.moments.deviation * mixed
     return np.clip(scaled, channels.range.low, channels.range.high).astype(np.float32).reshape(shape)
 

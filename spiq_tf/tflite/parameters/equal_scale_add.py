@@ -13,16 +13,11 @@ import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 from scipy.optimize import minimize_scalar
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.parameters.tensor_range import TensorRange
-
-_STIFFEST = 100.0
-"""The largest exponent: a tensor of which less is cut, such as one that fills its interval, is not narrowed."""
-
-_WORTH = 0.95
-"""Of the noise apart, at most so much must be left: taken at 1, CSP blocks lost 0.4 dB, and no network gained."""
 
 
 def equalize_add_scales(
@@ -49,7 +44,7 @@ def equalize_add_scales(
             continue
         apart = list({id(grids[i]): grids[i] for i in tensors}.values())
         together = _joined(apart, tensors[0])
-        if together.noise < _WORTH * sum(grid.noise for grid in apart):
+        if together.noise < priors.EQUAL_SCALE_NOISE.value * sum(grid.noise for grid in apart):
             grids |= dict.fromkeys(together.tensors, together)
     return {
         index: own.stretched(grids[index].step / own.scale) if index in grids else own
@@ -105,7 +100,8 @@ def _grid(intervals: Mapping[int, TensorRange], noise: Mapping[int, PredictedNoi
     tensors = tuple(intervals)
     rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "cutting"))
     exponents = np.full(len(tensors), np.inf)
-    np.divide(2 * rounding, cutting, out=exponents, where=2 * rounding < _STIFFEST * cutting)
+    finite = 2 * rounding < priors.MAX_CLIPPING_EXPONENT.value * cutting
+    np.divide(2 * rounding, cutting, out=exponents, where=finite)
     return _Grid(tensors, np.array([intervals[i].scale for i in tensors]), rounding, cutting, exponents)
 
 

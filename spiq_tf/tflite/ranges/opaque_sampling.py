@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Source
 from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.opaque import Opaque
@@ -18,11 +19,6 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.lower import LoweredModel
 from spiq_tf.tflite.ranges.interval_arithmetic import derived_range
-
-_MARGIN, _WIDE_MARGIN = 1.5, 2.5
-"""Of a sampled range: fields do not show its ends, and less so where one image gives a few values, an average."""
-
-_ENOUGH = 1024  # values of one field
 
 
 def opaque_intermediate_ranges(
@@ -78,10 +74,10 @@ def _widened(
 def _with_margin(
     seen: tuple[float, float], possible: ChannelRanges | None, values: int, squared: bool
 ) -> ChannelRanges:
-    (low, high), few = seen, values < _ENOUGH
+    (low, high), few = seen, values < priors.MIN_VALUES_FOR_GAP.value
     if possible is not None and few:
         low, high = min(low, -high), max(high, -low)
-    margin = _WIDE_MARGIN if few else _MARGIN
+    margin = (priors.OPAQUE_SAMPLE_GAP_FEW_VALUES if few else priors.OPAQUE_SAMPLE_GAP).value
     low, high = min(low, margin * low), max(high, margin * high)
     if possible is None:
         return ChannelRanges(np.array([low]), np.array([high]), Source.FALLBACK)
