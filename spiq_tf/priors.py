@@ -11,7 +11,7 @@ The numbers are read while a model is converted (`priors.SAMPLE_GAP.value`), so 
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -46,21 +46,26 @@ _FACTORS: ContextVar[Mapping[Prior, float]] = ContextVar("factors of priors", de
 
 
 @contextmanager
-def scaled(name: str, factor: float) -> Iterator[None]:
-    """Multiplies one prior while the context is open, in this thread alone. For measurements and tests.
+def factors(by_prior: Mapping[Prior, float]) -> Iterator[None]:
+    """Multiplies priors while the context is open, in this thread alone; integers are rounded. For measurements.
 
     Args:
-        name: of the prior in this module ("SAMPLE_GAP").
-        factor: multiplies its default; integers are rounded.
-
-    Raises:
-        KeyError: there is no such prior.
+        by_prior: the factor of each prior; those left out keep their value. It is asked whenever a prior is read.
     """
-    token = _FACTORS.set({**_FACTORS.get(), PRIORS[name]: factor})
+    token = _FACTORS.set(by_prior)
     try:
         yield
     finally:
         _FACTORS.reset(token)
+
+
+def scaled(name: str, factor: float) -> AbstractContextManager[None]:
+    """As `factors`, of the one prior of that name in this module ("SAMPLE_GAP").
+
+    Raises:
+        KeyError: there is no such prior.
+    """
+    return factors({PRIORS[name]: factor})
 
 
 # ---- how much farther real inputs reach than the samples: one quantity for each kind of sample -----------------------
