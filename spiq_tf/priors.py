@@ -10,6 +10,7 @@ What was tried and left out stands in docs/accuracy.md.
 The numbers are read while a model is converted (`priors.SAMPLE_GAP.value`), so that `scaled` can vary them.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -26,12 +27,14 @@ class Prior:
         unit: what it counts or multiplies.
         evidence: why it has this value, and what was measured; "None." where nothing was.
         held_fixed: what stayed as it was when it was set.
+        maximum: what it cannot exceed, however it is varied: 1 for a share or a correlation.
     """
 
     default: float
     unit: str
     evidence: str
     held_fixed: str = "all other priors at their present values"
+    maximum: float = math.inf
 
     @property
     def value(self) -> float:
@@ -39,7 +42,8 @@ class Prior:
         factor = _FACTORS.get().get(self)
         if factor is None:
             return self.default
-        return round(self.default * factor) if isinstance(self.default, int) else self.default * factor
+        varied = round(self.default * factor) if isinstance(self.default, int) else self.default * factor
+        return min(varied, self.maximum)
 
 
 _FACTORS: ContextVar[Mapping[Prior, float]] = ContextVar("factors of priors", default=MappingProxyType({}))
@@ -141,11 +145,13 @@ IMAGE_CHANNEL_CORRELATION = Prior(
     0.9,
     "correlation of an image's three channels",
     "Hyvarinen, Hurri and Hoyer, Natural Image Statistics, 2009, section 5.1.",
+    maximum=1.0,
 )
 PIXEL_CORRELATION = Prior(
     0.95,
     "correlation of neighbouring pixels",
     "Hyvarinen, Hurri and Hoyer, Natural Image Statistics, 2009, section 5.6.",
+    maximum=1.0,
 )
 BRIGHTNESS_VARIANCE = Prior(
     0.2,
@@ -273,6 +279,7 @@ CONTRAST_RETENTION = Prior(
     "With both retentions six networks whose values lie in the bend of a SiLU or a hard swish, or that have no"
     " BatchNorm, gain 0.4 to 2.7 dB; of sixteen others one loses 1 dB and none of the rest more than 0.4.",
     "set together with SPATIAL_CONTRAST_RETENTION",
+    maximum=1.0,
 )
 SPATIAL_CONTRAST_RETENTION = Prior(
     0.4,
