@@ -7,9 +7,10 @@ import pytest
 from spiq_tf.distributions.tails import TensorStatistics, gaussian_distribution
 from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.frontend.capture import capture
-from spiq_tf.primitives.linear import ClassifierHead, Linear
+from spiq_tf.graph.classifier_head import network_roles
 from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
+from spiq_tf.primitives.role import ClassifierHead
 from spiq_tf.primitives.shape import Pad
 from spiq_tf.statistics.propagation import all_contrast_exponents, all_distributions, all_moments
 from tests.layer_table import TABLE
@@ -177,15 +178,16 @@ def test_layers_that_know_that_they_stand_in_the_head():
         ),
     ]
     graph = capture(keras.Model(x, outputs), 1)
-    heads = {node.call.name: node.primitive.head for node in graph.nodes if isinstance(node.primitive, Linear)}
+    roles = network_roles(graph)
+    heads = {node.call.name: roles[node.output.name].head for node in graph.nodes if node.primitive.is_linear}
     known = {name: head for name, head in heads.items() if head is not None}
     assert known == {
-        "hidden": ClassifierHead(13, False),
-        "classes": ClassifierHead(10, True, depth=1),
-        "box": ClassifierHead(3, True, depth=1),
-        "strung": ClassifierHead(5, True),
-        "left": ClassifierHead(12, True),
-        "right": ClassifierHead(12, True),
+        "hidden": ClassifierHead(num_logits=13, is_logits=False),
+        "classes": ClassifierHead(num_logits=10, is_logits=True, hidden_depth=1),
+        "box": ClassifierHead(num_logits=3, is_logits=True, hidden_depth=1),
+        "strung": ClassifierHead(num_logits=5, is_logits=True),
+        "left": ClassifierHead(num_logits=12, is_logits=True),
+        "right": ClassifierHead(num_logits=12, is_logits=True),
     }
     assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", "one", "other", *known}
 

@@ -30,7 +30,7 @@ def second_moment(excess_kurtosis, z):
     return 0.5 * (np.exp(-steepness * ((1 + z) ** 0.7 - 1)) + 2e-5 * np.exp(-z / 8))
 
 
-@pytest.mark.parametrize("excess", [0.3, 1.0, 6.0])
+@pytest.mark.parametrize("excess_kurtosis", [0.3, 1.0, 6.0])
 @pytest.mark.parametrize("bound", [np.inf, 9.0])
 @pytest.mark.parametrize("threshold", [3.0, 5.5, 8.5])
 def test_cut_noise_is_the_integral_over_the_tail(excess_kurtosis, bound, threshold):
@@ -94,7 +94,7 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
 @pytest.mark.parametrize("name", ["residual", "saturating_addition", "concatenation", "depthwise"])
 def test_gradient_of_the_noise_equals_finite_differences(name, random):
     graph = capture(NETWORKS[name](), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
     problem = minimum_noise._Problem(
@@ -117,7 +117,7 @@ def test_gradient_of_the_noise_equals_finite_differences(name, random):
 def test_the_choice_is_a_minimum(random):
     """No scale or range moved by a tenth lowers the predicted noise noticeably."""
     graph = capture(NETWORKS["residual"](), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
     problem = minimum_noise._Problem(
@@ -155,7 +155,7 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3)(image))
     y = layers.ReLU(threshold=0.5, name="threshold")(x)
     graph = capture(settle(keras.Model(image, layers.Conv2D(2, 1)(layers.Add(name="sum")([x, y])))), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions = propagation.all_distributions(graph, moments, inputs)
     ones = np.ones(4)
@@ -191,7 +191,7 @@ def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
         bounds, options = family._bounds(family._start()), {"maxiter": 1000, "ftol": 1e-8}
         start = np.clip(family._start(), bounds.lb, bounds.ub)
         longer = minimize(family._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        noise_gain.append(found)
+        noise.append(found)
         least.append(np.exp(longer.fun))
     assert np.all(np.array(noise) < 1.1 * np.array(least))
     assert sum(noise) < 1.01 * sum(least)

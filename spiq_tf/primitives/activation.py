@@ -41,9 +41,15 @@ class Rectifier(Primitive):
     maximum: float | None = None
     threshold: float = 0.0
 
+    is_pointwise = True
+
+    @property
+    def rectifies(self) -> bool:  # type: ignore[override]
+        return self.negative_slope == 0 and self.threshold == 0
+
     @property
     def fuses_into_producer(self) -> bool:  # type: ignore[override]
-        return self.negative_slope == 0 and self.threshold == 0 and self.maximum in (None, 6.0)
+        return self.rectifies and self.maximum in (None, 6.0)
 
     @property
     def elementwise_function(self) -> Callable[[Array], Array]:
@@ -180,6 +186,12 @@ class Elementwise(Primitive):
     bounds: tuple[float, float] | None = None
     steep: bool = False
 
+    is_pointwise = True
+
+    @property
+    def is_steep(self) -> bool:  # type: ignore[override]
+        return self.steep
+
     @property
     def elementwise_function(self) -> Callable[[Array], Array]:
         return self.function
@@ -222,6 +234,8 @@ class Elementwise(Primitive):
 @dataclass(frozen=True, eq=False)
 class Softmax(Primitive):
     """Softmax over the channels: in [0, 1]."""
+
+    is_softmax = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of independent Gaussians, by drawing them: gates, which a softmax makes too, are seldom wide open."""

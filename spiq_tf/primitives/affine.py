@@ -31,8 +31,13 @@ class BatchNorm(Primitive):
     beta: int | None
     epsilon: float
 
+    states_input_moments = True
     folds_into_linear = True
     takes_fused_activation = True
+
+    @property
+    def as_batch_norm(self) -> "BatchNorm":
+        return self
 
     def variables(self) -> tuple[int, ...]:
         return tuple(key for key in (self.mean, self.variance, self.gamma, self.beta) if key is not None)
@@ -168,6 +173,8 @@ class FixedAffine(Primitive):
     factor: Array
     offset: Array
 
+    is_fixed_affine = True
+    is_pointwise = True
     folds_into_linear = True
     takes_fused_activation = True
 
@@ -179,8 +186,12 @@ class FixedAffine(Primitive):
     def elementwise_function(self) -> Callable[[Array], Array] | None:
         """Where all channels have the same constants."""
         factor, offset = self.factor[0], self.offset[0]
-        noise_correlation = np.all(self.factor == factor) and np.all(self.offset == offset)
-        return (lambda values: factor * values + offset) if noise_correlation else None
+        uniform = np.all(self.factor == factor) and np.all(self.offset == offset)
+        return (lambda values: factor * values + offset) if uniform else None
+
+    @property
+    def inverse(self) -> Callable[[Array], Array] | None:
+        return (lambda values: (values - self.offset) / self.factor) if np.all(self.factor) else None
 
     def forward(self, inputs: Sequence[Array]) -> Array:
         return self.factor * inputs[0] + self.offset

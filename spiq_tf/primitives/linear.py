@@ -15,6 +15,7 @@ from spiq_tf.distributions.tails import (
 from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.base import Sum
+from spiq_tf.primitives.role import NO_ROLE, ClassifierHead, Role
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,6 @@ class Layout:
         return np.swapaxes(kernels.restored(kernel, (*shape[:-2], shape[-1], shape[-2]), False), -1, -2)
 
 
-@dataclass(frozen=True)
-class ClassifierHead:
-    """Where a layer stands that reads features of a whole example, without positions.
-
-    Attributes:
-        scores: how many scores the model makes of the layer's output.
-        last: whether that is those scores.
-        depth: how many such layers stand in front of it.
-    """
-
-    scores: int
-    last: bool
-    depth: int = 0
-
-
 @dataclass(frozen=True, eq=False)
 class Linear(Sum):
     """y_o = sum over c of W_co x_c, plus b_o: a convolution, a depthwise convolution or a Dense.
@@ -69,8 +55,7 @@ class Linear(Sum):
         coverage: share of positions at which each tap lies inside the input, shape (taps,).
         layout: of the kernel.
         dense: whether it is a fully connected operator in the file, whose weights may share one scale.
-        head: where it stands among those that read features of a whole example, or None.
-        ends: whether nothing linear follows it up to the model's outputs, on maps: class maps, pixels.
+        role: see `in_role`.
     """
 
     kernel: int
@@ -78,8 +63,7 @@ class Linear(Sum):
     tap_validity: Array
     layout: Layout = Layout()
     dense: bool = False
-    head: ClassifierHead | None = None
-    ends: bool = False
+    role: Role = NO_ROLE
 
     is_linear = True
     takes_fused_activation = True
@@ -88,6 +72,13 @@ class Linear(Sum):
     @property
     def mixes_locations(self) -> bool:  # type: ignore[override]
         return len(self.tap_validity) > 1
+
+    @property
+    def as_linear(self) -> "Linear":
+        return self
+
+    def in_role(self, role: Role) -> "Linear":
+        return replace(self, role=role)
 
     @property
     def depthwise(self) -> bool:
@@ -110,19 +101,19 @@ class Linear(Sum):
         if self.bias is not None:
             mean = mean + weights[self.bias]
         variance = kernels.variance_response(kernel, self.tap_validity, x.variance)
-        if self.head is not None:
-            variance = variance * _alignment(kernel, x.variance, self.head).deviation ** 2
+        if self.role.head is not None:
+            variance = variance * _alignment(kernel, x.variance, self.role.head).deviation ** 2
         return Moments(mean, variance)
 
-    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of the last layer what fields show, of others no less than of independent terms.
 
         What leaves the model was 2 times too wide in networks that make images, whose last kernel takes differences of
         alike channels: 1 to 2 dB. Sums in between lose where they are narrower.
         """
-        if not self.ends:
-            return super().sampled_moments(shown, inputs, weights)
-        return replace(self.moments(inputs, weights), variance=shown.variance)
+        if not self.role.is_dense_output:
+            return super().sampled_moments(sampled, inputs, weights)
+        return replace(self.moments(inputs, weights), variance=sampled.variance)
 
     def mean_map(self, weights: Weights) -> tuple[Array, Array]:
         """The mean of the output as a linear map of the input's: (outputs, inputs) and an offset (outputs,)."""
@@ -151,9 +142,9 @@ class Linear(Sum):
         passed = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
         common = priors.COMMON_KURTOSIS.value * self._mixed(share, x.contrast_exponent) ** 2
         distribution = gaussian_distribution(moments, common + passed, source)
-        if self.head is None:
+        if self.role.head is None:
             return distribution
-        return _alignment(kernel, x.moments.variance, self.head).stretched(distribution)
+        return _alignment(kernel, x.moments.variance, self.role.head).stretched(distribution)
 
     def contrast_exponent(
         self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
@@ -240,12 +231,12 @@ def _alignment(kernel: Array, variance: Array, head: ClassifierHead) -> _Alignme
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
     with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
     """
-    features = min(kernel.shape[2], priors.FEATURES_PER_LOGIT.value * head.scores)
-    rank = max(1 if head.last else priors.MIN_HIDDEN_RANK.value, min(features, head.scores - 1))
+    features = min(kernel.shape[2], priors.FEATURES_PER_LOGIT.value * head.num_logits)
+    rank = max(1 if head.is_logits else priors.MIN_HIDDEN_RANK.value, min(features, head.num_logits - 1))
     strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
     agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
     exponent = 1 + min(agreement, 0.0)
-    power = 1.0 if head.last else priors.HIDDEN_ALIGNMENT.value / (1 + head.depth)
+    power = 1.0 if head.is_logits else priors.HIDDEN_ALIGNMENT.value / (1 + head.hidden_depth)
     deviation = max(features / rank, 1.0) ** (0.5 * exponent * power)
     return _Alignment(deviation, rank ** (0.125 * exponent), rank ** (0.25 * exponent))
 

@@ -35,6 +35,8 @@ class Add(Sum):
 
     factors: tuple[float, ...]
 
+    is_addition = True
+    is_pointwise = True
     takes_fused_activation = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
@@ -87,6 +89,8 @@ class Multiply(Primitive):
     value: int
     count: int
 
+    is_product = True
+    is_pointwise = True
     takes_fused_activation = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
@@ -203,6 +207,7 @@ class Extremum(Primitive):
 
     sign: int
 
+    is_pointwise = True
     preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:

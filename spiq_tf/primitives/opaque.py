@@ -40,6 +40,7 @@ class Opaque(Primitive):
         """Of a norm or a variance over positions; a layer with weights is known as well by drawing its inputs."""
         return not self.keys
 
+    is_opaque = True
     uses_sampled_variance = True
     uses_sampled_mean = True
     mixes_locations = True
@@ -67,9 +68,9 @@ class Opaque(Primitive):
             return Moments(np.full(flat.shape[-1], np.nan), np.full(flat.shape[-1], np.nan))
         return Moments(flat.mean(axis=0, where=number), flat.var(axis=0, where=number))
 
-    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Those on random fields: the inputs then keep to their domain and depend on each other as they do."""
-        return shown
+        return sampled
 
     def _drawn(self, random: np.random.Generator, x: Moments, shape: tuple[int, ...]) -> Array:
         if len(shape) == 1:  # nothing but examples

@@ -1,7 +1,7 @@
 """Pooling: averages and maxima over windows or whole maps. Scales pass."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from spiq_tf.distributions import gaussian
 from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, gaussian_distribution
 from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
+from spiq_tf.primitives.role import NO_ROLE, Role
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,15 +20,22 @@ class AveragePool(Primitive):
     Attributes:
         size: number of positions in the window.
         whole: whether the window is the whole map.
-        scores: whether no linear primitive reads the averages: class scores.
+        role: see `in_role`.
     """
 
     size: int
     whole: bool = False
-    scores: bool = False
+    role: Role = NO_ROLE
 
     mixes_locations = True
     varies_by_image = True
+
+    def in_role(self, role: Role) -> "AveragePool":
+        return replace(self, role=role)
+
+    @property
+    def is_global_average(self) -> bool:  # type: ignore[override]
+        return self.whole
 
     @property
     def preserves_quantization(self) -> bool:  # type: ignore[override]
@@ -47,7 +55,7 @@ class AveragePool(Primitive):
     ) -> ChannelDistribution:
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].distribution
-        if self.scores:  # fields show their deviation: nothing else is in doubt
+        if self.role.averages_are_logits:  # fields show their deviation: nothing else is in doubt
             excess_kurtosis = np.full_like(x.above.excess_kurtosis, priors.COMMON_KURTOSIS.value)
         else:
             excess_kurtosis = x.above.excess_kurtosis + (priors.POOLED_KURTOSIS.value if self.whole else 0.0)
@@ -84,9 +92,9 @@ class MaxPool(Primitive):
     def uses_sampled_variance(self) -> bool:  # type: ignore[override]
         return not self.whole
 
-    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+    def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Those on random fields: behind a ReLU values are no Gaussians, and maxima of rare ones vary more."""
-        return shown
+        return sampled
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of the largest of sqrt(size) independent Gaussians: neighbours are correlated, as in AveragePool.

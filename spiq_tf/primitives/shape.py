@@ -32,11 +32,11 @@ class Rearrange(Primitive):
     target: npt.NDArray[np.intp]
     share: Array
 
+    is_rearrangement = True
     preserves_quantization = True
 
     @property
-    def keeps_channels(self) -> bool:
-        """Whether each channel holds values of itself alone."""
+    def keeps_channels(self) -> bool:  # type: ignore[override]
         return self.channels == self._outputs and np.array_equal(self.source, self.target)
 
     @property
@@ -105,6 +105,7 @@ class Pad(Primitive):
     inside: float
     value: float = 0.0
 
+    is_padding = True
     preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:

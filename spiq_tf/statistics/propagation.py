@@ -9,6 +9,7 @@ from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, bounded_distribution
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InvalidArgumentError, InvalidModelError
+from spiq_tf.graph.classifier_head import network_roles
 from spiq_tf.graph.decoder import decoder_feature_maps
 from spiq_tf.graph.layer_graph import LayerGraph, Node
 from spiq_tf.primitives.activation import Elementwise
@@ -35,16 +36,17 @@ def all_moments(
         shown: on random fields; it counts where no BatchNorm states anything.
     """
     known = {name: _seen_by_first_norm(graph, name, x.moments) for name, x in inputs.items()}
-    stated, preprocessed = _all_stated(graph), set(inputs)
+    stated, preprocessed, roles = _all_stated(graph), set(inputs), network_roles(graph)
     for node in graph.nodes:
         name = node.output.name
+        primitive = node.primitive.in_role(roles[name])
         read = [known[t.name] for t in node.inputs]
         if name in stated:
             own = stated[name]
         elif name in shown.moments:
-            own = node.primitive.sampled_moments(shown.moments[name], read, graph.weights)
+            own = primitive.sampled_moments(shown.moments[name], read, graph.weights)
         else:
-            own = node.primitive.moments(read, graph.weights)
+            own = primitive.moments(read, graph.weights)
             if name in shown.averages:
                 own = replace(own, mean=shown.averages[name].mean) if node.primitive.uses_sampled_mean else own
                 own = _varying(own, shown.averages[name])
@@ -180,17 +182,22 @@ def all_distributions(
     given = given or {}
     known = {name: bounded_distribution(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
     contrast_exponent, unstated = all_contrast_exponents(graph, moments), _unstated(graph)
-    decoder = set() if _detects(graph, moments) else decoder_feature_maps(graph.nodes, graph.inputs)
+    roles = network_roles(graph)
+    dense_outputs = {name for name, role in roles.items() if role.is_dense_output}
+    decoder = set() if _detects(moments, dense_outputs) else decoder_feature_maps(graph.nodes, graph.inputs)
     for node in graph.nodes:
         read = [TensorStatistics(moments[t.name], known[t.name], contrast_exponent[t.name]) for t in node.inputs]
-        own = node.primitive.distribution(read, moments[node.output.name], graph.weights)
-        if isinstance(node.primitive, Linear) and node.primitive.head is None:
-            own = own.with_added_kurtosis(
-                priors.UNANCHORED_KURTOSIS.value * min(unstated[node.output.name], priors.MAX_UNANCHORED_DEPTH.value)
-            )
+        role = roles[node.output.name]
+        own = node.primitive.in_role(role).distribution(read, moments[node.output.name], graph.weights)
+        if node.primitive.is_linear and role.head is None:
+            depth = min(unstated[node.output.name], priors.MAX_UNANCHORED_DEPTH.value)
+            own = own.with_added_kurtosis(priors.UNANCHORED_KURTOSIS.value * depth)
         if node.output.name in shown.reach:
             decoded = node.output.name in decoder and isinstance(node.primitive, Linear | BatchNorm)
-            own = _as_shown(node.primitive, decoded, own, shown.reach[node.output.name], moments[node.output.name])
+            bounded = decoded or role.is_dense_output
+            times = (priors.DECODER_SAMPLE_GAP if decoded else priors.SAMPLE_GAP).value
+            reached = shown.reach[node.output.name]
+            own = _as_shown(node.primitive, bounded, times, own, reached, moments[node.output.name])
         if node.output.name in shown.non_negative:
             own = own.clipped_to(0.0, np.inf)
         reach = own.range(priors.FAR_SIGMAS.value)
@@ -206,18 +213,24 @@ def all_distributions(
     return {**known, **_without_flat_ends(graph, known, {*inputs, *given, *(t.name for t in graph.outputs)})}
 
 
-def _detects(graph: LayerGraph, moments: Mapping[str, Moments]) -> bool:
+def _detects(moments: Mapping[str, Moments], dense_outputs: Collection[str]) -> bool:
     """Whether a map that leaves the model has channels that are seldom positive: scores of objects. Then what matters
     is rare, and so are the features that it is made of, of which fields know little.
 
     Class scores of positions lie at most 2.3 deviations below 0 in six networks, those of objects 4 to 10 in two.
     """
-    last = [moments[n.output.name] for n in graph.nodes if isinstance(n.primitive, Linear) and n.primitive.ends]
-    return any(bool(np.any(own.mean < -priors.OBJECTNESS_SIGMAS.value * own.deviation)) for own in last)
+    return any(
+        bool(np.any(moments[n].mean < -priors.OBJECTNESS_SIGMAS.value * moments[n].deviation)) for n in dense_outputs
+    )
 
 
 def _as_shown(
-    primitive: Primitive, decoded: bool, own: ChannelDistribution, shown: ObservedRange, moments: Moments
+    primitive: Primitive,
+    bounded: bool,
+    times: float,
+    own: ChannelDistribution,
+    shown: ObservedRange,
+    moments: Moments,
 ) -> ChannelDistribution:
     """The spread of a map, where fields show that the one that was predicted cannot be.
 
@@ -230,14 +243,12 @@ def _as_shown(
     of a sum tells: fields reach 2 to 7 deviations in six networks, images up to 1.3 times as far, while the tail that
     is predicted asks for 7 to 19.
     """
-    bounded = decoded or (isinstance(primitive, Linear) and primitive.ends)
     if isinstance(primitive, Elementwise):  # a steep one
         farthest = np.maximum(np.abs(shown.low), np.abs(shown.high)).max()
         bounded = bool(own.range(priors.FAR_SIGMAS.value).amplitude.max() > priors.MAX_STEEP_OVERSHOOT.value * farthest)
     elif (lacking := shown.excess_kurtosis - float(np.median(own.excess_kurtosis))) > 0:
         own, bounded = own.with_added_kurtosis(lacking), True
-    gap = (priors.DECODER_SAMPLE_GAP if decoded else priors.SAMPLE_GAP).value
-    return own.clipped_to(*_as_images_may(shown, moments, gap)) if bounded else own
+    return own.clipped_to(*_as_images_may(shown, moments, times)) if bounded else own
 
 
 def _as_images_may(shown: ObservedRange, moments: Moments, times: float) -> tuple[Array, Array]:
@@ -275,9 +286,8 @@ def _without_flat_ends(
         distribution = known[name]
         reach = distribution.range(priors.FAR_SIGMAS.value)
         places = np.linspace(reach.low.min(), reach.high.max(), _POINTS)
-        made = known[node.output.name].range(
-            priors.FAR_SIGMAS.value
-        )  # an exponential is flat below what it reaches in the far
+        # an exponential is flat below what it reaches in the far
+        made = known[node.output.name].range(priors.FAR_SIGMAS.value)
         values = np.clip(function(places), made.low.min(), made.high.max())
         if not np.all(np.isfinite(values)) or np.ptp(values) == 0:
             continue

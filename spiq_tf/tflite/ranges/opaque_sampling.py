@@ -14,7 +14,6 @@ import numpy as np
 from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Source
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.lower import LoweredModel
@@ -92,7 +91,7 @@ def _with_margin(
 
 def _inside(lowered: LoweredModel, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
     """The operators of unknown layers that can be run on what is shown."""
-    unknown = {node.call.index for node in graph.nodes if isinstance(node.primitive, Opaque)}
+    unknown = {node.call.index for node in graph.nodes if node.primitive.is_opaque}
     inside = lowered.outputs_of(unknown)
     ready = {index for index, held in lowered.tensors.items() if held.name in shown}
     found = []
