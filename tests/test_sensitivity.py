@@ -11,7 +11,9 @@ from spiq_tf import pipeline
 from spiq_tf.frontend.capture import capture, replay
 from spiq_tf.search import noise_gain
 from spiq_tf.search.sensitivity import measured_gains
-from spiq_tf.statistics import propagation, synthetic
+from spiq_tf.statistics import propagation, sample_run
+from spiq_tf.statistics.sample_run import run_samples
+from spiq_tf.statistics.synthetic import synthetic_input, synthetic_samples
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
@@ -28,7 +30,7 @@ def outputs(graph, fields, put_on=None, noise=None):
 
 def measured(graph, inputs):
     return measured_gains(
-        graph, synthetic.run_on_synthetic_inputs(graph, inputs), propagation.all_moments(graph, inputs)
+        graph, run_samples(graph, synthetic_samples(graph, inputs)), propagation.all_moments(graph, inputs)
     )
 
 
@@ -55,7 +57,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
     inputs = pipeline.input_statistics(graph, RANGE)
     found = measured(graph, inputs)["first"].rounding
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
     clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
@@ -151,7 +153,7 @@ def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
     """There is no wave in it, and no brightness to add. Tolerance: 400 draws, alike by channel."""
     graph = capture(keras.Sequential([keras.Input((1, 1, 6), name="x"), layers.Flatten()]), 1)
     inputs = pipeline.input_statistics(graph, (-9.0, 9.0))
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])
     np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
 
 
@@ -161,7 +163,7 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     graph = capture(model, shape[0])
     inputs = pipeline.input_statistics(graph, (-1.0, 3.0))
     random = np.random.default_rng(0)
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(64)])
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(64)])
     assert drawn.shape == (64, *shape[1:])
     assert drawn.min() >= -1
     assert drawn.max() <= 3
@@ -178,8 +180,8 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
 
 
 def test_a_model_too_large_for_fields_is_left_to_closed_forms(monkeypatch, caplog):
-    monkeypatch.setattr(synthetic, "_MOST_VALUES", 100)
+    monkeypatch.setattr(sample_run, "_MAX_VALUES", 100)
     graph = capture(NETWORKS["residual"](), 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert synthetic.run_on_synthetic_inputs(graph, pipeline.input_statistics(graph, RANGE)) == ()
+        assert run_samples(graph, synthetic_samples(graph, pipeline.input_statistics(graph, RANGE))) == ()
     assert "more than 1e+02" in caplog.text

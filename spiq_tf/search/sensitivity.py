@@ -17,7 +17,8 @@ from spiq_tf import priors
 from spiq_tf.distributions.values import Array, Moments
 from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.search.noise_gain import Gains, loss_tensors
-from spiq_tf.statistics.synthetic import SampleRun, sum_of_squares
+from spiq_tf.statistics.sample_run import sum_of_squares
+from spiq_tf.statistics.samples import SampleRun
 
 _TINY = 1e-30
 
