@@ -128,6 +128,11 @@ class LayerGraph:
         return (*self.inputs, *(node.output for node in self.nodes))
 
     @cached_property
+    def materialized(self) -> tuple[Tensor, ...]:
+        """The tensors that the file holds: all but those that are fused away."""
+        return tuple(tensor for tensor in self.tensors if tensor.name not in self.fused)
+
+    @cached_property
     def nodes_of_call(self) -> Mapping[int, Sequence[Node]]:
         """The primitives of each layer call, in order, by the call's index."""
         found: dict[int, list[Node]] = {call.index: [] for call in self.calls}

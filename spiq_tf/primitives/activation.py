@@ -71,11 +71,11 @@ class Rectifier(Primitive):
     ) -> ChannelDistribution:
         """What a ReLU lets pass has the tail of its input; its own kurtosis grows where it is seldom active."""
         x, core = inputs[0].distribution, inputs[0].moments
-        excess_kurtosis = x.excess_kurtosis + gaussian.rectified_excess(
+        excess_kurtosis = x.excess_kurtosis + gaussian.relu_excess_kurtosis(
             (core.mean - self.threshold) / np.maximum(core.deviation, _TINY)
         )
         if self.negative_slope != 0 or self.threshold != 0:
-            own = gaussian.excess_of(_no_rarer(core), core.deviation, self._values)
+            own = gaussian.excess_kurtosis_of(_no_rarer(core), core.deviation, self._values)
             return replace(
                 mapped_distribution(self._ends, x.source, x), excess_kurtosis=x.excess_kurtosis + np.maximum(own, 0.0)
             )
@@ -148,7 +148,7 @@ class ParametricRelu(Primitive):
         x = inputs[0].distribution
         slopes, core = self._slopes(weights, len(x.excess_kurtosis)), inputs[0].moments
         typical = slopes.mean(axis=0)
-        own = gaussian.excess_of(_no_rarer(core), core.deviation, lambda v: np.where(v < 0, typical * v, v))
+        own = gaussian.excess_kurtosis_of(_no_rarer(core), core.deviation, lambda v: np.where(v < 0, typical * v, v))
         distribution = mapped_distribution(partial(self._ends, slopes), x.source, x)
         return replace(distribution, excess_kurtosis=x.excess_kurtosis + np.maximum(own, 0.0))
 
@@ -206,7 +206,9 @@ class Elementwise(Primitive):
         if self.bounds is not None:
             ones = np.ones_like(moments.mean)
             return bounded_distribution(self.bounds[0] * ones, self.bounds[1] * ones, Source.FIXED)
-        excess_kurtosis = x.excess_kurtosis + gaussian.rectified_excess(core.mean / np.maximum(core.deviation, _TINY))
+        excess_kurtosis = x.excess_kurtosis + gaussian.relu_excess_kurtosis(
+            core.mean / np.maximum(core.deviation, _TINY)
+        )
         return replace(mapped_distribution(self._ends, x.source, x), excess_kurtosis=excess_kurtosis)
 
     def _ends(self, x: ChannelRanges) -> tuple[Array, Array]:

@@ -212,6 +212,10 @@ class Primitive(ABC):
         """Keys of the variables that it reads, in an order of its own."""
         return ()
 
+    def uses_weights_as(self, other: "Primitive") -> bool:
+        """Whether both use the same variables in the same way, as the calls of a shared layer do."""
+        return type(self) is type(other) and self.variables() == other.variables()
+
     def input_moments(self, weights: Weights) -> Moments | None:
         """Moments that the primitive's own weights state for its input (a BatchNorm's running statistics)."""
         return None

@@ -112,8 +112,8 @@ class MaxPool(Primitive):
         ones counts as deviation.
         """
         (x,) = inputs
-        shift, shrink = gaussian.largest_of(np.sqrt(self.size))
-        doubt = gaussian.largest_of(self.size)[0] - shift if self.whole else 0.0
+        shift, shrink = gaussian.maximum_moments(np.sqrt(self.size))
+        doubt = gaussian.maximum_moments(self.size)[0] - shift if self.whole else 0.0
         return Moments(x.mean + shift * x.deviation, (shrink + doubt**2) * x.variance)
 
     def distribution(

@@ -1,4 +1,4 @@
-"""The scale of every channel and the range of every tensor: those that minimise the predicted noise."""
+"""The scale of every channel and the range of every tensor: those that minimize the predicted noise."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from spiq_tf.distributions.tails import ChannelDistribution, Tail, TensorStatistics, bounded_distribution
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
-from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
+from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.search.constraints import ScaleClasses
-from spiq_tf.search.noise_gain import Gains, active_share, relu_attenuation_of_lower_clipping
+from spiq_tf.search.noise_gain import Gains, activation_rate, relu_attenuation_of_lower_clipping
 from spiq_tf.search.noise_terms import PredictedNoise, TensorTerms, WeightTerms
 from spiq_tf.search.objective import CoupledTensors
 
@@ -26,12 +26,12 @@ _SUM_PRESERVING_SHARE = 0.35
 
 @dataclass(frozen=True)
 class ScaleSolution:
-    """What is absorbed, and what the tensors then keep to; all by tensor name.
+    """The channel scales that are absorbed, and the ranges of the tensors' channels; all by tensor name.
 
     Attributes:
-        scales: of each channel, shape (channels,).
-        ranges: in the original units.
-        noise: predicted, of the tensors that the file holds and of the linear primitives that read them.
+        scales: of each channel, shape (channels,): the model's value over the rescaled one.
+        ranges: of each channel, in the model's units: what the file can hold of it.
+        noise: predicted, for the materialized tensors and the outputs of the linear primitives that read them.
     """
 
     scales: Mapping[str, Array]
@@ -47,26 +47,41 @@ def minimize_noise(
     gains: Mapping[str, Gains],
     per_channel_dense: bool,
 ) -> ScaleSolution:
-    """Scales and ranges for which the least noise reaches the model's outputs, one family at a time.
+    """Scales and ranges for which the least noise reaches the model's outputs, one group of coupled tensors at a time.
 
-    Families do not disturb each other: a convolution's weights are rounded an output channel at a time, so the scale
-    of its output cancels. On one thread: the solver's algebra is small, and the threads of a BLAS that wait for each
-    other there take ten times as long where other processes want the cores.
+    The groups are independent: a convolution's weights are rounded an output channel at a time, so the scale of its
+    output cancels. On one thread: the solver's algebra is small, and the threads of a BLAS that wait for each other
+    there take ten times as long where other processes want the cores.
+
+    Args:
+        graph: the model.
+        classes: which channels share a scale, and which scales are pinned.
+        moments: of every tensor, by name, in the model's units.
+        distributions: of every tensor, by name, in the model's units.
+        gains: noise gains of every tensor, by name.
+        per_channel_dense: whether a fully connected layer has a weight scale for each output, not one for all.
     """
-    problem = _Problem(graph, classes, moments, distributions, gains, per_channel_dense)
+    problem = NoiseProblem(
+        graph=graph,
+        classes=classes,
+        moments=moments,
+        distributions=distributions,
+        gains=gains,
+        per_channel_dense=per_channel_dense,
+    )
     scale = np.ones(classes.count)
     ranges = {t.name: distributions[t.name].range(_UNHELD_DEVIATIONS) for t in graph.tensors}
     noise: dict[str, PredictedNoise] = {}
     with threadpool_limits(1, "blas"):
-        for tensors in problem.families():
-            free = problem.free_classes(tensors)
-            intervals = problem.intervals(tensors)
-            solution = problem.family(tensors, free, intervals).solve()
-            scale[free] = solution.scales
+        for tensors in problem.coupled_tensors():
+            free_classes = problem.free_classes(tensors)
+            range_indices = problem.range_indices(tensors)
+            solution = problem.terms(tensors, free_classes, range_indices).solve()
+            scale[free_classes] = solution.scales
             noise |= solution.noise
             for tensor in tensors:
-                own, index = scale[classes.of[tensor.name]], intervals[tensor.name]
-                low, high = own * solution.low[index], own * solution.high[index]
+                channel_scale, index = scale[classes.of[tensor.name]], range_indices[tensor.name]
+                low, high = channel_scale * solution.low[index], channel_scale * solution.high[index]
                 ranges[tensor.name] = ChannelRanges(low, high, distributions[tensor.name].source)
     scales = {name: scale[label] for name, label in classes.of.items()}
     return ScaleSolution(scales, _reachable(graph, moments, ranges), noise)
@@ -75,22 +90,31 @@ def minimize_noise(
 def _reachable(
     graph: LayerGraph, moments: Mapping[str, Moments], ranges: Mapping[str, ChannelRanges]
 ) -> dict[str, ChannelRanges]:
-    """The ranges without what cannot be reached from those of the tensors that the file holds in front."""
-    known = {t.name: bounded_distribution(ranges[t.name].low, ranges[t.name].high, Source.FIXED) for t in graph.inputs}
+    """The ranges without what cannot be reached from those of the materialized tensors upstream.
+
+    Args:
+        graph: the model.
+        moments: of every tensor, by name, in the model's units.
+        ranges: of every tensor, by name, in the model's units.
+    """
+    bounded = {
+        t.name: bounded_distribution(ranges[t.name].low, ranges[t.name].high, Source.FIXED) for t in graph.inputs
+    }
     result = dict(ranges)
     for node in graph.nodes:
         name = node.output.name
-        # of what is found, bounds alone are read, which no elasticity moves
-        inputs = [TensorStatistics(moments[t.name], known[t.name], np.ones(t.channels)) for t in node.inputs]
-        found = node.primitive.distribution(inputs, moments[name], graph.weights)
+        # of the distribution bounds alone are read, which neither a contrast exponent nor a role changes
+        inputs = [TensorStatistics(moments[t.name], bounded[t.name], np.ones(t.channels)) for t in node.inputs]
+        distribution = node.primitive.distribution(inputs, moments[name], graph.weights)
         if name in graph.fused:
-            known[name] = found
+            bounded[name] = distribution
             continue
         own = ranges[name]
-        low, high = np.maximum(own.low, -found.below.bound), np.minimum(own.high, found.above.bound)
+        low = np.maximum(own.low, -distribution.below.bound)
+        high = np.minimum(own.high, distribution.above.bound)
         if own.source != Source.GIVEN:
             result[name] = ChannelRanges(np.minimum(low, high), high, own.source)
-        known[name] = bounded_distribution(result[name].low, result[name].high, Source.FIXED)
+        bounded[name] = bounded_distribution(result[name].low, result[name].high, Source.FIXED)
     return result
 
 
@@ -98,9 +122,9 @@ _LEAST_GAIN = 0.01
 """Of what is cut, relative to the tensor's other channels."""
 
 
-@dataclass(frozen=True)
-class _Problem:
-    """All that is known before the scales are chosen."""
+@dataclass(frozen=True, kw_only=True)
+class NoiseProblem:
+    """All that is known before the scales are chosen; attributes as the arguments of `minimize_noise`."""
 
     graph: LayerGraph
     classes: ScaleClasses
@@ -109,23 +133,22 @@ class _Problem:
     gains: Mapping[str, Gains]
     per_channel_dense: bool
 
-    def families(self) -> list[list[Tensor]]:
-        """The tensors that the file holds, those together that share a free class or an interval."""
-        held = [t for t in self.graph.tensors if t.name not in self.graph.fused]
-        shared: DisjointSet = DisjointSet(t.name for t in held)
-        first: dict[int, str] = {}
-        for tensor in held:
+    def coupled_tensors(self) -> list[list[Tensor]]:
+        """The materialized tensors, in groups that share a free scale class or a tensor range."""
+        groups: DisjointSet = DisjointSet(t.name for t in self.graph.materialized)
+        first_of_class: dict[int, str] = {}
+        for tensor in self.graph.materialized:
             for label in self.free_classes([tensor]).tolist():
-                shared.merge(first.setdefault(label, tensor.name), tensor.name)
-        for one, other in self._same_interval:
-            shared.merge(one, other)
+                groups.merge(first_of_class.setdefault(label, tensor.name), tensor.name)
+        for name, other in self._pairs_of_one_range:
+            groups.merge(name, other)
         members: dict[str, list[Tensor]] = {}
-        for tensor in held:
-            members.setdefault(shared[tensor.name], []).append(tensor)
+        for tensor in self.graph.materialized:
+            members.setdefault(groups[tensor.name], []).append(tensor)
         return list(members.values())
 
     @cached_property
-    def _same_interval(self) -> list[tuple[str, str]]:
+    def _pairs_of_one_range(self) -> list[tuple[str, str]]:
         """Pairs of tensors that have one scale and zero point in the file."""
         fused = self.graph.fused
         return [
@@ -136,80 +159,121 @@ class _Problem:
         ]
 
     def free_classes(self, tensors: list[Tensor]) -> npt.NDArray[np.intp]:
-        """The classes of the tensors' channels that may be scaled, ascending."""
+        """The classes of the tensors' channels whose scale is not pinned, ascending."""
         labels = np.unique(np.concatenate([self.classes.of[t.name] for t in tensors]))
-        return labels[~self.classes.unscaled[labels]]
+        return labels[~self.classes.pinned[labels]]
 
-    def intervals(self, tensors: list[Tensor]) -> dict[str, int]:
-        """The index of each tensor's interval among those of its family."""
-        shared: DisjointSet = DisjointSet(t.name for t in tensors)
-        for one, other in self._same_interval:
-            if one in shared and other in shared:
-                shared.merge(one, other)
-        roots: dict[str, int] = {}
-        return {t.name: roots.setdefault(shared[t.name], len(roots)) for t in tensors}
+    def range_indices(self, tensors: list[Tensor]) -> dict[str, int]:
+        """The index of each tensor's range among those of the coupled tensors, by name."""
+        groups: DisjointSet = DisjointSet(t.name for t in tensors)
+        for name, other in self._pairs_of_one_range:
+            if name in groups and other in groups:
+                groups.merge(name, other)
+        index_of_group: dict[str, int] = {}
+        return {t.name: index_of_group.setdefault(groups[t.name], len(index_of_group)) for t in tensors}
 
-    def family(self, tensors: list[Tensor], free: npt.NDArray[np.intp], intervals: Mapping[str, int]) -> CoupledTensors:
-        """The tensors' noise as a function of what is to be chosen."""
-        place = np.full(self.classes.count, len(free))
-        place[free] = np.arange(len(free))
-        count = max(intervals.values()) + 1
-        floor_low, floor_high = np.zeros(count), np.zeros(count)
-        ceilings: list[set[float]] = [set() for _ in range(count)]
-        held, readers = [], []
-        reach = np.zeros(count)  # of the channels that cannot be scaled down to a ceiling
+    def terms(
+        self, tensors: list[Tensor], free_classes: npt.NDArray[np.intp], range_indices: Mapping[str, int]
+    ) -> CoupledTensors:
+        """The tensors' noise as a function of what is to be chosen.
+
+        Args:
+            tensors: coupled tensors.
+            free_classes: see `free_classes`.
+            range_indices: see `range_indices`.
+        """
+        scale_of_class = np.full(self.classes.count, len(free_classes))
+        scale_of_class[free_classes] = np.arange(len(free_classes))
+        tensor_terms, weight_terms = [], []
         for tensor in tensors:
-            label, index = place[self.classes.of[tensor.name]], intervals[tensor.name]
-            held.append(self._held(tensor, label, index))
-            readers += [self._reader(n, label) for n in self.graph.consumers[tensor.name] if _rounds_for_input(n)]
-            ceilings[index] |= set(held[-1].saturation[np.isfinite(held[-1].saturation)].tolist())
-            distribution, unscaled = self.distributions[tensor.name], label == len(free)
-            floor_high[index] = max(floor_high[index], _filled(distribution.above, unscaled))
-            floor_low[index] = max(floor_low[index], _filled(distribution.below, unscaled))
-            reach[index] = max(reach[index], distribution.above.bound[unscaled].max(initial=0.0))
-        ceiling = np.array([each.pop() if len(each) == 1 else np.inf for each in ceilings])
-        ceiling[reach > ceiling] = np.inf
-        return CoupledTensors(held, readers, self.classes.saturates[free], ceiling, floor_low, floor_high)
-
-    def _held(self, tensor: Tensor, label: npt.NDArray[np.intp], interval: int) -> TensorTerms:
-        distribution, gains = self.distributions[tensor.name], self.gains[tensor.name]
-        felt = relu_attenuation_of_lower_clipping(self.graph, self.moments, tensor.name)
-        rounding = gains.rounding * active_share(distribution)
-        # a channel that is dead behind a ReLU has no gain; 1 % of the mean keeps it from being cut until it comes alive
-        lasting = np.maximum(gains.lasting, _LEAST_GAIN * gains.lasting.mean())
-        return TensorTerms(
-            tensor.name, label, interval, distribution, rounding, lasting, lasting * felt, self._saturation(tensor)
+            scale_index = scale_of_class[self.classes.of[tensor.name]]
+            tensor_terms.append(self._tensor_terms(tensor, scale_index, range_indices[tensor.name]))
+            for node in self.graph.consumers[tensor.name]:
+                linear = node.primitive.as_linear
+                # a depthwise kernel has a weight scale for each input, which cancels that input's scale
+                if linear is not None and not linear.depthwise:
+                    weight_terms.append(self._weight_terms(linear, tensor, node.output, scale_index))
+        min_low, min_high, saturation = _range_limits(tensor_terms, len(free_classes))
+        return CoupledTensors(
+            tensors=tensor_terms,
+            weights=weight_terms,
+            saturates=self.classes.saturates[free_classes],
+            saturation=saturation,
+            min_low=min_low,
+            min_high=min_high,
         )
 
-    def _reader(self, node: Node, label: npt.NDArray[np.intp]) -> WeightTerms:
-        primitive = node.primitive
-        assert isinstance(primitive, Linear)
-        kernel = primitive.canonical(self.graph.weights)
+    def _tensor_terms(self, tensor: Tensor, scale_index: npt.NDArray[np.intp], range_index: int) -> TensorTerms:
+        distribution, gains = self.distributions[tensor.name], self.gains[tensor.name]
+        # a channel that is dead after a ReLU has no gain; 1 % of the mean keeps it from being clipped until it is alive
+        clipping_gain = np.maximum(gains.correlated, _LEAST_GAIN * gains.correlated.mean())
+        return TensorTerms(
+            name=tensor.name,
+            scale_index=scale_index,
+            range_index=range_index,
+            distribution=distribution,
+            rounding_gain=gains.white * activation_rate(distribution),
+            upper_clipping_gain=clipping_gain,
+            lower_clipping_gain=clipping_gain
+            * relu_attenuation_of_lower_clipping(self.graph, self.moments, tensor.name),
+            saturation=self._saturation(tensor),
+        )
+
+    def _weight_terms(
+        self, linear: Linear, source: Tensor, output: Tensor, scale_index: npt.NDArray[np.intp]
+    ) -> WeightTerms:
+        kernel = linear.canonical(self.graph.weights)
         taps, groups, ins, outs = kernel.shape
-        energy = self.moments[node.inputs[0].name].variance.reshape(groups, ins) * taps
-        largest, lasting = np.abs(kernel).max(axis=0), self.gains[node.output.name].lasting.reshape(groups, outs)
-        if primitive.dense and not self.per_channel_dense:
-            largest, lasting = largest.max(axis=2, keepdims=True), lasting.sum(axis=1, keepdims=True)
-        kept = _SUM_PRESERVING_SHARE if taps > 1 else 1.0
-        largest = np.ascontiguousarray(largest.swapaxes(1, 2), np.float32)
-        return WeightTerms(node.output.name, label.reshape(groups, ins), largest, energy * kept, lasting)
+        variance = self.moments[source.name].variance.reshape(groups, ins) * taps
+        max_weight = np.abs(kernel).max(axis=0)
+        gain = self.gains[output.name].correlated.reshape(groups, outs)
+        if linear.dense and not self.per_channel_dense:
+            max_weight, gain = max_weight.max(axis=2, keepdims=True), gain.sum(axis=1, keepdims=True)
+        share = _SUM_PRESERVING_SHARE if taps > 1 else 1.0
+        return WeightTerms(
+            name=output.name,
+            scale_index=scale_index.reshape(groups, ins),
+            max_weight=np.ascontiguousarray(max_weight.swapaxes(1, 2), np.float32),
+            input_variance=variance * share,
+            gain=gain,
+        )
 
     def _saturation(self, tensor: Tensor) -> Array:
-        """The value at which each scaled channel saturates, which its units cannot move, or infinity."""
+        """The rescaled value at which each scaled channel saturates, an activation's maximum; or infinity."""
         labels, bound = self.classes.of[tensor.name], self.distributions[tensor.name].above.bound
-        scaled = self.classes.saturates[labels] & ~self.classes.unscaled[labels]
-        return np.where(scaled & np.isin(bound, list(self._saturations)), bound, np.inf)
+        is_scaled = self.classes.saturates[labels] & ~self.classes.pinned[labels]
+        return np.where(is_scaled & np.isin(bound, list(self._saturations)), bound, np.inf)
 
     @cached_property
     def _saturations(self) -> set[float]:
         return {n.primitive.saturation for n in self.graph.nodes if n.primitive.saturation is not None}
 
 
-def _filled(side: Tail, chosen: npt.NDArray[np.bool_]) -> float:
-    """How far the chosen channels reach that fill their bounds, such as the model's input or a sigmoid's output."""
-    return float(side.bound[chosen & (side.deviation == 0) & np.isfinite(side.bound)].max(initial=0.0))
+def _range_limits(tensors: list[TensorTerms], pinned: int) -> tuple[Array, Array, Array]:
+    """For each tensor range the least L and H, and the value to which H is fixed by saturation, or infinity.
+
+    Args:
+        tensors: coupled tensors.
+        pinned: the scale index of pinned channels.
+
+    Returns:
+        Each of shape (ranges,).
+    """
+    count = max(t.range_index for t in tensors) + 1
+    min_low, min_high, pinned_bound = np.zeros(count), np.zeros(count), np.zeros(count)
+    saturations: list[set[float]] = [set() for _ in range(count)]
+    for t in tensors:
+        index, is_pinned, above = t.range_index, t.scale_index == pinned, t.distribution.above
+        saturations[index] |= set(t.saturation[np.isfinite(t.saturation)].tolist())
+        min_high[index] = max(min_high[index], _filled_bound(above, is_pinned))
+        min_low[index] = max(min_low[index], _filled_bound(t.distribution.below, is_pinned))
+        # of the channels that cannot be scaled down to a saturation
+        pinned_bound[index] = max(pinned_bound[index], above.bound[is_pinned].max(initial=0.0))
+    saturation = np.array([each.pop() if len(each) == 1 else np.inf for each in saturations])
+    saturation[pinned_bound > saturation] = np.inf
+    return min_low, min_high, saturation
 
 
-def _rounds_for_input(node: Node) -> bool:
-    """Whether the rounding of a node's weights depends on the scales of its input: not if each channel has its own."""
-    return isinstance(node.primitive, Linear) and not node.primitive.depthwise
+def _filled_bound(tail: Tail, chosen: npt.NDArray[np.bool_]) -> float:
+    """The largest bound of the chosen channels that fill theirs, such as the model's input or a sigmoid's output."""
+    return float(tail.bound[chosen & (tail.deviation == 0) & np.isfinite(tail.bound)].max(initial=0.0))

@@ -103,7 +103,7 @@ def _grid(intervals: Mapping[int, TensorRange], noise: Mapping[int, PredictedNoi
     least noise: there, what a wider interval gains by cutting less is what it loses by rounding in wider steps.
     """
     tensors = tuple(intervals)
-    rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "cutting"))
+    rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "clipping"))
     exponents = np.full(len(tensors), np.inf)
     np.divide(2 * rounding, cutting, out=exponents, where=2 * rounding < _STIFFEST * cutting)
     return _Grid(tensors, np.array([intervals[i].scale for i in tensors]), rounding, cutting, exponents)
