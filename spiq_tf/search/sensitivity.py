@@ -69,7 +69,7 @@ def _signs(output: tf.Tensor, moments: Moments, random: np.random.Generator) -> 
 
 
 def _gains(slope: tf.Tensor) -> tuple[Array, Array]:
-    """Sums of squares over spatial locations, and, mixed with them, those over blocks whose noise is shared.
+    """Sums of squares over spatial locations (white), and mixed with those over blocks of shared noise (correlated).
 
     Args:
         slope: derivative with a tensor, of the tensor's shape.
