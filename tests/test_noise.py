@@ -16,6 +16,7 @@ from spiq_tf.frontend.capture import capture
 from spiq_tf.options import checked_options
 from spiq_tf.search import constraints, minimum_noise, noise_gain
 from spiq_tf.search.clipping_noise import ClippedTail
+from spiq_tf.search.noise_problem import NoiseProblem
 from spiq_tf.search.objective import CoupledTensors
 from spiq_tf.statistics import propagation
 from tests.layer_table import TABLE
@@ -93,7 +94,7 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
 
 
 def noise_problem(graph, moments, distributions, classes):
-    return minimum_noise.NoiseProblem(
+    return NoiseProblem(
         graph=graph,
         classes=classes,
         moments=moments,

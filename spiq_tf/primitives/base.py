@@ -56,7 +56,7 @@ class Primitive(ABC):
     is_padding = False
     """One value around a feature map."""
     is_rearrangement = False
-    """Its output holds values of its input, moved, left out, repeated or averaged with neighbours."""
+    """Its output holds values of its input, moved, left out, repeated or averaged with neighbors."""
     is_fixed_affine = False
     """factor x + offset with constants that no scale is absorbed into: a Rescaling, a Normalization."""
     is_global_average = False
