@@ -70,12 +70,13 @@ class Rectifier(Primitive):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         """After a ReLU the upper tail is its input's; the kurtosis of the values grows where it is seldom active."""
-        x, moments = inputs[0].distribution, inputs[0].moments
+        x, input_moments = inputs[0].distribution, inputs[0].moments
         excess_kurtosis = x.excess_kurtosis + gaussian.relu_excess_kurtosis(
-            (moments.mean - self.threshold) / np.maximum(moments.deviation, _TINY)
+            (input_moments.mean - self.threshold) / np.maximum(input_moments.deviation, _TINY)
         )
         if not self.rectifies:
-            added = gaussian.excess_kurtosis_of(_limited_rarity(moments), moments.deviation, self._values)
+            mean = _limited_rarity(input_moments)
+            added = gaussian.excess_kurtosis_of(mean, input_moments.deviation, self._values)
             return replace(
                 mapped_distribution(self._extremes, x.source, x),
                 excess_kurtosis=x.excess_kurtosis + np.maximum(added, 0.0),
@@ -152,10 +153,10 @@ class ParametricRelu(Primitive):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         x = inputs[0].distribution
-        slopes, moments = self._slopes(weights, len(x.excess_kurtosis)), inputs[0].moments
+        slopes, input_moments = self._slopes(weights, len(x.excess_kurtosis)), inputs[0].moments
         mean_slope = slopes.mean(axis=0)
         added = gaussian.excess_kurtosis_of(
-            _limited_rarity(moments), moments.deviation, lambda v: np.where(v < 0, mean_slope * v, v)
+            _limited_rarity(input_moments), input_moments.deviation, lambda v: np.where(v < 0, mean_slope * v, v)
         )
         distribution = mapped_distribution(partial(self._extremes, slopes), x.source, x)
         return replace(distribution, excess_kurtosis=x.excess_kurtosis + np.maximum(added, 0.0))
