@@ -50,7 +50,7 @@ class AveragePool(Primitive):
     def _variance_share(self) -> float:
         """Share of the variance that is left: neighbors are correlated, and whole images differ in level.
 
-        Averages over feature maps of 16 to 125 locations had size^-0.23 to size^-0.36 of it in an EfficientNet, a
+        Averages over whole feature maps of 16 to 125 locations had size^-0.23 to size^-0.36 of it in an EfficientNet, a
         MobileNetV2, a ResNet and a DS-CNN, size^-0.55 in another ResNet.
         """
         return float(self.size**-0.3)
