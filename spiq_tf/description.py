@@ -55,7 +55,7 @@ def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
         channel_scales=tuple((plan.choice.scales[held.name] / held.factor).tolist()),
         channel_ranges=_reached(plan.distributions[held.name]),
         noise=_noise(plan, held.name),
-        unscaled=plan.classes.why_unscaled(held.name),
+        unscaled=plan.classes.pinned_reason(held.name),
     )
 
 

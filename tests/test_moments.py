@@ -332,7 +332,7 @@ def test_kurtosis_of_a_map_within_a_rim_of_one_value(random):
     real = np.mean((values - told.mean) ** 4, axis=0) / told.variance**2 - 3
     distribution = primitive.distribution([x], told, {})
     np.testing.assert_allclose(distribution.excess_kurtosis, real, atol=0.05)
-    assert np.all(distribution.above.reach(0.0) >= 1.5)
+    assert np.all(distribution.above.end(0.0) >= 1.5)
 
 
 def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random):
@@ -351,7 +351,7 @@ def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random)
     y = x * gate
     np.testing.assert_allclose(moments.variance, y.var(), rtol=0.02)
     np.testing.assert_allclose(distribution.excess_kurtosis, np.mean(y**4) / y.var() ** 2 - 3, rtol=0.2)
-    np.testing.assert_allclose(distribution.above.reach(4.26), np.quantile(y, 1 - 1e-5), rtol=0.25)
+    np.testing.assert_allclose(distribution.above.end(4.26), np.quantile(y, 1 - 1e-5), rtol=0.25)
 
 
 def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():

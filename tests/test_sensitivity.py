@@ -56,7 +56,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     }[kind]
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
     inputs = pipeline.input_statistics(graph, RANGE)
-    found = measured(graph, inputs)["first"].rounding
+    found = measured(graph, inputs)["first"].white
     drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
     clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
@@ -70,7 +70,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     np.testing.assert_allclose(found @ size**2, power, rtol=0.1)
 
 
-def test_lasting_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
+def test_correlated_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     """A mean over 3 x 3 sums to 1, a difference of neighbours to 0; independent noise passes both alike."""
     smooth, edge = np.full((3, 3), 1 / 9), np.zeros((3, 3))
     edge[1, 0], edge[1, 2] = 1 / np.sqrt(18), -1 / np.sqrt(18)
@@ -80,9 +80,9 @@ def test_lasting_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     taps.set_weights([kernel, np.zeros(2)])
     graph = capture(model, 1)
     gains = measured(graph, pipeline.input_statistics(graph, RANGE))["first"]
-    np.testing.assert_allclose(gains.rounding[0], gains.rounding[1], rtol=0.1)
-    assert gains.lasting[0] > 2 * gains.rounding[0]
-    assert gains.lasting[1] < gains.rounding[1]
+    np.testing.assert_allclose(gains.white[0], gains.white[1], rtol=0.1)
+    assert gains.correlated[0] > 2 * gains.white[0]
+    assert gains.correlated[1] < gains.white[1]
 
 
 def test_gains_do_not_depend_on_the_size_of_the_fields():
@@ -91,7 +91,7 @@ def test_gains_do_not_depend_on_the_size_of_the_fields():
     graph = capture(model, 1)
     gains = [measured(graph, pipeline.input_statistics(graph, (-a, a))) for a in (0.2, 5.0)]
     for name in {t.name for t in graph.tensors} & set(gains[0]) - {"image"}:
-        np.testing.assert_allclose(gains[0][name].rounding, gains[1][name].rounding, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(gains[0][name].white, gains[1][name].white, rtol=1e-3, err_msg=name)
 
 
 def test_what_no_gradient_reaches_is_left_to_closed_forms():
@@ -121,9 +121,9 @@ def test_an_output_of_nothing_but_a_batch(batch):
     slope = np.asarray(model.get_layer("dense").kernel).mean(axis=1)
     expected = slope**2 / (total.variance + total.mean**2)
     # three float32 weights may cancel: the tolerance counts in the largest gain
-    found = measured(graph, inputs)["x"].rounding
+    found = measured(graph, inputs)["x"].white
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * expected.max())
-    assert noise_gain.output_gains(graph, moments, measured(graph, inputs))["x"].rounding.shape == (5,)
+    assert noise_gain.output_gains(graph, moments, measured(graph, inputs))["x"].white.shape == (5,)
 
 
 def test_an_operation_that_cannot_be_differentiated_is_named(caplog):

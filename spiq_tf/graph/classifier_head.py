@@ -1,4 +1,4 @@
-"""The classifier head of a network: layers that read features of whole examples, no feature map being made of them."""
+"""The classifier head of a network: layers that read features of whole examples, and make no feature map again."""
 
 from collections.abc import Mapping, Sequence
 

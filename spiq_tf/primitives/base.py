@@ -57,7 +57,7 @@ class Primitive(ABC):
     is_padding = False
     """One value around a feature map."""
     is_rearrangement = False
-    """Its output holds values of its input, moved, left out, repeated or averaged with neighbours."""
+    """Its output holds values of its input, moved, left out, repeated or averaged with neighbors."""
     is_fixed_affine = False
     """factor x + offset with constants that no scale is absorbed into: a Rescaling, a Normalization."""
     is_global_average = False
@@ -212,6 +212,10 @@ class Primitive(ABC):
     def variables(self) -> tuple[int, ...]:
         """Keys of the variables that it reads, in an order of its own."""
         return ()
+
+    def uses_weights_as(self, other: "Primitive") -> bool:
+        """Whether both use the same variables in the same way, as the calls of a shared layer do."""
+        return type(self) is type(other) and self.variables() == other.variables()
 
     def input_moments(self, weights: Weights) -> Moments | None:
         """Moments that the primitive's own weights state for its input (a BatchNorm's running statistics)."""

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products: everything that is a kernel and a bias."""
+"""Convolutions and matrix products: everything that has a kernel and perhaps a bias."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -33,13 +33,13 @@ class Layout:
     transposed: bool = False
 
     def canonical(self, kernel: Array) -> Array:
-        """As (taps, groups, inputs a group, outputs a group)."""
+        """A Keras kernel as (taps, groups, inputs a group, outputs a group)."""
         if self.transposed:
             kernel = np.swapaxes(kernel, -1, -2)
         return kernels.canonical(kernel, self.groups, self.depthwise)
 
     def restored(self, kernel: Array, shape: Sequence[int]) -> Array:
-        """The inverse, for a Keras kernel of the given shape."""
+        """The inverse of `canonical`, for a Keras kernel of the given shape."""
         if not self.transposed:
             return kernels.restored(kernel, shape, self.depthwise)
         return np.swapaxes(kernels.restored(kernel, (*shape[:-2], shape[-1], shape[-2]), False), -1, -2)
@@ -52,7 +52,7 @@ class Linear(Sum):
     Attributes:
         kernel: key of the kernel, in Keras's layout.
         bias: key of the bias, or None.
-        coverage: share of positions at which each tap lies inside the input, shape (taps,).
+        tap_validity: share of output locations at which each tap lies inside the input, shape (taps,).
         layout: of the kernel.
         dense: whether it is a fully connected operator in the file, whose weights may share one scale.
         role: see `in_role`.
@@ -93,8 +93,10 @@ class Linear(Sum):
         return (self.kernel,) if self.bias is None else (self.kernel, self.bias)
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Means add with the weights. So do variances with their squares, of independent inputs; features of a whole
-        example are aligned, see `_alignment`, where fields do not show how they vary."""
+        """Means add with the weights, variances of independent inputs with their squares.
+
+        Features of a whole example are aligned with the weights, see `_alignment`, where no sample says how they vary.
+        """
         (x,) = inputs
         kernel = self.canonical(weights)
         mean = kernels.mean_response(kernel, self.tap_validity, x.mean)
@@ -106,17 +108,17 @@ class Linear(Sum):
         return Moments(mean, variance)
 
     def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the last layer what fields show, of others no less than of independent terms.
+        """The sampled variance for a dense output; for others no less than that of independent terms.
 
-        What leaves the model was 2 times too wide in networks that make images, whose last kernel takes differences of
-        alike channels: 1 to 2 dB. Sums in between lose where they are narrower.
+        The model's output was 2 times too wide in networks that make images, whose last kernel takes differences of
+        similar channels: 1 to 2 dB. Sums in between lose where they are narrower.
         """
         if not self.role.is_dense_output:
             return super().sampled_moments(sampled, inputs, weights)
         return replace(self.moments(inputs, weights), variance=sampled.variance)
 
     def mean_map(self, weights: Weights) -> tuple[Array, Array]:
-        """The mean of the output as a linear map of the input's: (outputs, inputs) and an offset (outputs,)."""
+        """The mean of the output as an affine map of the input's: (outputs, inputs) and an offset (outputs,)."""
         kernel = self.canonical(weights)
         _, groups, ins, outs = kernel.shape
         summed = np.einsum("tgio,t->goi", kernel, self.tap_validity)
@@ -131,42 +133,49 @@ class Linear(Sum):
         """Of a sum of independent terms; of features of a whole example it reaches farther, see `_alignment`.
 
         Fourth cumulants of independent terms add, so the excess kurtosis is the inputs', weighted with the square
-        of their share in the variance. Above that comes what the terms have in common, the contrast of the image: if
-        its logarithm has a small variance v, values that it multiplies have an excess of 12 v, and v grows with the
-        square of the elasticity.
+        of their share in the variance. Above that comes what the terms have in common, the contrast C of the image: if
+        ln C is Gaussian with a small variance v, C g with a Gaussian g has the kurtosis 3 E[C^4] / E[C^2]^2 =
+        3 exp(8 v) / exp(2 v)^2 = 3 exp(4 v), an excess of about 12 v; and a value that goes with C^e has e^2 v in place
+        of v, so that the excess grows with the square of the contrast exponent e.
         """
         (x,) = inputs
         kernel = self.canonical(weights)
         source = derived_source([x.distribution.source])
         share = _variance_shares(kernel, x.moments.variance)
-        passed = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
+        of_inputs = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
         common = priors.COMMON_KURTOSIS.value * self._mixed(share, x.contrast_exponent) ** 2
-        distribution = gaussian_distribution(moments, common + passed, source)
+        distribution = gaussian_distribution(moments, common + of_inputs, source)
         if self.role.head is None:
             return distribution
-        return _alignment(kernel, x.moments.variance, self.role.head).stretched(distribution)
+        return _alignment(kernel, x.moments.variance, self.role.head).widened(distribution)
 
     def contrast_exponent(
         self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
     ) -> Array:
-        """The inputs', weighted with their share in the variance, and in part one, which every layer tends to."""
+        """The inputs', weighted with their share in the variance, pulled towards one, which every layer tends to."""
         return self._mixed(_variance_shares(self.canonical(weights), inputs[0].variance), contrast_exponents[0])
 
     def _mixed(self, share: Array, contrast_exponent: Array) -> Array:
+        """The contrast exponent of each output, shape (outputs,).
+
+        Args:
+            share: of each input in the variance of each output, (groups, inputs a group, outputs a group).
+            contrast_exponent: of each input, shape (inputs,).
+        """
         mixed = np.einsum("gio,gi->go", share, contrast_exponent.reshape(share.shape[:2])).ravel()
         retention = priors.SPATIAL_CONTRAST_RETENTION if self.mixes_locations else priors.CONTRAST_RETENTION
-        passed = retention.value
-        return np.sqrt(passed * mixed**2 + 1 - passed)
+        inherited = retention.value
+        return np.sqrt(inherited * mixed**2 + 1 - inherited)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """sum over taps of W^2 where the noise of neighbours is independent, (sum of W)^2 where it is the same."""
+        """Sum over taps of W^2 where the noise of neighbors is independent, (sum of W)^2 where it is the same."""
         kernel = self.canonical(weights)
         _, groups, _, outs = kernel.shape
-        alone = np.einsum("tgio,t->gio", kernel**2, self.tap_validity)
-        together = np.einsum("tgio,t->gio", kernel, self.tap_validity) ** 2
-        power = (1 - noise_correlation) * alone + noise_correlation * together
+        independent = np.einsum("tgio,t->gio", kernel**2, self.tap_validity)
+        identical = np.einsum("tgio,t->gio", kernel, self.tap_validity) ** 2
+        power = (1 - noise_correlation) * independent + noise_correlation * identical
         return (np.einsum("gio,go->gi", power, output.reshape(groups, outs)).ravel(),)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
@@ -181,7 +190,7 @@ class Linear(Sum):
 
 
 def all_taps_valid() -> Array:
-    """Of a Dense: its one tap always lies inside."""
+    """Tap validity of a Dense layer, shape (1,): its one tap always lies inside."""
     return np.ones(1)
 
 
@@ -190,52 +199,54 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class _Alignment:
-    """How the outputs differ from sums of independent inputs.
+    """How the outputs of aligned weights differ from sums of independent inputs.
 
     Attributes:
-        deviation: how many times larger their deviation is.
-        below, above: how many times farther than that they reach on either side.
+        deviation: factor of their deviation.
+        below, above: further factors of the lower and the upper tail's deviation.
     """
 
     deviation: float
     below: float
     above: float
 
-    def stretched(self, distribution: ChannelDistribution) -> ChannelDistribution:
-        """The spread that follows from the outputs' moments, each side as far as it reaches."""
+    def widened(self, distribution: ChannelDistribution) -> ChannelDistribution:
+        """A distribution that has the aligned outputs' moments, with each tail widened by its factor."""
         return replace(
             distribution,
-            below=_stretched(distribution.below, self.below),
-            above=_stretched(distribution.above, self.above),
+            below=_widened(distribution.below, self.below),
+            above=_widened(distribution.above, self.above),
         )
 
 
-def _stretched(side: Tail, factor: float) -> Tail:
-    return replace(
-        side,
-        deviation=factor * side.deviation,
-        excess_kurtosis=np.full_like(side.excess_kurtosis, priors.ALIGNED_KURTOSIS.value),
-    )
+def _widened(tail: Tail, factor: float) -> Tail:
+    kurtosis = np.full_like(tail.excess_kurtosis, priors.ALIGNED_KURTOSIS.value)
+    return replace(tail, deviation=factor * tail.deviation, excess_kurtosis=kurtosis)
 
 
 def _alignment(kernel: Array, variance: Array, head: ClassifierHead) -> _Alignment:
-    """Features of a whole example, once trained, vary in about scores - 1 directions, those of the weights.
+    """Features of a whole example, once trained, vary in about num_logits - 1 directions, those of the weights.
 
-    (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a score is sqrt(inputs / (scores - 1)) that of
+    (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a logit is sqrt(inputs / (logits - 1)) that of
     independent inputs: 0.7 to 1.2 times that in eleven classifiers of 10 to 1000 classes. On the images of its own
-    class a score reaches sqrt(scores - 1) times as far again. The geometric mean of the two: the largest score of
-    MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5 to 3 of these deviations out. Features beyond 32 a score,
-    more than any of them has, are taken to add nothing. It is the winner that reaches so far: below, scores reach by
-    the geometric mean of this and the deviation of all classes.
+    class a logit reaches sqrt(logits - 1) times as far again. The geometric mean of the two: the largest logit of
+    MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5 to 3 of these deviations out. Features beyond 32 for each
+    logit, more than any of them has, are taken to add nothing. Only the top-1 logit reaches so far above: below, logits
+    reach by the geometric mean of this and the deviation of all classes.
 
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
-    with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
+    with the correlation: to its square root at -0.5 (another ResNet, whose logits reach a fifth as far).
+
+    Args:
+        kernel: (taps, groups, inputs a group, outputs a group).
+        variance: of the inputs, shape (inputs,).
+        head: where the layer stands in the classifier head.
     """
     features = min(kernel.shape[2], priors.FEATURES_PER_LOGIT.value * head.num_logits)
     rank = max(1 if head.is_logits else priors.MIN_HIDDEN_RANK.value, min(features, head.num_logits - 1))
-    strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
-    agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
-    exponent = 1 + min(agreement, 0.0)
+    energy = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
+    alignment = _correlation(np.log(energy.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
+    exponent = 1 + min(alignment, 0.0)
     power = 1.0 if head.is_logits else priors.HIDDEN_ALIGNMENT.value / (1 + head.hidden_depth)
     deviation = max(features / rank, 1.0) ** (0.5 * exponent * power)
     return _Alignment(deviation, rank ** (0.125 * exponent), rank ** (0.25 * exponent))
@@ -243,8 +254,8 @@ def _alignment(kernel: Array, variance: Array, head: ClassifierHead) -> _Alignme
 
 def _correlation(x: Array, y: Array) -> float:
     x, y = x - x.mean(), y - y.mean()
-    size = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(x @ y / size) if size > 0 else 0.0
+    norms = np.linalg.norm(x) * np.linalg.norm(y)
+    return float(x @ y / norms) if norms > 0 else 0.0
 
 
 def _variance_shares(kernel: Array, variance: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Pooling: averages and maxima over windows or whole maps. Scales pass."""
+"""Pooling: averages and maxima over windows or whole feature maps. They commute with channel scales."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +18,8 @@ class AveragePool(Primitive):
     """Mean over a window.
 
     Attributes:
-        size: number of positions in the window.
-        whole: whether the window is the whole map.
+        size: number of spatial locations in the window.
+        whole: whether the window is the whole feature map.
         role: see `in_role`.
     """
 
@@ -42,20 +42,20 @@ class AveragePool(Primitive):
         return not self.whole  # MEAN has a scale of its own
 
     @property
-    def _kept(self) -> float:
-        """Share of the variance that is left: neighbours are alike, and whole images differ in level."""
+    def _variance_share(self) -> float:
+        """Share of the variance that is left: neighbors are correlated, and whole images differ in level."""
         return float(self.size**priors.POOLED_VARIANCE_EXPONENT.value)
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs
-        return Moments(x.mean, x.variance * self._kept)
+        return Moments(x.mean, x.variance * self._variance_share)
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].distribution
-        if self.role.averages_are_logits:  # fields show their deviation: nothing else is in doubt
+        if self.role.averages_are_logits:  # their deviation is sampled: nothing else is uncertain
             excess_kurtosis = np.full_like(x.above.excess_kurtosis, priors.COMMON_KURTOSIS.value)
         else:
             excess_kurtosis = x.above.excess_kurtosis + (priors.POOLED_KURTOSIS.value if self.whole else 0.0)
@@ -66,8 +66,8 @@ class AveragePool(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """Independent noise averages out, noise that neighbours share as little as the signal does."""
-        return (output * ((1 - noise_correlation) / self.size + noise_correlation * self._kept),)
+        """Independent noise averages out, noise that neighbors share as little as the signal does."""
+        return (output * ((1 - noise_correlation) / self.size + noise_correlation * self._variance_share),)
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         return same_scale_per_channel(output_channels)
@@ -78,8 +78,8 @@ class MaxPool(Primitive):
     """Maximum over a window.
 
     Attributes:
-        size: number of positions in the window.
-        whole: whether the window is the whole map.
+        size: number of spatial locations in the window.
+        whole: whether the window is the whole feature map.
     """
 
     size: int
@@ -93,19 +93,19 @@ class MaxPool(Primitive):
         return not self.whole
 
     def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Those on random fields: behind a ReLU values are no Gaussians, and maxima of rare ones vary more."""
+        """Those on synthetic inputs: after a ReLU values are not Gaussian, and maxima of rare ones vary more."""
         return sampled
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the largest of sqrt(size) independent Gaussians: neighbours are correlated, as in AveragePool.
+        """Of the maximum of sqrt(size) independent Gaussians: neighbors are correlated, as in AveragePool.
 
-        Over a whole map it makes a large difference how much they are: the distance to the mean of wholly independent
-        ones counts as deviation.
+        Over a whole feature map it makes a large difference how much they are: the distance to the mean of fully
+        independent ones counts as deviation.
         """
         (x,) = inputs
-        shift, shrink = gaussian.largest_of(self.size**priors.MAX_POOL_INDEPENDENCE.value)
-        doubt = gaussian.largest_of(self.size)[0] - shift if self.whole else 0.0
-        return Moments(x.mean + shift * x.deviation, (shrink + doubt**2) * x.variance)
+        shift, variance = gaussian.maximum_moments(self.size**priors.MAX_POOL_INDEPENDENCE.value)
+        uncertainty = gaussian.maximum_moments(self.size)[0] - shift if self.whole else 0.0
+        return Moments(x.mean + shift * x.deviation, (variance + uncertainty**2) * x.variance)
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
@@ -115,7 +115,7 @@ class MaxPool(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """The noise of the one value that is taken."""
+        """The noise of the one value that is the maximum."""
         return (output,)
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:

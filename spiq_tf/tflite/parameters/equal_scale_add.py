@@ -98,7 +98,7 @@ def _grid(intervals: Mapping[int, TensorRange], noise: Mapping[int, PredictedNoi
     least noise: there, what a wider interval gains by cutting less is what it loses by rounding in wider steps.
     """
     tensors = tuple(intervals)
-    rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "cutting"))
+    rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "clipping"))
     exponents = np.full(len(tensors), np.inf)
     finite = 2 * rounding < priors.MAX_CLIPPING_EXPONENT.value * cutting
     np.divide(2 * rounding, cutting, out=exponents, where=finite)
