@@ -160,7 +160,11 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     images = image_derived_tensors(graph.nodes, graph.inputs)
     rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
     whole = assign.tensor_intervals(
-        lowered.flat, pixels.ranges, rescaled, _noise(lowered, plan, float_outputs, options)
+        lowered.flat,
+        pixels.ranges,
+        rescaled,
+        _noise(lowered, plan, float_outputs, options),
+        options.target.requantization,
     )
     warn_of_concatenation_resolution(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
@@ -177,7 +181,7 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     violations = violations_of(content, options.target)
     warn_of_violations(violations, options.target)
     floats = float_operators(quantized, lowered.tensors)
-    if options.target.operators is None:  # or else they are violations
+    if options.target.runs_floats:  # or else they are violations
         warn_of_floats([text for index, text in floats.items() if index not in float_outputs])
     left = tuple(floats.values())
     return ConversionResult(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), left, violations)

@@ -22,7 +22,7 @@ from spiq_tf.options import checked_options
 from spiq_tf.reporting import pictures
 from spiq_tf.reporting.page import page
 from spiq_tf.reporting.words import interval
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from tests.networks import RANGE, conv_bn, images, settle
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.conformance.violation import Violation
-from spiq_tf.targets.targets import Target
+from spiq_tf.targets import Target
 from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
 from spiq_tf.tflite.operators import FIXED_OUTPUT, QUANTIZED_DIMENSION, SHARED_SCALE
 
@@ -70,11 +70,12 @@ def mapped_operators(flat: FlatModel, target: Target) -> Iterator[Violation]:
     """The target has every operator, in the version that the file asks for."""
     for at in _all(flat):
         version = flat.model.operatorCodes[at.operator.opcodeIndex].version
-        highest = version if target.operators is None else target.operators.get(at.kind)
-        if highest is None or at.kind == "CUSTOM":
+        if not target.runs(at.kind) or at.kind == "CUSTOM":
             found = f"expected an operator that {target.name} has, found {at.kind}"
             yield at.breaks("operator", found, "replace the layer, or see that this part runs on the CPU")
-        elif version > highest:
+            continue
+        highest = target.highest_version(at.kind)
+        if highest is not None and version > highest:
             found = f"expected version {highest} at most, found {version}"
             yield at.breaks("operator version", found, "write the lowest version that the operator needs")
 

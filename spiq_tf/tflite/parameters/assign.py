@@ -9,6 +9,7 @@ from scipy.cluster.hierarchy import DisjointSet
 
 from spiq_tf.distributions.values import ChannelRanges
 from spiq_tf.search.noise_terms import PredictedNoise
+from spiq_tf.targets.target import RequantizationLimits
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.operators import FIXED_OUTPUT, SHARED_SCALE
 from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
@@ -29,7 +30,11 @@ _WRONG = (qtyping.TFLOperationName.DIV,)
 
 
 def tensor_intervals(
-    flat: FlatModel, ranges: Mapping[int, ChannelRanges], images: Collection[int], noise: Mapping[int, PredictedNoise]
+    flat: FlatModel,
+    ranges: Mapping[int, ChannelRanges],
+    images: Collection[int],
+    noise: Mapping[int, PredictedNoise],
+    limits: RequantizationLimits,
 ) -> dict[int, TensorRange]:
     """One interval a tensor; tensors that must share a scale get the one that covers them all.
 
@@ -38,6 +43,7 @@ def tensor_intervals(
         ranges: of every activation, by tensor index.
         images: tensors that hold 8-bit pixels, besides the inputs: behind a Rescaling.
         noise: predicted for tensors that keep to their ranges, by index. Those around additions may be given one step.
+        limits: of the ratios of scales, the target's.
     """
     groups, fixed = DisjointSet(ranges), _fixed_intervals(flat)
     result = dict(fixed)
@@ -57,7 +63,8 @@ def tensor_intervals(
         interval = TensorRange(low, high)
         result |= dict.fromkeys(group, interval if pixels.isdisjoint(group) else interval.off_half_steps())
     movable = {i: own for i, own in noise.items() if i in ranges and i not in fixed and i not in pixels}
-    return widened_to_requantization_limits(flat, equalize_add_scales(flat, result, groups, movable), groups, fixed)
+    equalized = equalize_add_scales(flat, result, groups, movable)
+    return widened_to_requantization_limits(flat, equalized, groups, fixed, limits)
 
 
 def _fixed_intervals(flat: FlatModel) -> dict[int, TensorRange]:
