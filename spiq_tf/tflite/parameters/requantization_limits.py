@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from spiq_tf.tflite.weights.rounding import BIAS_LIMIT, LIMIT
 
 _LARGEST = 250.0  # below 256 with room for rounding
