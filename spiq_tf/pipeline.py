@@ -16,6 +16,7 @@ from spiq_tf.metadata.description import model_description
 from spiq_tf.metadata.tflite_metadata import check_labels, with_metadata
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.rescaling import RescaledModel, absorb_scales
 from spiq_tf.search import constraints, minimum_noise, noise_gain
 from spiq_tf.search.baselines import dfq, high_bias_absorption, spiq
@@ -31,7 +32,6 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
 from spiq_tf.tflite.parameters import assign
 from spiq_tf.tflite.parameters.concatenation_resolution import warn_of_concatenation_resolution
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
 from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables, place_lookup_tables
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target

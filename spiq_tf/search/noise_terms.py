@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from spiq_tf.distributions.tails import ChannelDistribution, combined_tail
 from spiq_tf.distributions.values import Array
+from spiq_tf.quantization.bit_width import INT8, INT8_WEIGHT
 from spiq_tf.search.noise_gain import ClippedTail
 
-_LEVELS = 255  # steps of an int8 activation
-_WEIGHT_LEVELS = 127  # steps of an int8 weight on either side of 0
+_ACTIVATIONS, _WEIGHTS = INT8, INT8_WEIGHT
+"""Bit widths for which noise is predicted."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class ChannelTerms:
 
     def rounding_noise(self, scale: Array, width: Array) -> Array:
         """Of each channel: an error uniform over a step has a twelfth of its square for variance."""
-        return self.rounding * (scale * width / _LEVELS) ** 2 / 12
+        return self.rounding * (scale * width / _ACTIVATIONS.levels) ** 2 / 12
 
     def cut_above(self, scale: Array, high: Array) -> tuple[Array, Array, Array]:
         """Noise of each channel that is cut at H, or below by an activation, and its derivatives with the logarithms of
@@ -137,7 +138,7 @@ class WeightTerms:
         scale = scales[self.label]
         which = (self.largest * scale[:, None, :].astype(np.float32)).argmax(axis=2)
         largest = np.take_along_axis(self.largest, which[:, :, None], axis=2)[:, :, 0].astype(np.float64)
-        step = largest * np.take_along_axis(scale, which, axis=1) / _WEIGHT_LEVELS
+        step = largest * np.take_along_axis(scale, which, axis=1) / _WEIGHTS.qmax
         output = self.lasting * step**2 / 12
         energy = self.energy / scale**2
         noise = output * energy.sum(axis=1, keepdims=True)

@@ -12,6 +12,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from spiq_tf.errors import LoweringError
+from spiq_tf.quantization.bit_width import INT8, INT16, INT32, UINT8
+from spiq_tf.quantization.parameters import QuantizationParameters
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 WEIGHTED_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
@@ -35,6 +37,12 @@ _TYPES = {
     schema.TensorType.UINT64: np.uint64,
 }
 
+_BIT_WIDTHS = {
+    schema.TensorType.INT8: INT8,
+    schema.TensorType.UINT8: UINT8,
+    schema.TensorType.INT16: INT16,
+    schema.TensorType.INT32: INT32,
+}
 
 ALIGNMENT = 16
 """Bytes, of stored constants."""
@@ -158,27 +166,20 @@ class FlatModel:
         """The tensor's data type in numpy; void for those that numpy does not have (strings, int4)."""
         return _TYPES.get(self.tensor(index).type, np.void)
 
-    def quantization(self, index: int) -> tuple[float, int] | None:
-        """Scale and zero point of a tensor that has one of each, or None for a float one."""
-        found = self.tensor(index).quantization
-        if found is None or found.scale is None or len(found.scale) == 0:
+    def quantization(self, index: int) -> QuantizationParameters | None:
+        """Scale and zero point of an integer tensor that has one of each, or the first ones; None for others."""
+        tensor, entry = self.tensor(index), self.tensor(index).quantization
+        if tensor.type not in _BIT_WIDTHS or entry is None or entry.scale is None or len(entry.scale) == 0:
             return None
-        return float(found.scale[0]), int(found.zeroPoint[0])
+        return QuantizationParameters(float(entry.scale[0]), int(entry.zeroPoint[0]), _BIT_WIDTHS[tensor.type])
 
-    def bounds(self, index: int) -> tuple[float, float] | None:
-        """The smallest and largest real value that a quantized tensor can hold, or None for a float one."""
-        found = self.quantization(index)
-        if found is None:
-            return None
-        (scale, zero_point), limits = found, np.iinfo(self.dtype(index))
-        return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale
-
-    def make_int8(self, index: int, scale: float, zero_point: int) -> None:
-        """Gives an activation the type int8."""
+    def set_quantization(self, index: int, parameters: QuantizationParameters) -> None:
+        """Gives a tensor the type, scale and zero point of its parameters; a constant keeps its bytes."""
         tensor = self.tensor(index)
-        tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
-        tensor.quantization.scale = np.array([scale], np.float32)
-        tensor.quantization.zeroPoint = np.array([zero_point], np.int64)
+        tensor.type = _code(parameters.bit_width.dtype)
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = np.array([parameters.scale], np.float32)
+        tensor.quantization.zeroPoint = np.array([parameters.zero_point], np.int64)
 
     def is_constant(self, index: int) -> bool:
         """Whether the tensor's value is stored in the file."""
@@ -203,7 +204,7 @@ class FlatModel:
         """A new constant tensor with a buffer of its own; returns its index."""
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name.encode(), list(value.shape), 0
-        tensor.type = next(k for k, v in _TYPES.items() if v == value.dtype.type)
+        tensor.type = _code(value.dtype)
         return self.add_tensor(tensor, value)
 
     def add_tensor(self, tensor: Any, value: npt.NDArray[Any] | None = None) -> int:
@@ -228,7 +229,7 @@ class FlatModel:
         tensor = schema.TensorT()
         tensor.name, tensor.buffer = f"{self.name(like)}/{name}".encode(), 0
         tensor.shape = self.tensor(like).shape if shape is None else np.array(shape, np.int32)
-        tensor.type = next(k for k, v in _TYPES.items() if v == dtype)
+        tensor.type = _code(dtype)
         return self.add_tensor(tensor)
 
     def operator(self, kind: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
@@ -270,3 +271,8 @@ class FlatModel:
         for operator in self.operators:
             seen.update(dict.fromkeys(int(i) for i in operator.outputs))
         return list(seen)
+
+
+def _code(dtype: npt.DTypeLike) -> int:
+    """The schema's number of a data type of numpy."""
+    return int(next(code for code, known in _TYPES.items() if known == dtype))

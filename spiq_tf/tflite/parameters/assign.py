@@ -8,18 +8,19 @@ from litert_quantizer import algorithm_manager, qtyping, quantizer, recipe
 from scipy.cluster.hierarchy import DisjointSet
 
 from spiq_tf.distributions.values import ChannelRanges
+from spiq_tf.quantization.bit_width import INT8
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.targets.target import RequantizationLimits
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.operators import FIXED_OUTPUT, SHARED_SCALE
 from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
 from spiq_tf.tflite.parameters.requantization_limits import widened_to_requantization_limits
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.writing.complete_int8 import complete_int8
 
 _FIXED = {
-    kind: TensorRange((-128 - zero_point) * scale, (127 - zero_point) * scale)
+    kind: TensorRange((INT8.qmin - zero_point) * scale, (INT8.qmax - zero_point) * scale)
     for kind, (scale, zero_point) in FIXED_OUTPUT.items()
 }
 
@@ -61,7 +62,7 @@ def tensor_intervals(
         high = max(0.0, *(float(ranges[i].high.max()) for i in group))
         high = max(high, low + _SMALLEST_WIDTH) if high > low else 1.0  # where all is 0, any scale will do
         interval = TensorRange(low, high)
-        result |= dict.fromkeys(group, interval if pixels.isdisjoint(group) else interval.off_half_steps())
+        result |= dict.fromkeys(group, interval if pixels.isdisjoint(group) else interval.aligned_to_pixels())
     movable = {i: own for i, own in noise.items() if i in ranges and i not in fixed and i not in pixels}
     equalized = equalize_add_scales(flat, result, groups, movable)
     return widened_to_requantization_limits(flat, equalized, groups, fixed, limits)
@@ -126,4 +127,4 @@ def _quantize_unread_outputs(flat: FlatModel, intervals: Mapping[int, TensorRang
             if index not in read and flat.dtype(index) == np.float32 and twins:
                 # a split's halves have one scale, to the last bit
                 shared = twins[0] if flat.kind(operator) in SHARED_SCALE else None
-                flat.make_int8(index, *(shared or intervals[index].quantization))
+                flat.set_quantization(index, shared or intervals[index].quantization)

@@ -14,9 +14,9 @@ from scipy.cluster.hierarchy import DisjointSet
 from scipy.optimize import minimize_scalar
 
 from spiq_tf.distributions.values import Array
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
 _STIFFEST = 100.0
 """The largest exponent: a tensor of which less is cut, such as one that fills its interval, is not narrowed."""

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spiq_tf.quantization.bit_width import INT8_WEIGHT
+from spiq_tf.quantization.parameters import QuantizationParameters
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.operators import SHARED_SCALE
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
 _INTEGER = (
     *("BATCH_TO_SPACE_ND", "DEPTH_TO_SPACE", "ELU", "L2_NORMALIZATION", "LEAKY_RELU", "LOG_SOFTMAX", "MAXIMUM"),
@@ -68,22 +70,27 @@ def _between_integers(flat: FlatModel, intervals: Mapping[int, TensorRange]) -> 
     return set(chosen)
 
 
-def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], quantization: tuple[float, int]) -> None:
+def _make_int8(
+    flat: FlatModel, operator: Any, integer: Mapping[int, int], quantization: QuantizationParameters
+) -> None:
     kind = flat.kind(operator)
     inputs = [integer.get(int(i), int(i)) for i in operator.inputs]
-    scale, zero_point = flat.quantization(inputs[0]) or quantization
+    data = flat.quantization(inputs[0]) or quantization
     for place, index in enumerate(inputs):
         if flat.is_constant(index) and flat.dtype(index) == np.float32:
             value = flat.value(index)
-            own = (float(np.abs(value).max()) / 127 or 1.0, 0) if kind == "PRELU" else (scale, zero_point)
-            inputs[place] = _quantized(flat, index, value, *own)
+            inputs[place] = _quantized(flat, index, value, _symmetric(value) if kind == "PRELU" else data)
     operator.inputs = np.array(inputs, np.int32)
-    own = (scale, zero_point) if kind in SHARED_SCALE else quantization
-    flat.make_int8(int(operator.outputs[0]), *own)
+    flat.set_quantization(int(operator.outputs[0]), data if kind in SHARED_SCALE else quantization)
 
 
-def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], scale: float, zero_point: int) -> int:
-    steps = np.clip(np.rint(value / scale) + zero_point, -128, 127).astype(np.int8)
-    result = flat.add_constant(f"{flat.name(index)}/int8", steps)
-    flat.make_int8(result, scale, zero_point)
+def _symmetric(value: npt.NDArray[np.float32]) -> QuantizationParameters:
+    """Of a constant on a grid of its own, with zero point 0."""
+    largest = float(np.abs(value).max())
+    return QuantizationParameters.from_range(-largest, largest, INT8_WEIGHT)
+
+
+def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], parameters: QuantizationParameters) -> int:
+    result = flat.add_constant(f"{flat.name(index)}/int8", parameters.quantize(value))
+    flat.set_quantization(result, parameters)
     return result

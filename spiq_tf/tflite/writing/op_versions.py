@@ -55,7 +55,7 @@ class _Use:
     def enlarges(self) -> bool:
         """Of a product: whether the scales of what it reads make more than that of the output."""
         scales = [self.flat.quantization(index) for index in (*self.inputs, self.output)]
-        first, second, output = (1.0 if found is None else found[0] for found in scales)
+        first, second, output = (1.0 if found is None else found.scale for found in scales)
         return first * second >= output
 
     def has(self, option: str) -> bool:
