@@ -30,7 +30,7 @@ from spiq_tf.statistics.sampled import opaque_layer_inputs, sampled_statistics
 from spiq_tf.statistics.synthetic import run_on_synthetic_inputs
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
-from spiq_tf.tflite.parameters import assign
+from spiq_tf.tflite.parameters.assign import assign_tensor_ranges
 from spiq_tf.tflite.parameters.concatenation_resolution import warn_of_concatenation_resolution
 from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
 from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables, place_lookup_tables
@@ -39,7 +39,10 @@ from spiq_tf.tflite.passes.pixel_inputs import PixelInputs, take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import fold_norm_into_prelu
 from spiq_tf.tflite.ranges.interval_arithmetic import check_bounded, file_ranges
 from spiq_tf.tflite.ranges.opaque_sampling import opaque_intermediate_ranges
-from spiq_tf.tflite.weights import bias_correction
+from spiq_tf.tflite.weights.bias_correction import correct_biases
+from spiq_tf.tflite.weights.rounding import round_weights
+from spiq_tf.tflite.writing import litert_quantizer
+from spiq_tf.tflite.writing.complete_int8 import complete_int8
 from spiq_tf.tflite.writing.float_operators import float_operators, warn_of_floats
 from spiq_tf.tflite.writing.io_types import finish
 from spiq_tf.verification.degenerate_output import warn_if_degenerate
@@ -159,7 +162,7 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     pixels = take_pixel_inputs(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
     images = image_derived_tensors(graph.nodes, graph.inputs)
     rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
-    whole = assign.tensor_intervals(
+    whole = assign_tensor_ranges(
         lowered.flat,
         pixels.ranges,
         rescaled,
@@ -168,10 +171,24 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     )
     warn_of_concatenation_resolution(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = bias_correction.round_and_correct(
-        lowered.flat, moments, steps, pixels.offsets, float_outputs, options
+    weights = round_weights(
+        lowered.flat,
+        moments,
+        steps,
+        float_outputs,
+        per_channel_dense=options.per_channel_dense,
+        sum_preserving=options.parts.sum_preserving_rounding,
     )
-    quantized = assign.quantize(lowered.flat, whole, float_outputs, options.per_channel_dense)
+    uncorrected = correct_biases(
+        lowered.flat,
+        weights,
+        moments,
+        pixels.offsets,
+        float_outputs,
+        rounding_shift=options.parts.bias_correction,
+    )
+    quantized = litert_quantizer.quantize(lowered.flat, whole, float_outputs, options.per_channel_dense)
+    complete_int8(quantized, whole, float_outputs)
     fill_lookup_tables(quantized, {**tables, **reciprocals.functions})
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)

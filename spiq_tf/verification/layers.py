@@ -127,7 +127,7 @@ class _File:
         return value.astype(np.float32) if parameters is None else parameters.dequantize(value)
 
     def count_cut(self, name: str, errors: npt.NDArray[np.float32]) -> int:
-        """How many values of the last run are the lowest or highest integer and yet wrong by more than rounding explains.
+        """How many values of the last run are the lowest or highest integer, and wrong by more than rounding explains.
 
         Args:
             name: of the tensor.

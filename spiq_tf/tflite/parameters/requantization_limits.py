@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from scipy.cluster.hierarchy import DisjointSet
 
+from spiq_tf.quantization.bit_width import INT8_WEIGHT
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.targets.target import RequantizationLimits
-from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
-from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
-from spiq_tf.tflite.weights.rounding import BIAS_LIMIT, LIMIT
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.weights.rounding import BIAS_LIMIT
 
 # room for rounding, inside the target's limits
-_OF_LARGEST = 250 / 256
+_OF_LARGEST = 0.9765625
 _OF_SMALLEST_ADDEND = 1.1
 _OF_SMALLEST_HARD_SWISH = 1.01
 _ROUNDS = 8  # widening one tensor can ask for another; a chain of so many is not met
@@ -64,9 +64,10 @@ def _least_scales(
     largest = _OF_LARGEST * limits.largest
     if output not in known:
         return
-    if kind in WEIGHTED_OPERATORS and flat.is_constant(int(operator.inputs[1])):
-        weight = float(np.abs(flat.value(int(operator.inputs[1]))).max()) / LIMIT
-        yield output, known[inputs[0]].scale * weight / largest
+    weights = flat.weights(operator)
+    if weights is not None:
+        yield output, known[inputs[0]].scale * _constant_scale(flat, weights) / largest
+        # the scale of the weights must be able to hold the bias, however small they are themselves
         yield output, _largest_bias(flat, operator) / BIAS_LIMIT / largest
     elif kind in ("ADD", "SUB"):
         for index in inputs:
@@ -79,13 +80,17 @@ def _least_scales(
 
 
 def _largest_bias(flat: FlatModel, operator: Any) -> float:
-    """Which the scale of the weights must be able to hold, however small they are themselves."""
-    place = flat.bias_operand(operator)
-    bias = int(operator.inputs[place]) if len(operator.inputs) > place else -1
-    return float(np.abs(flat.value(bias)).max()) if bias >= 0 and flat.is_constant(bias) else 0.0
+    """Magnitude of the largest bias; 0 where it is none or computed."""
+    bias = flat.bias(operator)
+    return 0.0 if bias is None or not flat.is_constant(bias) else float(np.abs(flat.value(bias)).max())
 
 
 def _operands(flat: FlatModel, operator: Any, known: Mapping[int, TensorRange]) -> list[float]:
-    """The scales of what an operator reads, constants among them."""
+    """The scales of an operator's operands, constants among them."""
     indices = [int(i) for i in operator.inputs]
-    return [float(np.abs(flat.value(i)).max()) / LIMIT if flat.is_constant(i) else known[i].scale for i in indices]
+    return [_constant_scale(flat, i) if flat.is_constant(i) else known[i].scale for i in indices]
+
+
+def _constant_scale(flat: FlatModel, index: int) -> float:
+    """The scale of a symmetric constant with one scale."""
+    return float(np.abs(flat.value(index)).max()) / INT8_WEIGHT.qmax

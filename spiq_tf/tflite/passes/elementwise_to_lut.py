@@ -21,12 +21,6 @@ from spiq_tf.tflite.lowering.correspondence import TensorProvenance
 Function: TypeAlias = Callable[[Array], Array]
 """Elementwise."""
 
-_INTEGER = {
-    *("ADD", "DEPTHWISE_CONV_2D", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL"),
-    *("RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "SUB", "TANH"),
-}
-"""Operators that become int8 one by one."""
-
 LOOKUP = schema.BuiltinOperator.GELU
 """Stands in the float file for a table: the quantizer takes it for any function of one tensor."""
 
@@ -53,7 +47,7 @@ def place_lookup_tables(
             continue
         (x, before), (y, behind) = ends
         between = _between(flat, x, y)
-        if between is None or y in float_outputs or {flat.kind(o) for o in between} <= _INTEGER:
+        if between is None or y in float_outputs or all(flat.row(o).int8_elementwise for o in between):
             continue
         gone = _read_by_themselves(flat, between)
         tables[y] = _in_units(function, before, behind)
