@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.targets.targets import TARGETS, Target, target_named
+from spiq_tf.targets import TARGETS, Target, target_named
 
 _TYPES = ("int8", "uint8", "float32")
 

@@ -17,6 +17,7 @@ from spiq_tf.metadata.description import model_description
 from spiq_tf.metadata.tflite_metadata import check_labels, with_metadata
 from spiq_tf.options import Options
 from spiq_tf.overrides import check_held, float_calls, given_ranges
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.rescaling import RescaledModel, absorb_scales
 from spiq_tf.search import constraints, minimum_noise, noise_gain
 from spiq_tf.search.baselines import dfq, high_bias_absorption, spiq
@@ -33,9 +34,8 @@ from spiq_tf.statistics.samples import NO_EXAMPLES
 from spiq_tf.statistics.synthetic import synthetic_samples
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
-from spiq_tf.tflite.parameters import assign
+from spiq_tf.tflite.parameters.assign import assign_tensor_ranges
 from spiq_tf.tflite.parameters.concatenation_resolution import warn_of_concatenation_resolution
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
 from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables, place_lookup_tables
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
@@ -43,7 +43,10 @@ from spiq_tf.tflite.passes.pixel_inputs import PixelInputs, take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import fold_norm_into_prelu
 from spiq_tf.tflite.ranges.interval_arithmetic import check_bounded, file_ranges
 from spiq_tf.tflite.ranges.opaque_sampling import opaque_intermediate_ranges
-from spiq_tf.tflite.weights import bias_correction
+from spiq_tf.tflite.weights.bias_correction import correct_biases
+from spiq_tf.tflite.weights.rounding import round_weights
+from spiq_tf.tflite.writing import litert_quantizer
+from spiq_tf.tflite.writing.complete_int8 import complete_int8
 from spiq_tf.tflite.writing.float_operators import float_operators, warn_of_floats
 from spiq_tf.tflite.writing.io_types import finish
 from spiq_tf.verification.degenerate_output import warn_if_degenerate
@@ -161,15 +164,33 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     pixels = take_pixel_inputs(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
     images = image_derived_tensors(graph.nodes, graph.inputs)
     rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
-    whole = assign.tensor_intervals(
-        lowered.flat, pixels.ranges, rescaled, _noise(lowered, plan, float_outputs, options)
+    whole = assign_tensor_ranges(
+        lowered.flat,
+        pixels.ranges,
+        rescaled,
+        _noise(lowered, plan, float_outputs, options),
+        options.target.requantization,
     )
     warn_of_concatenation_resolution(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
     steps = {index: interval.scale for index, interval in whole.items()}
-    uncorrected = bias_correction.round_and_correct(
-        lowered.flat, moments, steps, pixels.offsets, float_outputs, options
+    weights = round_weights(
+        lowered.flat,
+        moments,
+        steps,
+        float_outputs,
+        per_channel_dense=options.per_channel_dense,
+        sum_preserving=options.parts.sum_preserving_rounding,
     )
-    quantized = assign.quantize(lowered.flat, whole, float_outputs, options.per_channel_dense)
+    uncorrected = correct_biases(
+        lowered.flat,
+        weights,
+        moments,
+        pixels.offsets,
+        float_outputs,
+        rounding_shift=options.parts.bias_correction,
+    )
+    quantized = litert_quantizer.quantize(lowered.flat, whole, float_outputs, options.per_channel_dense)
+    complete_int8(quantized, whole, float_outputs)
     fill_lookup_tables(quantized, {**tables, **reciprocals.functions})
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
@@ -179,7 +200,7 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     violations = violations_of(content, options.target)
     warn_of_violations(violations, options.target)
     floats = float_operators(quantized, lowered.tensors)
-    if options.target.operators is None:  # or else they are violations
+    if options.target.runs_floats:  # or else they are violations
         warn_of_floats([text for index, text in floats.items() if index not in float_outputs])
     left = tuple(floats.values())
     return ConversionResult(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), left, violations)

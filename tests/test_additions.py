@@ -7,11 +7,11 @@ from keras import layers
 from scipy.cluster.hierarchy import DisjointSet
 
 import spiq_tf
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from tests.converted_files import lowered
 from tests.networks import RANGE, conv_bn, settle
 
@@ -31,7 +31,7 @@ def additions(flat):
 
 
 def shared(flat, operator):
-    scales = [flat.quantization(int(i))[0] for i in (*operator.inputs, *operator.outputs)]
+    scales = [flat.quantization(int(i)).scale for i in (*operator.inputs, *operator.outputs)]
     return np.ptp(scales) <= 1e-6 * max(scales)
 
 
@@ -45,7 +45,8 @@ def test_sum_is_that_of_the_integers(merge, kind, sign, delegate, random):
     for operator in found:
         assert flat.kind(operator) == kind
         inputs, (output,) = flat.activation_inputs(operator), operator.outputs
-        (scale, *_), zeros = zip(*(flat.quantization(int(i)) for i in (*inputs, output)), strict=True)
+        parameters = [flat.quantization(int(i)) for i in (*inputs, output)]
+        scale, zeros = parameters[0].scale, [p.zero_point for p in parameters]
         interpreter = Interpreter(flat.part([operator], inputs, [output]).content(), delegate=delegate)
         values = [random.integers(-128, 128, flat.shape(i)) for i in inputs]
         (y,) = interpreter.run([(v - z) * scale for v, z in zip(values, zeros[:2], strict=True)])
@@ -83,7 +84,7 @@ def steps(addition, widths, noise):
     intervals = {i: TensorRange(-w / 2, w / 2) for i, w in zip(indices, widths, strict=True)}
     given = {i: n for i, n in zip(indices, noise, strict=True) if n is not None}
     found = equalize_add_scales(flat, intervals, DisjointSet(indices), given)
-    assert all(found[i].quantization[1] == intervals[i].quantization[1] for i in indices)
+    assert all(found[i].quantization.zero_point == intervals[i].quantization.zero_point for i in indices)
     return [found[i].high * 2 for i in indices]
 
 

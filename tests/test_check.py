@@ -14,7 +14,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 from keras import layers
 
 import spiq_tf
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
 from tests.networks import NETWORKS, RANGE, Mixing, conv_bn, settle

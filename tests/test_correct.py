@@ -10,14 +10,14 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.distributions.values import Moments
-from spiq_tf.options import checked_options
 from spiq_tf.primitives import kernels
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.weights.bias_correction import round_and_correct
-from spiq_tf.tflite.weights.rounding import LIMIT, round_kernel
+from spiq_tf.tflite.weights.bias_correction import correct_biases
+from spiq_tf.tflite.weights.rounding import round_kernel, round_weights
 from tests.converted_files import lowered
 from tests.networks import RANGE, settle
 
+LIMIT = 127
 KERNELS = arrays(np.float64, (9, 2, 3, 4), elements=st.floats(-4, 4, width=32))
 
 
@@ -112,9 +112,9 @@ def test_correction_is_exact_for_a_constant_input(layer):
     constant = np.broadcast_to(mean, (1, 5, 5, 8))
     before = Interpreter(file.content).run([constant])[0].mean(axis=(0, 1, 2))
     scales = dict.fromkeys(file.flat.activations(), 0.1)
-    options = checked_options()
-    moments = Moments(mean, np.ones(8))
-    round_and_correct(file.flat, {int(file.flat.subgraph.inputs[0]): moments}, scales, {}, (), options)
+    moments = {int(file.flat.subgraph.inputs[0]): Moments(mean, np.ones(8))}
+    rounded = round_weights(file.flat, moments, scales, (), per_channel_dense=False, sum_preserving=True)
+    assert correct_biases(file.flat, rounded, moments, {}, (), rounding_shift=True) == []
     after = Interpreter(file.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     np.testing.assert_allclose(after, before, atol=1e-5)
     assert not np.array_equal(after, before), "nothing was rounded: the test shows nothing"

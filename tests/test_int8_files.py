@@ -377,7 +377,7 @@ def test_operators_that_the_quantizer_does_not_know(kind, function, delegate):
     x, interpreter = images(model, 16), Interpreter(result.content, delegate=delegate)
     expected = np.stack([np.asarray(model(v[None]))[0] for v in x])
     found = np.stack([interpreter.run([v[None]])[0][0] for v in x])
-    (scale, _) = flat.quantization(int(flat.subgraph.outputs[0]))
+    scale = flat.quantization(int(flat.subgraph.outputs[0])).scale
     assert np.sqrt(np.mean((found - expected) ** 2)) < 2 * scale
 
 

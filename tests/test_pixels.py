@@ -79,7 +79,8 @@ def test_a_rescaling_needs_no_operator(front):
     assert decibels(expected, run(result.content, images)) > reference - LOSS
     # scale and zero point say what the bytes stand for
     flat = FlatModel(result.content)
-    scale, zero_point = flat.quantization(int(flat.subgraph.inputs[0]))
+    parameters = flat.quantization(int(flat.subgraph.inputs[0]))
+    scale, zero_point = parameters.scale, parameters.zero_point
     assert scale == pytest.approx((high - low) / 255, rel=1e-6)
     assert abs((0 - zero_point) * scale - low) <= scale / 2 * 1.001
     for target in ("portable", "edgetpu", "ethos-u"):
@@ -98,7 +99,8 @@ def test_pixels_of_a_model_that_is_fed_signed_values():
     exact = spiq_tf.verify(model, spiq_tf.convert(model, input_range=(-1, 1)), values).sqnr_db
     assert decibels(expected, run(content, images)) > exact - LOSS
     flat = FlatModel(content)
-    scale, zero_point = flat.quantization(int(flat.subgraph.inputs[0]))
+    parameters = flat.quantization(int(flat.subgraph.inputs[0]))
+    scale, zero_point = parameters.scale, parameters.zero_point
     again = np.floor(values.astype(float) / scale + 0.5 + 1e-4) + zero_point
     assert np.array_equal(again, images)
 

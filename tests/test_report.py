@@ -22,7 +22,7 @@ from spiq_tf.options import checked_options
 from spiq_tf.reporting import pictures
 from spiq_tf.reporting.page import page
 from spiq_tf.reporting.words import interval
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from tests.networks import RANGE, conv_bn, images, settle
 
@@ -335,7 +335,8 @@ def test_calibration_gives_litert_quantizer_the_same_scales(model, tmp_path):
     flat = FlatModel(other.quantized_model)
     place = {flat.name(index): index for index in flat.activations()}
     for tensor in spiq_tf.quantize(model, input_range=RANGE).tensors:
-        scale, zero_point = flat.quantization(place[tensor.name])
+        parameters = flat.quantization(place[tensor.name])
+        scale, zero_point = parameters.scale, parameters.zero_point
         assert scale == pytest.approx(tensor.scale, rel=1e-6)
         assert abs(-128 - tensor.low / scale - zero_point) < 0.5 + 1e-4  # half-way, either neighbour is right
 

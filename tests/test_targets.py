@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle

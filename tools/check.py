@@ -18,7 +18,7 @@ import commands
 from absl import app, flags
 
 import spiq_tf
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 
 FLAGS = flags.FLAGS
 

@@ -33,7 +33,7 @@ from tqdm import tqdm
 import spiq_tf
 from spiq_tf.files import remove_leftovers
 from spiq_tf.options import checked_options
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 
 FLAGS = flags.FLAGS
 

@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from spiq_tf.conformance.rules import RULES
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning
-from spiq_tf.targets.targets import Target, target_named
+from spiq_tf.targets import Target, target_named
 from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
 
 _SHOWN = 3
@@ -72,7 +72,7 @@ def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
 
 def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
     """Warns of what the target does not run: floats are no such thing where it has every operator."""
-    broken = [v for v in violations if target.operators is not None or v.rule != "float operator"]
+    broken = [v for v in violations if not target.runs_floats or v.rule != "float operator"]
     if not broken:
         return
     shown = "; ".join(map(str, broken[:_SHOWN]))

@@ -202,7 +202,8 @@ def _interval(flat: FlatModel, index: int) -> tuple[float, float] | None:
         if index in operator.outputs and flat.kind(operator) == "DEQUANTIZE":
             index = int(operator.inputs[0])
             break
-    return flat.bounds(index)
+    parameters = flat.quantization(index)
+    return None if parameters is None else (parameters.low, parameters.high)
 
 
 def _store(flat: FlatModel, packed: bytes) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from spiq_tf.conformance.checking import violations_of
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import InvalidArgumentError
-from spiq_tf.targets.targets import TARGETS
+from spiq_tf.targets import TARGETS
 from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import LayerFinding, Verification

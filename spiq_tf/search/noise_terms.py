@@ -12,10 +12,11 @@ import numpy.typing as npt
 
 from spiq_tf.distributions.tails import ChannelDistribution, combined_tail
 from spiq_tf.distributions.values import Array
+from spiq_tf.quantization.bit_width import INT8, INT8_WEIGHT
 from spiq_tf.search.clipping_noise import ClippedTail
 
-_LEVELS = 255  # steps of an int8 activation
-_WEIGHT_LEVELS = 127  # steps of an int8 weight on either side of 0
+_ACTIVATIONS, _WEIGHTS = INT8, INT8_WEIGHT
+"""Bit widths for which noise is predicted."""
 
 Indices = npt.NDArray[np.intp]
 
@@ -108,7 +109,7 @@ class ChannelTerms:
             scale: of each channel, shape (channels,).
             width: H + L, in rescaled units, shape (channels,).
         """
-        return self.rounding_gain * (scale * width / _LEVELS) ** 2 / 12
+        return self.rounding_gain * (scale * width / _ACTIVATIONS.levels) ** 2 / 12
 
     def upper_clipping_noise(self, scale: Array, high: Array) -> tuple[Array, Array, Array]:
         """Noise of each channel that is clipped at H, or lower by an activation that saturates.
@@ -171,7 +172,7 @@ class WeightTerms:
         scale = scales[self.scale_index]
         which = (self.max_weight * scale[:, None, :].astype(np.float32)).argmax(axis=2)
         largest = np.take_along_axis(self.max_weight, which[:, :, None], axis=2)[:, :, 0].astype(np.float64)
-        step = largest * np.take_along_axis(scale, which, axis=1) / _WEIGHT_LEVELS
+        step = largest * np.take_along_axis(scale, which, axis=1) / _WEIGHTS.qmax
         weight_noise = self.gain * step**2 / 12
         variance = self.input_variance / scale**2
         noise = weight_noise * variance.sum(axis=1, keepdims=True)

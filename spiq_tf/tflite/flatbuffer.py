@@ -12,14 +12,12 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from spiq_tf.errors import LoweringError
+from spiq_tf.quantization.bit_width import INT8, INT16, INT32, UINT8
+from spiq_tf.quantization.parameters import QuantizationParameters
+from spiq_tf.tflite.operators.operator import Operator
+from spiq_tf.tflite.operators.table import operator_row
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
-WEIGHTED_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
-"""Operators with weights, which are the second of their inputs."""
-
-_DATA_PLACES = {"SPLIT": 1, "TRANSPOSE_CONV": 2}
-_BIAS_PLACES = {"TRANSPOSE_CONV": 3}
-
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.INT8: np.int8,
@@ -35,6 +33,12 @@ _TYPES = {
     schema.TensorType.UINT64: np.uint64,
 }
 
+_BIT_WIDTHS = {
+    schema.TensorType.INT8: INT8,
+    schema.TensorType.UINT8: UINT8,
+    schema.TensorType.INT16: INT16,
+    schema.TensorType.INT32: INT32,
+}
 
 ALIGNMENT = 16
 """Bytes, of stored constants."""
@@ -76,14 +80,14 @@ class FlatModel:
         result.subgraph.operators, result.model.subgraphs = operators, [result.subgraph]
         used = {int(i) for o in operators for i in (*o.inputs, *o.outputs) if i >= 0}
         used |= {int(i) for i in (*self.subgraph.inputs, *self.subgraph.outputs)}
-        place = {-1: -1, **{index: new for new, index in enumerate(sorted(used))}}
+        renumbered = {-1: -1, **{index: new for new, index in enumerate(sorted(used))}}
         tensors = [copy.copy(self.tensor(index)) for index in sorted(used)]
         buffers = sorted({0, *(tensor.buffer for tensor in tensors)})
         for tensor in tensors:
             tensor.buffer = buffers.index(tensor.buffer)
         for holder in (*operators, result.subgraph):
-            holder.inputs = np.array([place[int(i)] for i in holder.inputs], np.int32)
-            holder.outputs = np.array([place[int(i)] for i in holder.outputs], np.int32)
+            holder.inputs = np.array([renumbered[int(i)] for i in holder.inputs], np.int32)
+            holder.outputs = np.array([renumbered[int(i)] for i in holder.outputs], np.int32)
         result.subgraph.tensors, result.model.buffers = tensors, [self.model.buffers[b] for b in buffers]
         return result
 
@@ -107,33 +111,56 @@ class FlatModel:
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         return _OPERATORS.get(number, f"OPERATOR_{number}")
 
-    def data_operand(self, operator: Any) -> int:
-        """The place, among the operator's inputs, of what it works on."""
-        return _DATA_PLACES.get(self.kind(operator), 0)
+    def row(self, operator: Any) -> Operator:
+        """What is known of the operator, see `tflite.operators`."""
+        return operator_row(self.kind(operator))
 
-    def bias_operand(self, operator: Any) -> int:
-        """The place, among the inputs of an operator with weights, of its bias; it may have none."""
-        return _BIAS_PLACES.get(self.kind(operator), 2)
+    def data(self, operator: Any) -> int:
+        """The tensor that the operator works on."""
+        return int(operator.inputs[self.row(operator).data_operand])
+
+    def weights(self, operator: Any) -> int | None:
+        """The constant weights of an operator that has such."""
+        operand = self.row(operator).weights_operand
+        index = -1 if operand is None else int(operator.inputs[operand])
+        return index if index >= 0 and self.is_constant(index) else None
+
+    def bias(self, operator: Any) -> int | None:
+        """The bias of an operator that has one, constant or computed."""
+        operand = self.row(operator).bias_operand
+        index = -1 if operand is None or len(operator.inputs) <= operand else int(operator.inputs[operand])
+        return index if index >= 0 else None
 
     def activation_inputs(self, operator: Any) -> list[int]:
-        """The operator's inputs that are computed or fed."""
+        """The operator's inputs that are computed, or inputs of the model."""
         return [int(i) for i in operator.inputs if i >= 0 and not self.is_constant(int(i))]
 
     def is_square(self, operator: Any) -> bool:
         """Whether it multiplies a tensor with itself."""
         return self.kind(operator) == "MUL" and operator.inputs[0] == operator.inputs[1]
 
-    def channels(self, operator: Any, place: int) -> npt.NDArray[Any]:
+    def channels(self, operator: Any, operand: int) -> npt.NDArray[Any]:
         """A constant among the operator's inputs as a vector."""
-        return self.value(int(operator.inputs[place])).reshape(-1)
+        return self.value(int(operator.inputs[operand])).reshape(-1)
 
     def producers(self) -> dict[int, Any]:
-        """The operator that makes each tensor that is computed."""
+        """The operator that computes each tensor that is computed, by tensor index."""
         return {int(i): operator for operator in self.operators for i in operator.outputs}
 
     def consumers(self, index: int) -> list[Any]:
-        """The operators that read a tensor."""
+        """The operators that read a tensor, in order; looks at all of them, see `all_consumers`."""
         return [operator for operator in self.operators if index in operator.inputs]
+
+    def all_consumers(self) -> dict[int, list[Any]]:
+        """The operators that read each tensor, in order, by tensor index; those that nothing reads are absent.
+
+        To be asked for once where many tensors are looked up; it does not follow later changes.
+        """
+        result: dict[int, list[Any]] = {}
+        for operator in self.operators:
+            for index in dict.fromkeys(int(i) for i in operator.inputs if i >= 0):
+                result.setdefault(index, []).append(operator)
+        return result
 
     def consumer_counts(self) -> Counter[int]:
         """How many operators read each tensor, the model's outputs counting as one."""
@@ -158,27 +185,20 @@ class FlatModel:
         """The tensor's data type in numpy; void for those that numpy does not have (strings, int4)."""
         return _TYPES.get(self.tensor(index).type, np.void)
 
-    def quantization(self, index: int) -> tuple[float, int] | None:
-        """Scale and zero point of a tensor that has one of each, or None for a float one."""
-        found = self.tensor(index).quantization
-        if found is None or found.scale is None or len(found.scale) == 0:
+    def quantization(self, index: int) -> QuantizationParameters | None:
+        """Scale and zero point of an integer tensor that has one of each, or the first ones; None for others."""
+        tensor, entry = self.tensor(index), self.tensor(index).quantization
+        if tensor.type not in _BIT_WIDTHS or entry is None or entry.scale is None or len(entry.scale) == 0:
             return None
-        return float(found.scale[0]), int(found.zeroPoint[0])
+        return QuantizationParameters(float(entry.scale[0]), int(entry.zeroPoint[0]), _BIT_WIDTHS[tensor.type])
 
-    def bounds(self, index: int) -> tuple[float, float] | None:
-        """The smallest and largest real value that a quantized tensor can hold, or None for a float one."""
-        found = self.quantization(index)
-        if found is None:
-            return None
-        (scale, zero_point), limits = found, np.iinfo(self.dtype(index))
-        return (int(limits.min) - zero_point) * scale, (int(limits.max) - zero_point) * scale
-
-    def make_int8(self, index: int, scale: float, zero_point: int) -> None:
-        """Gives an activation the type int8."""
+    def set_quantization(self, index: int, parameters: QuantizationParameters) -> None:
+        """Gives a tensor the type, scale and zero point of its parameters; a constant keeps its bytes."""
         tensor = self.tensor(index)
-        tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
-        tensor.quantization.scale = np.array([scale], np.float32)
-        tensor.quantization.zeroPoint = np.array([zero_point], np.int64)
+        tensor.type = _code(parameters.bit_width.dtype)
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = np.array([parameters.scale], np.float32)
+        tensor.quantization.zeroPoint = np.array([parameters.zero_point], np.int64)
 
     def is_constant(self, index: int) -> bool:
         """Whether the tensor's value is stored in the file."""
@@ -203,7 +223,7 @@ class FlatModel:
         """A new constant tensor with a buffer of its own; returns its index."""
         tensor = schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name.encode(), list(value.shape), 0
-        tensor.type = next(k for k, v in _TYPES.items() if v == value.dtype.type)
+        tensor.type = _code(value.dtype)
         return self.add_tensor(tensor, value)
 
     def add_tensor(self, tensor: Any, value: npt.NDArray[Any] | None = None) -> int:
@@ -220,7 +240,7 @@ class FlatModel:
         """A new tensor, which an operator is to compute; returns its index.
 
         Args:
-            name: behind that of the other tensor.
+            name: appended to that of the other tensor.
             like: a tensor of the same layer, whose shape it has if none is given.
             dtype: of its values.
             shape: its own.
@@ -228,11 +248,11 @@ class FlatModel:
         tensor = schema.TensorT()
         tensor.name, tensor.buffer = f"{self.name(like)}/{name}".encode(), 0
         tensor.shape = self.tensor(like).shape if shape is None else np.array(shape, np.int32)
-        tensor.type = next(k for k, v in _TYPES.items() if v == dtype)
+        tensor.type = _code(dtype)
         return self.add_tensor(tensor)
 
     def operator(self, kind: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
-        """A new operator of version 1, which is not yet among the file's; `finish` gives it the version it needs.
+        """A new operator of version 1, which is not yet among the file's; writing gives it the version that it needs.
 
         Args:
             kind: of schema.BuiltinOperator.
@@ -265,8 +285,13 @@ class FlatModel:
         return len(self.model.operatorCodes) - 1
 
     def activations(self) -> list[int]:
-        """Indices of the tensors that are computed or fed, in order of first appearance."""
+        """Indices of the model's inputs and of the tensors that are computed, in order of first appearance."""
         seen = dict.fromkeys(int(i) for i in self.subgraph.inputs)
         for operator in self.operators:
             seen.update(dict.fromkeys(int(i) for i in operator.outputs))
         return list(seen)
+
+
+def _code(dtype: npt.DTypeLike) -> int:
+    """The schema's number of a data type of numpy."""
+    return int(next(code for code, known in _TYPES.items() if known == dtype))

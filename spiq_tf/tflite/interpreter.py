@@ -9,6 +9,8 @@ import numpy.typing as npt
 from ai_edge_litert import interpreter as litert
 
 from spiq_tf.errors import LoweringError
+from spiq_tf.quantization.bit_width import BitWidth
+from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.silence import silence
 
 
@@ -59,15 +61,20 @@ def _refusals() -> Iterator[None]:
 
 
 def _quantized(value: npt.NDArray[Any], detail: dict[str, Any]) -> npt.NDArray[Any]:
+    """Real values in the type of the file's input."""
     if detail["dtype"] == np.float32:
         return value.astype(np.float32)
-    scale, zero_point = detail["quantization"]
-    limits = np.iinfo(detail["dtype"])
-    return np.clip(np.round(value / scale) + zero_point, limits.min, limits.max).astype(detail["dtype"])
+    return _parameters(detail).quantize(value)
 
 
 def _dequantized(value: npt.NDArray[Any], detail: dict[str, Any]) -> npt.NDArray[np.float32]:
-    if detail["dtype"] == np.float32:
-        return value
-    scale, zero_point = detail["quantization"]
-    return ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    """The real values of the file's output; integers without a scale stand for themselves."""
+    if detail["dtype"] == np.float32 or not detail["quantization"][0]:
+        return value.astype(np.float32)
+    return _parameters(detail).dequantize(value)
+
+
+def _parameters(detail: dict[str, Any]) -> QuantizationParameters:
+    """Of an input or output of integers, as LiteRT describes it."""
+    (scale, zero_point), limits = detail["quantization"], np.iinfo(detail["dtype"])
+    return QuantizationParameters(float(scale), int(zero_point), BitWidth(limits.bits, limits.min < 0))

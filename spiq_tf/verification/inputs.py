@@ -94,9 +94,9 @@ def _channels(tensor: Tensor, low: Array, high: Array) -> InputStatistics:
 
 def _range(flat: FlatModel, index: int) -> tuple[float, float]:
     """What an input can hold; of a float input, what the integers can that it is converted to."""
-    found = flat.bounds(index)
-    if found is not None:
-        return found
+    parameters = flat.quantization(index)
+    if parameters is not None:
+        return parameters.low, parameters.high
     behind = [operator for operator in flat.consumers(index) if flat.kind(operator) == "QUANTIZE"]
     if not behind:
         raise InvalidArgumentError(

@@ -123,25 +123,22 @@ class _File:
         return {t.name: self._real(self._held[t.name]).reshape(t.shape) for t in self.tensors}
 
     def _real(self, index: int) -> npt.NDArray[np.float32]:
-        value, found = self._interpreter.value(index), self._flat.quantization(index)
-        if found is None:
-            return value.astype(np.float32)
-        return ((value.astype(np.float32) - found[1]) * found[0]).astype(np.float32)
+        value, parameters = self._interpreter.value(index), self._flat.quantization(index)
+        return value.astype(np.float32) if parameters is None else parameters.dequantize(value)
 
     def count_cut(self, name: str, errors: npt.NDArray[np.float32]) -> int:
-        """How many values of the last run lie at an end of int8 and yet are wrong by more than rounding explains.
+        """How many values of the last run are the lowest or highest integer, and wrong by more than rounding explains.
 
         Args:
             name: of the tensor.
             errors: that its layer made, in the file's units.
         """
-        found = self._flat.quantization(self._held[name])
-        if found is None:
+        parameters = self._flat.quantization(self._held[name])
+        if parameters is None:
             return 0
-        value = self._interpreter.value(self._held[name])
-        limits = np.iinfo(value.dtype)
-        ends = (value == limits.min) | (value == limits.max)
-        return int(np.sum(ends & (np.abs(errors.reshape(value.shape)) > _BEYOND * found[0])))
+        value, limits = self._interpreter.value(self._held[name]), parameters.bit_width
+        ends = (value == limits.qmin) | (value == limits.qmax)
+        return int(np.sum(ends & (np.abs(errors.reshape(value.shape)) > _BEYOND * parameters.scale)))
 
 
 _BEYOND = 2.0  # steps

@@ -14,8 +14,9 @@ import tensorflow as tf
 from spiq_tf.frontend.capture import replay
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.rescaling import RescaledModel
-from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
+from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
 
 _SCOPE = re.compile(r"(?:^|;)call(\d+)/")
 

@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 
 from spiq_tf.distributions.values import ChannelRanges
 from spiq_tf.errors import CoarseScaleWarning
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import TensorProvenance
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
 _STEPS = 8  # three of eight bits: the width of a range is some eight deviations
 

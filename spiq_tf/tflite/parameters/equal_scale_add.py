@@ -15,9 +15,9 @@ from scipy.optimize import minimize_scalar
 
 from spiq_tf import priors
 from spiq_tf.distributions.values import Array
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
 
 def equalize_add_scales(

@@ -12,8 +12,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.distributions.values import Array, ChannelRanges
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from spiq_tf.tflite.passes.elementwise_to_lut import LOOKUP, Function
 
 

@@ -14,17 +14,12 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.distributions.values import Array
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
+from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import TensorProvenance
 
 Function: TypeAlias = Callable[[Array], Array]
 """Elementwise."""
-
-_INTEGER = {
-    *("ADD", "DEPTHWISE_CONV_2D", "ELU", "GELU", "HARD_SWISH", "LEAKY_RELU", "LOGISTIC", "MAXIMUM", "MINIMUM", "MUL"),
-    *("RELU", "RELU6", "RELU_0_TO_1", "RELU_N1_TO_1", "RESHAPE", "SUB", "TANH"),
-}
-"""Operators that become int8 one by one."""
 
 LOOKUP = schema.BuiltinOperator.GELU
 """Stands in the float file for a table: the quantizer takes it for any function of one tensor."""
@@ -52,7 +47,7 @@ def place_lookup_tables(
             continue
         (x, before), (y, behind) = ends
         between = _between(flat, x, y)
-        if between is None or y in float_outputs or {flat.kind(o) for o in between} <= _INTEGER:
+        if between is None or y in float_outputs or all(flat.row(o).int8_elementwise for o in between):
             continue
         gone = _read_by_themselves(flat, between)
         tables[y] = _in_units(function, before, behind)
@@ -139,14 +134,14 @@ def fill_lookup_tables(flat: FlatModel, tables: Mapping[int, Function]) -> None:
 
 
 def _lookup(flat: FlatModel, x: int, y: int, function: Function) -> Iterable[Any]:
-    ((step, zero), (scale, zero_point)) = (_known(flat, index) for index in (x, y))
-    steps = np.arange(-128.0, 128.0)
-    made = function((steps - zero) * step)
+    before, after = (_known(flat, index) for index in (x, y))
+    integers = before.bit_width.integers
+    made = function(before.dequantize(integers, np.float64))
     within = ~np.isnan(made)  # its domain; what lies beyond has the value at its end
-    values = np.clip(np.rint(np.interp(steps, steps[within], made[within]) / scale) + zero_point, -128, 127)
-    table = flat.add_constant(f"{flat.name(y)}/table", values.astype(np.int8))
-    flat.make_int8(table, scale, zero_point)
-    offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(128, np.int32))
+    entries = after.quantize(np.interp(integers, integers[within], made[within]))
+    table = flat.add_constant(f"{flat.name(y)}/table", entries)
+    flat.set_quantization(table, after)
+    offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(-before.bit_width.qmin, np.int32))
     number, index = (flat.add_activation(name, y, np.int32) for name in ("number", "index"))
     types = schema.CastOptionsT(inDataType=schema.TensorType.INT8, outDataType=schema.TensorType.INT32)
     return (
@@ -156,7 +151,7 @@ def _lookup(flat: FlatModel, x: int, y: int, function: Function) -> Iterable[Any
     )
 
 
-def _known(flat: FlatModel, index: int) -> tuple[float, int]:
+def _known(flat: FlatModel, index: int) -> QuantizationParameters:
     found = flat.quantization(index)
     assert found is not None, flat.name(index)  # both ends of the operator that stood here are int8
     return found

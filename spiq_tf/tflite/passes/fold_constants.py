@@ -6,7 +6,7 @@ with is computed by the file itself, and refused as a kernel once it is quantize
 
 from typing import Any
 
-from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
+from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
 _RANDOM = ("MULTINOMIAL", "RANDOM_")
@@ -40,9 +40,6 @@ def flatten_biases(flat: FlatModel) -> None:
     """Gives, in place, every bias one axis: that of a transposed convolution may have four, one scale a channel then
     stands along none."""
     for operator in flat.operators:
-        place = flat.bias_operand(operator)
-        if flat.kind(operator) not in WEIGHTED_OPERATORS or len(operator.inputs) <= place:
-            continue
-        bias = int(operator.inputs[place])
-        if bias >= 0 and flat.is_constant(bias) and len(flat.shape(bias)) > 1:
-            operator.inputs[place] = flat.add_constant(f"{flat.name(bias)}/vector", flat.channels(operator, place))
+        bias, operand = flat.bias(operator), flat.row(operator).bias_operand
+        if bias is not None and flat.is_constant(bias) and len(flat.shape(bias)) > 1:
+            operator.inputs[operand] = flat.add_constant(f"{flat.name(bias)}/vector", flat.value(bias).reshape(-1))

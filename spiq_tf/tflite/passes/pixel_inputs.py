@@ -18,8 +18,9 @@ from ai_edge_litert import schema_py_generated as schema
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments
 from spiq_tf.errors import PixelBytesWarning
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
+from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import LoweredModel
+from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
 from spiq_tf.tflite.passes.affine_to_depthwise import ChannelVector, is_pointwise_depthwise
 
 _LARGEST = 255  # pixel

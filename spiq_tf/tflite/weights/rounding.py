@@ -1,56 +1,124 @@
-"""Kernels on their integer grids; all of shape (taps, groups, inputs a group, outputs a group)."""
+"""Weights on their integer grids; kernels are of shape (taps, groups, inputs a group, outputs a group)."""
 
 import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf.distributions.values import Array
+from spiq_tf.distributions.values import Array, Moments
+from spiq_tf.quantization.bit_width import INT8_WEIGHT, INT32, BitWidth
+from spiq_tf.tflite.flatbuffer import FlatModel
 
 _TINY = 1e-30
 
-LIMIT = 127
-"""Weights are symmetric and narrow: -127 to 127 (LiteRT 8-bit quantization specification)."""
+BIAS_LIMIT = (INT32.qmax + 1) / 2
+"""No quantized bias comes nearer to the end of int32 than half of it; the accumulator needs the rest."""
 
-BIAS_LIMIT = 2.0**30
-"""No quantized bias comes nearer to the end of int32; the accumulator needs the rest."""
+
+@dataclass(frozen=True)
+class RoundedWeights:
+    """Weights before and after they were put on their grid.
+
+    Attributes:
+        original, rounded: canonical kernels, (taps, groups, inputs a group, outputs a group), in file units.
+    """
+
+    original: Array
+    rounded: Array
+
+
+def round_weights(
+    flat: FlatModel,
+    moments: Mapping[int, Moments],
+    scales: Mapping[int, float],
+    float_outputs: Collection[int],
+    *,
+    per_channel_dense: bool,
+    sum_preserving: bool,
+) -> dict[int, RoundedWeights]:
+    """Puts, in place, the constant weights of every operator that has such on their integer grids.
+
+    Weights that several operators read are rounded for the first of them.
+
+    Args:
+        flat: the float file; changed.
+        moments: of the channels of activations, by tensor index, in file units, where they are known.
+        scales: of the activations, by tensor index: real value of one integer step, in file units.
+        float_outputs: outputs of the operators that stay float.
+        per_channel_dense: whether a fully connected operator's weights have a scale for each output.
+        sum_preserving: see `round_kernel`.
+
+    Returns:
+        The weights, by the index of their tensor.
+    """
+    result: dict[int, RoundedWeights] = {}
+    for operator in flat.operators:
+        row, weights, layout = flat.row(operator), flat.weights(operator), flat.row(operator).layout
+        if layout is None or weights is None or weights in result or int(operator.outputs[0]) in float_outputs:
+            continue
+        x = flat.data(operator)
+        kernel = layout.read(flat.value(weights).astype(np.float64), flat.shape(x))
+        per_tensor = row.optional_channel_scales and not per_channel_dense
+        guarded = guard_small_outputs(kernel, bias_value(flat, operator), scales[x], per_tensor)
+        rounded = round_kernel(guarded, per_tensor, moments[x].deviation if x in moments else None, sum_preserving)
+        flat.set_value(weights, layout.write(rounded, flat.shape(weights)))
+        result[weights] = RoundedWeights(kernel, rounded)
+    return result
+
+
+def bias_value(flat: FlatModel, operator: Any) -> Array:
+    """The bias of an operator with weights, shape (outputs,); zeros where it has none."""
+    bias = flat.bias(operator)
+    if bias is None:
+        return np.zeros(flat.shape(int(operator.outputs[0]))[-1])
+    return flat.value(bias).astype(np.float64)
 
 
 def round_kernel(
-    kernel: Array, per_tensor: bool, deviation: Array | None = None, sum_preserving_rounding: bool = True
+    kernel: Array,
+    per_tensor: bool,
+    deviation: Array | None = None,
+    sum_preserving: bool = True,
+    bit_width: BitWidth = INT8_WEIGHT,
 ) -> Array:
-    """The kernel on its grid, rounded so that errors cancel where the inputs are alike.
+    """The kernel on its grid, rounded so that errors cancel where the inputs are similar.
 
-    Neighbouring pixels are alike, so the errors of each spatial kernel are made to sum to about 0; and channels rise
+    Neighbouring pixels are similar, so the errors of each spatial kernel are made to sum to about 0; and channels rise
     and fall together with the contrast of the image, so those of each output, times the channels' deviations, are too
-    (SQuant, ICLR 2022, section 3: the kernel-wise and the channel-wise term). Errors stay below one step.
+    (SQuant, ICLR 2022, section 3: the kernel-wise and the channel-wise term). Errors stay below one scale.
 
     Args:
         kernel: (taps, groups, inputs a group, outputs a group).
-        per_tensor: whether there is one step for all, rather than one for each output.
+        per_tensor: whether there is one scale for all, rather than one for each output.
         deviation: of the inputs, (groups * inputs a group,), where known.
-        kept_sums: without it every weight is rounded to the nearest step.
+        sum_preserving: without it every weight is rounded to the nearest integer.
+        bit_width: symmetric, of the integers.
 
     Returns:
-        Multiples of the step, which is the largest magnitude over 127.
+        Multiples of the scale, which is the largest magnitude over the highest integer.
     """
-    step = _steps(kernel, per_tensor)
-    exact = np.clip(kernel / step, -LIMIT, LIMIT)  # so that both integers around each are on the grid
+    scale = _weight_scales(kernel, per_tensor, bit_width)
+    # clipped so that both integers around each are on the grid
+    exact = np.clip(kernel / scale, -bit_width.qmax, bit_width.qmax)
     rounded = np.rint(exact)
-    if sum_preserving_rounding:
-        rounded = _keep_kernel_sums(exact, rounded) if kernel.shape[0] > 1 else rounded
+    if sum_preserving:
+        rounded = _preserve_kernel_sums(exact, rounded) if kernel.shape[0] > 1 else rounded
         if deviation is not None and kernel.shape[2] > 1:
-            rounded = _keep_output_sums(exact, rounded, deviation.reshape(kernel.shape[1:3]))
-    return rounded * step
+            rounded = _preserve_output_sums(exact, rounded, deviation.reshape(kernel.shape[1:3]))
+    return rounded * scale
 
 
-def _steps(kernel: Array, per_tensor: bool) -> Array:
+def _weight_scales(kernel: Array, per_tensor: bool, bit_width: BitWidth) -> Array:
+    """Of each output or of all; 1 over the highest integer where all weights are 0."""
     largest = np.abs(kernel).max(axis=None if per_tensor else (0, 2), keepdims=True)
-    return np.where(largest > 0, largest, 1.0) / LIMIT
+    return np.where(largest > 0, largest, 1.0) / bit_width.qmax
 
 
-def _keep_kernel_sums(exact: Array, nearest: Array) -> Array:
-    """Rounds the other way the weights nearest to a tie, as many as bring each sum within half a step."""
+def _preserve_kernel_sums(exact: Array, nearest: Array) -> Array:
+    """Rounds the other way the weights nearest to a tie, as many as bring each sum within half an integer."""
     error = exact - nearest
     total = np.rint(error.sum(axis=0))
     sign = np.sign(total)
@@ -60,7 +128,7 @@ def _keep_kernel_sums(exact: Array, nearest: Array) -> Array:
     return nearest + np.where(flipped, sign, 0.0)
 
 
-def _keep_output_sums(exact: Array, rounded: Array, deviation: Array) -> Array:
+def _preserve_output_sums(exact: Array, rounded: Array, deviation: Array) -> Array:
     """Rounds the other way the weights that bring the sum of error x deviation of each output nearest to 0, those
     first that add the least error for what they move it."""
     taps, groups, ins, outs = exact.shape
@@ -68,12 +136,12 @@ def _keep_output_sums(exact: Array, rounded: Array, deviation: Array) -> Array:
     size = np.tile(deviation, taps)[:, None, :]
     total = (error * size).sum(axis=2, keepdims=True)
     sign = np.sign(total)
-    gained = sign * error
-    moves = np.where(gained > 0, size, 0.0)
-    cost = np.where(moves > 0, (1 - 2 * gained) / np.maximum(size, _TINY), np.inf)
+    improvement = sign * error
+    moves = np.where(improvement > 0, size, 0.0)
+    cost = np.where(moves > 0, (1 - 2 * improvement) / np.maximum(size, _TINY), np.inf)
     flips = np.zeros_like(error)
-    few = _FLIPS * math.isqrt(taps * ins) + _FLIPS
-    for count in sorted({min(few, taps * ins), taps * ins}):
+    likely = _LIKELY_FLIPS * math.isqrt(taps * ins) + _LIKELY_FLIPS
+    for count in sorted({min(likely, taps * ins), taps * ins}):
         order = _cheapest(cost, count)
         moved = np.take_along_axis(moves, order, axis=2)
         reached = np.cumsum(moved, axis=2)
@@ -83,25 +151,34 @@ def _keep_output_sums(exact: Array, rounded: Array, deviation: Array) -> Array:
     return rounded + (sign * flips).reshape(groups, outs, taps, ins).transpose(2, 0, 3, 1)
 
 
-_FLIPS = 8
+_LIKELY_FLIPS = 8
 """Times the root of the number of weights: sorted first, for speed. Errors sum to about 0.3 times the root."""
 
 
 def _cheapest(cost: Array, count: int) -> npt.NDArray[np.intp]:
-    """Places of so many of the least along the last axis, ascending."""
-    some = np.sort(np.argpartition(cost, count - 1, axis=-1)[..., :count], axis=-1)
-    order = np.argsort(np.take_along_axis(cost, some, axis=-1), axis=-1, kind="stable")
-    return np.take_along_axis(some, order, axis=-1)
+    """Indices of the `count` least along the last axis, ascending."""
+    cheapest = np.sort(np.argpartition(cost, count - 1, axis=-1)[..., :count], axis=-1)
+    order = np.argsort(np.take_along_axis(cost, cheapest, axis=-1), axis=-1, kind="stable")
+    return np.take_along_axis(cheapest, order, axis=-1)
 
 
-def guard_small_outputs(kernel: Array, bias: Array, input_scale: float, per_tensor: bool) -> Array:
-    """The kernel with no output so small that its bias, in steps of input x weight, leaves int32.
+def guard_small_outputs(
+    kernel: Array, bias: Array, input_scale: float, per_tensor: bool, bit_width: BitWidth = INT8_WEIGHT
+) -> Array:
+    """The kernel with no output so small that its bias, in units of input scale x weight scale, leaves int32.
 
     A dead channel's largest weight is raised just so far. Over the whole range of the input this moves the
     output by at most 127^2 / 2^30 of its bias, well below its last bit.
+
+    Args:
+        kernel: (taps, groups, inputs a group, outputs a group).
+        bias: shape (groups * outputs a group,).
+        input_scale: of the data operand.
+        per_tensor: whether there is one weight scale for all outputs.
+        bit_width: symmetric, of the weights.
     """
     groups, outputs = kernel.shape[1], kernel.shape[3]
-    least = LIMIT * np.abs(bias) / (BIAS_LIMIT * input_scale)
+    least = bit_width.qmax * np.abs(bias) / (BIAS_LIMIT * input_scale)
     least = least.reshape(groups, outputs)
     largest = np.abs(kernel).max(axis=(0, 2))
     if per_tensor:
@@ -110,11 +187,11 @@ def guard_small_outputs(kernel: Array, bias: Array, input_scale: float, per_tens
         return kernel
     result = kernel.copy()
     if per_tensor:
-        place = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
-        result[place] = np.copysign(least[0], kernel[place])
+        index = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
+        result[index] = np.copysign(least[0], kernel[index])
         return result
     for group, output in np.argwhere(largest < least):
         column = result[:, group, :, output]
-        place = np.unravel_index(np.argmax(np.abs(column)), column.shape)
-        column[place] = np.copysign(least[group, output], column[place])
+        index = np.unravel_index(np.argmax(np.abs(column)), column.shape)
+        column[index] = np.copysign(least[group, output], column[index])
     return result

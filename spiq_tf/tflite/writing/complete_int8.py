@@ -1,32 +1,53 @@
-"""Operators that the quantizer leaves float although the runtimes have int8 kernels for them -> int8."""
+"""What litert-quantizer leaves float although the runtimes have int8 kernels for it -> int8."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from spiq_tf.quantization.bit_width import INT8_WEIGHT
+from spiq_tf.quantization.parameters import QuantizationParameters
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.operators import SHARED_SCALE
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
-
-_INTEGER = (
-    *("BATCH_TO_SPACE_ND", "DEPTH_TO_SPACE", "ELU", "L2_NORMALIZATION", "LEAKY_RELU", "LOG_SOFTMAX", "MAXIMUM"),
-    *("MINIMUM", "PRELU", "REDUCE_MAX", "REDUCE_MIN", "RELU", "RELU6", "RELU_0_TO_1", "REVERSE_V2"),
-    *("SPACE_TO_BATCH_ND", "TILE"),
-)
+from spiq_tf.tflite.operators.operator import Quantizer, Scales
 
 
-def complete_int8(flat: FlatModel, intervals: Mapping[int, TensorRange]) -> None:
-    """Makes, in place, every operator of the table int8 that stands between int8 tensors, alone or with others of it.
+def complete_int8(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange], float_outputs: Collection[int]) -> None:
+    """Makes int8, in place, outputs that nothing reads, and the operators of the table that are left to us and stand
+    between int8 tensors, alone or with others of their kind.
 
     Args:
-        flat: the file as the quantizer wrote it.
-        intervals: of the activations, by tensor index.
+        flat: the file as litert-quantizer wrote it.
+        tensor_ranges: of every activation, by tensor index.
+        float_outputs: outputs of the operators that stay float.
     """
-    chosen = _between_integers(flat, intervals)
+    _quantize_unread_outputs(flat, tensor_ranges)
+    _quantize_operators(flat, {index: r for index, r in tensor_ranges.items() if index not in float_outputs})
+
+
+def _quantize_unread_outputs(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange]) -> None:
+    """Outputs that nothing reads, of operators with others that are int8 (one half of a split): the quantizer leaves
+    them float, which no runtime takes."""
+    read = {int(i) for operator in flat.operators for i in operator.inputs} | {int(i) for i in flat.subgraph.outputs}
+    for operator in flat.operators:
+        outputs = [int(i) for i in operator.outputs]
+        others = [p for i in outputs if (p := flat.quantization(i)) is not None]
+        for index in outputs:
+            if index not in read and flat.dtype(index) == np.float32 and others:
+                # a split's halves have one scale, to the last bit
+                shared = others[0] if flat.row(operator).scales is Scales.SAME else None
+                flat.set_quantization(index, shared or tensor_ranges[index].quantization)
+
+
+def _quantize_operators(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange]) -> None:
+    """The operators between int8 tensors; the conversions to float and back around them go.
+
+    `dequantized` maps a float tensor to the int8 one that it is made from, `replaced` an int8 one to its equal.
+    """
+    chosen = _between_integers(flat, tensor_ranges)
     written = {int(o.inputs[0]): int(o.outputs[0]) for o in flat.operators if flat.kind(o) == "QUANTIZE"}
-    integer = {int(o.outputs[0]): int(o.inputs[0]) for o in flat.operators if flat.kind(o) == "DEQUANTIZE"}
+    dequantized = {int(o.outputs[0]): int(o.inputs[0]) for o in flat.operators if flat.kind(o) == "DEQUANTIZE"}
     replaced: dict[int, int] = {}
     result: list[Any] = []
     for operator in flat.operators:
@@ -35,9 +56,9 @@ def complete_int8(flat: FlatModel, intervals: Mapping[int, TensorRange]) -> None
         if id(operator) in chosen:
             # the quantizer's own numbers, where there are any: runtimes ask for scales that are equal to the last bit
             known = flat.quantization(written[output]) if output in written else None
-            _make_int8(flat, operator, integer, known or intervals[output].quantization)
-            integer[output] = output
-        elif flat.kind(operator) == "QUANTIZE" and integer.get(int(operator.inputs[0])) == int(operator.inputs[0]):
+            _quantize_operator(flat, operator, dequantized, known or tensor_ranges[output].quantization)
+            dequantized[output] = output
+        elif flat.kind(operator) == "QUANTIZE" and dequantized.get(int(operator.inputs[0])) == int(operator.inputs[0]):
             replaced[output] = int(operator.inputs[0])
             continue
         result.append(operator)
@@ -46,21 +67,22 @@ def complete_int8(flat: FlatModel, intervals: Mapping[int, TensorRange]) -> None
     flat.subgraph.operators = [o for o in result if flat.kind(o) != "DEQUANTIZE" or int(o.outputs[0]) in read]
 
 
-def _between_integers(flat: FlatModel, intervals: Mapping[int, TensorRange]) -> set[int]:
-    """Identities of the operators of which all neighbours are int8, or of the table too."""
-    producers = flat.producers()
-    consumers: dict[int, list[Any]] = {}
-    for operator in flat.operators:
-        for index in map(int, operator.inputs):
-            consumers.setdefault(index, []).append(operator)
-    possible = [o for o in flat.operators if flat.kind(o) in _INTEGER and int(o.outputs[0]) in intervals]
-    chosen = {id(o): o for o in possible if flat.dtype(int(o.outputs[0])) == np.float32}
+def _between_integers(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange]) -> set[int]:
+    """Identities of the float operators that are left to us and whose neighbours are int8 or will be."""
+    producers, consumers = flat.producers(), flat.all_consumers()
+    chosen = {
+        id(o): o
+        for o in flat.operators
+        if flat.row(o).quantizer is Quantizer.COMPLETE_INT8
+        and int(o.outputs[0]) in tensor_ranges
+        and flat.dtype(int(o.outputs[0])) == np.float32
+    }
 
     def fits(operator: Any) -> bool:
-        fed = [producers.get(index) for index in flat.activation_inputs(operator)]
-        read = consumers.get(int(operator.outputs[0]), [])
-        fed_by_integers = all(m is not None and (id(m) in chosen or flat.kind(m) == "DEQUANTIZE") for m in fed)
-        return fed_by_integers and all(id(r) in chosen or flat.kind(r) == "QUANTIZE" for r in read)
+        before = [producers.get(index) for index in flat.activation_inputs(operator)]
+        after = consumers.get(int(operator.outputs[0]), [])
+        reads_integers = all(m is not None and (id(m) in chosen or flat.kind(m) == "DEQUANTIZE") for m in before)
+        return reads_integers and all(id(r) in chosen or flat.kind(r) == "QUANTIZE" for r in after)
 
     while misfits := [key for key, operator in chosen.items() if not fits(operator)]:
         for key in misfits:
@@ -68,22 +90,29 @@ def _between_integers(flat: FlatModel, intervals: Mapping[int, TensorRange]) -> 
     return set(chosen)
 
 
-def _make_int8(flat: FlatModel, operator: Any, integer: Mapping[int, int], quantization: tuple[float, int]) -> None:
-    kind = flat.kind(operator)
-    inputs = [integer.get(int(i), int(i)) for i in operator.inputs]
-    scale, zero_point = flat.quantization(inputs[0]) or quantization
-    for place, index in enumerate(inputs):
+def _quantize_operator(
+    flat: FlatModel, operator: Any, dequantized: Mapping[int, int], parameters: QuantizationParameters
+) -> None:
+    """One operator, whose inputs are replaced by integer ones; `parameters` are its output's where scales are free."""
+    same = flat.row(operator).scales is Scales.SAME
+    inputs = [dequantized.get(int(i), int(i)) for i in operator.inputs]
+    data = flat.quantization(inputs[0]) or parameters
+    for operand, index in enumerate(inputs):
         if flat.is_constant(index) and flat.dtype(index) == np.float32:
             value = flat.value(index)
-            own = (float(np.abs(value).max()) / 127 or 1.0, 0) if kind == "PRELU" else (scale, zero_point)
-            inputs[place] = _quantized(flat, index, value, *own)
+            inputs[operand] = _quantized(flat, index, value, data if same else _symmetric(value))
     operator.inputs = np.array(inputs, np.int32)
-    own = (scale, zero_point) if kind in SHARED_SCALE else quantization
-    flat.make_int8(int(operator.outputs[0]), *own)
+    flat.set_quantization(int(operator.outputs[0]), data if same else parameters)
 
 
-def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], scale: float, zero_point: int) -> int:
-    steps = np.clip(np.rint(value / scale) + zero_point, -128, 127).astype(np.int8)
-    result = flat.add_constant(f"{flat.name(index)}/int8", steps)
-    flat.make_int8(result, scale, zero_point)
+def _symmetric(value: npt.NDArray[np.float32]) -> QuantizationParameters:
+    """Of a constant on a grid of its own, with zero point 0: the slopes of a PRELU."""
+    largest = float(np.abs(value).max())
+    return QuantizationParameters.from_range(-largest, largest, INT8_WEIGHT)
+
+
+def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], parameters: QuantizationParameters) -> int:
+    """A new constant of integers."""
+    result = flat.add_constant(f"{flat.name(index)}/int8", parameters.quantize(value))
+    flat.set_quantization(result, parameters)
     return result

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from spiq_tf.quantization.bit_width import INT8, UINT8
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 from spiq_tf.tflite.writing.op_versions import set_lowest_versions
 
 _CODES = {"int8": schema.TensorType.INT8, "uint8": schema.TensorType.UINT8, "float32": schema.TensorType.FLOAT32}
@@ -81,11 +82,11 @@ class _Ends:
         outer.name = inner.name + b"_" + type_name.encode()
         outer.shape, outer.buffer, outer.type = inner.shape, 0, _CODES[type_name]
         if type_name != "float32":
-            scale, zero_point = self._flat.quantization(index) or self._intervals[index].quantization
+            parameters = self._flat.quantization(index) or self._intervals[index].quantization
             outer.quantization = schema.QuantizationParametersT()
-            outer.quantization.scale = np.array([scale], np.float32)
-            shift = 128 if type_name == "uint8" else 0
-            outer.quantization.zeroPoint = np.array([zero_point + shift], np.int64)
+            outer.quantization.scale = np.array([parameters.scale], np.float32)
+            shift = UINT8.qmin - INT8.qmin if type_name == "uint8" else 0
+            outer.quantization.zeroPoint = np.array([parameters.zero_point + shift], np.int64)
         return self._flat.add_tensor(outer)
 
     def _conversion(self, source: int, target: int) -> Any:

@@ -1,0 +1,1 @@
+"""Integer grids: bit widths, scales and zero points, and the ranges from which they follow."""

@@ -1,0 +1,13 @@
+"""LiteRT of any age, with XNNPACK or without.
+
+Per-channel Dense weights give wrong numbers on runtimes before 2024; microcontrollers read constants in place.
+"""
+
+from spiq_tf.targets.target import LITERT_LIMITS, Target
+
+TARGET = Target(
+    name="portable",
+    precisions=("w8a8", "float"),
+    largest_multiplier=LITERT_LIMITS.largest,
+    aligned=True,
+)
