@@ -108,7 +108,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         graph = high_bias_absorption.absorb_high_biases(graph)
     inputs = input_statistics(graph, input_range)
     given, float_outputs = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
-    batches = run_on_synthetic_inputs(graph, inputs) if options.parts.fields else ()
+    batches = run_on_synthetic_inputs(graph, inputs) if options.parts.samples else ()
     shown = sampled_statistics(graph, batches)
     moments = propagation.all_moments(graph, inputs, shown)
     distributions = propagation.all_distributions(graph, moments, inputs, given, shown)

@@ -14,7 +14,7 @@ from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.verification.finding import Verification
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class QuantizedModel:
     """A converted model.
 
@@ -68,15 +68,15 @@ class QuantizedModel:
             InvalidArgumentError: the verification is none, or of another file.
         """
         return report_of(
-            self.name,
-            self.target,
-            self.content,
-            self.expected_db,
-            self.tensors,
-            self.float_operators,
-            self.fallback_layers,
-            self.uncorrected,
-            verification,
+            name=self.name,
+            target=self.target,
+            content=self.content,
+            expected_db=self.expected_db,
+            tensors=self.tensors,
+            float_operators=self.float_operators,
+            fallback_layers=self.fallback_layers,
+            uncorrected=self.uncorrected,
+            verification=verification,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -6,7 +6,7 @@ REPORTED_SIGMAS = 4.0
 """From its centre, where a channel is said to end: of a Gaussian's values 1 in 16 000 lies beyond."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorInfo:
     """One activation tensor of the file.
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 
@@ -29,7 +28,7 @@ def model_description(
         inputs: what is known of the file's inputs, in the order of the model's.
         options: what the user chose.
     """
-    chosen = {**asdict(options), "target": options.target.name}
+    chosen = options.as_dict()
     labels = chosen.pop("labels")
     return ModelDescription(
         name=without_counter(name),
@@ -61,12 +60,14 @@ def input_description(name: str, tensor: Tensor, known: InputStatistics) -> Inpu
     """
     low, high = known.range.low, known.range.high
     if not _may_be_pixels(tensor, known):
-        return InputDescription(name, "real values, not yet quantized", *_alike(low, high))
+        lows, highs = _alike(low, high)
+        return InputDescription(name=name, text="real values, not yet quantized", low=lows, high=highs)
     std = _LARGEST_PIXEL / (high - low)
     mean = 0.0 - low * std  # not -low: a mean of 0 is not to be written as -0
     color_space, order = _colors(tensor, known.range)
     text = f"image, {order}; its real values are (pixel - mean) / std of pixels in 0..255"
-    return InputDescription(name, text, *_alike(low, high), *_alike(mean, std), color_space)
+    (lows, highs), (means, stds) = _alike(low, high), _alike(mean, std)
+    return InputDescription(name=name, text=text, low=lows, high=highs, mean=means, std=stds, color_space=color_space)
 
 
 def _colors(tensor: Tensor, known: ChannelRanges) -> tuple[ColorSpace, str]:

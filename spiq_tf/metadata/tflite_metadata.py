@@ -38,7 +38,7 @@ METADATA_NAME = "TFLITE_METADATA"
 LABEL_FILE = "labels.txt"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputDescription:
     """What is said of one of the model's inputs.
 
@@ -60,7 +60,7 @@ class InputDescription:
     color_space: md.ColorSpace | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelDescription:
     """What is said of a model.
 

@@ -17,7 +17,7 @@ ESTIMATES = ("fallback", "told", "given", "propagated")
 """Sources of ranges other than a BatchNorm and the operator itself, the least certain first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerFacts:
     """One tensor of the file that is a layer's output, or the model's input.
 
@@ -54,7 +54,7 @@ class LayerFacts:
         return (*stays, *(f"one scale for all channels: {why}" for why in [why_unscaled(self.tensor)] if why))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """A conversion, and what was measured of its file.
 

@@ -23,7 +23,7 @@ _RANGES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report(Facts):
     """What is known of a conversion.
 
@@ -72,6 +72,7 @@ class Report(Facts):
 
 
 def report_of(
+    *,
     name: str,
     target: str,
     content: bytes,

@@ -8,7 +8,7 @@ from typing import Any
 _SHOWN = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasuredNoise:
     """The difference between the file's values of a tensor and the float model's, in the model's units.
 
@@ -46,7 +46,7 @@ class OutputFinding:
         return self.noise.sqnr_db
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerFinding:
     """One layer call of which the file holds the output.
 
@@ -69,7 +69,7 @@ class LayerFinding:
     cut: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verification:
     """How a file compares with the model that it was made of. `print` shows it.
 

@@ -14,7 +14,7 @@ from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.frontend.capture import capture
 from spiq_tf.frontend.entry import to_float32_functional
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.result import QuantizedModel
+from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.correspondence import input_tensor_names, match
@@ -29,32 +29,22 @@ _SOUND = 25.0  # dB at every output: then what is cut is what an activation is f
 _MOST_CUT = 0.1  # of a tensor's values: tails that are cut are far rarer
 
 
-def verify(
-    model: Any, tflite: bytes | str | os.PathLike[str] | QuantizedModel, inputs: Inputs | None = None
+def verify_file(
+    model: Any,
+    tflite: bytes | str | os.PathLike[str],
+    inputs: Inputs | None = None,
+    tensors: Sequence[TensorInfo] | None = None,
 ) -> Verification:
-    """Compares a file with its float model, at the outputs and layer by layer.
-
-    Layers are compared where the file's tensors can be told by their names, as in every file of spiq_tf. What
-    `quantize` returned knows the scales that were absorbed; of a file alone they are fitted, channel by channel, which
-    shows a layer's noise a little too small.
+    """`spiq_tf.verify` of a file's content or path.
 
     Args:
-        model: the Keras model that the file was made of, as `convert` takes it.
-        tflite: the file's content, its path, or what `quantize` returned.
-        inputs: what to compare on: an array of shape (examples, ...), one for each input in the model's order, or a
-            mapping from input names to arrays. None: generated ones, with the spectrum of images, in the range that
-            the file states for its inputs. Those show what breaks; how often real classes agree, only real inputs do.
-
-    Returns:
-        What was found; `problems` says in words what makes the file useless.
-
-    Raises:
-        InvalidArgumentError: the file has other inputs or outputs than the model, or the inputs do not fit.
-        ModelFileError: the file is missing or no TFLite file.
-        ModelTypeError, InvalidModelError: as for `convert`.
-        LoweringError: LiteRT cannot run the file.
+        model: the Keras model that the file was made from.
+        tflite: the file's content or its path.
+        inputs: as for `spiq_tf.verify`.
+        tensors: what `quantize` reports of the file's tensors, with the absorbed channel scales; None: tensors are
+            assigned to layers by name, and scales are fitted.
     """
-    content = tflite.content if isinstance(tflite, QuantizedModel) else file_content(tflite)
+    content = file_content(tflite)
     with damaged_file_error():
         flat = FlatModel(content)
     batch_size = (flat.shape(int(flat.subgraph.inputs[0])) or (1,))[0]
@@ -65,19 +55,20 @@ def verify(
     batches = list(generated_batches(graph, flat)) if inputs is None else given_batches(graph, inputs)
     expected, found = _outputs(graph, flat, content, batches)
     _check_numbers(graph.output_names, expected)
-    if isinstance(tflite, QuantizedModel):
-        held, scales = _known(tflite, flat)
+    scales: dict[str, Array] = {}
+    if tensors is None:
+        tensor_of = {name: index for index, name in match(flat, graph).items()}
     else:
-        held, scales = {name: index for index, name in match(flat, graph).items()}, {}
-    layers = layer_findings(graph, flat, content, held, scales, batches)
+        tensor_of, scales = _reported(tensors, flat)
+    layers = layer_findings(graph, flat, content, tensor_of, scales, batches)
     outputs = tuple(map(_output, graph.output_names, expected, found))
     sound = all(output.sqnr_db >= _SOUND for output in outputs)
     return Verification(
-        outputs,
-        layers,
-        (*_useless(graph.output_names, expected, found), *_cut(graph, layers, sound)),
-        len(batches) * batch_size,
-        inputs is None,
+        outputs=outputs,
+        layers=layers,
+        problems=(*_useless(graph.output_names, expected, found), *_cut(graph, layers, sound)),
+        examples=len(batches) * batch_size,
+        generated=inputs is None,
     )
 
 
@@ -119,12 +110,15 @@ def _check_ends(flat: FlatModel, graph: LayerGraph) -> None:
             )
 
 
-def _known(result: QuantizedModel, flat: FlatModel) -> tuple[dict[str, int], dict[str, Array]]:
-    """The file's tensor that holds each of the graph's, and the scales that were absorbed, by the graph's name."""
-    place = {flat.name(index): index for index in flat.activations()}
-    tensors = [(t.layer, t) for t in result.tensors if t.layer is not None and t.name in place]
-    held = {layer: place[t.name] for layer, t in tensors}
-    return held, {layer: np.array(t.channel_scales) for layer, t in tensors}
+def _reported(tensors: Sequence[TensorInfo], flat: FlatModel) -> tuple[dict[str, int], dict[str, Array]]:
+    """The index of the file's tensor that holds each of the graph's, and the absorbed channel scales, by the graph's
+    name."""
+    index_of = {flat.name(index): index for index in flat.activations()}
+    materialized = [(t.layer, t) for t in tensors if t.layer is not None and t.name in index_of]
+    return (
+        {layer: index_of[t.name] for layer, t in materialized},
+        {layer: np.array(t.channel_scales) for layer, t in materialized},
+    )
 
 
 def _outputs(

@@ -1,4 +1,4 @@
-"""spiq_tf as it was published (Yvinec et al., WACV 2023, section 3): what the default method is measured against."""
+"""SPIQ as it was published (Yvinec et al., WACV 2023, section 3): what the default method is measured against."""
 
 from collections.abc import Mapping
 
