@@ -93,7 +93,7 @@ class Twice(layers.Layer):
 
 
 def test_range_of_a_layer_that_the_converter_joins_with_the_next():
-    with pytest.raises(spiq_tf.InvalidArgumentError, match="has joined layer 'twice' with others"):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="has fused layer 'twice' with others"):
         quantize(with_layer(Twice(name="twice"), activation="relu"), ranges={"twice": (0.0, 1.0)})
 
 

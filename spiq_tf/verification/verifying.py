@@ -1,4 +1,4 @@
-"""`spiq_tf.verify`: a finished file against the float model that it was made of."""
+"""`spiq_tf.verify`: a finished file against the float model that it was made from."""
 
 import os
 import re
@@ -25,8 +25,8 @@ from spiq_tf.verification.inputs import Batch, Inputs, generated_batches, given_
 from spiq_tf.verification.layers import layer_findings
 from spiq_tf.verification.sums import Sums
 
-_SOUND = 25.0  # dB at every output: then what is cut is what an activation is flat for
-_MOST_CUT = 0.1  # of a tensor's values: tails that are cut are far rarer
+_SOUND_DB = 25.0  # dB at every output: then only values at which an activation is constant are clipped
+_MOST_CLIPPED = 0.1  # share of a tensor's values: tails are far rarer
 
 
 def verify_file(
@@ -49,32 +49,35 @@ def verify_file(
         flat = FlatModel(content)
     batch_size = (flat.shape(int(flat.subgraph.inputs[0])) or (1,))[0]
     graph = capture(to_float32_functional(model, batch_size), batch_size)
-    if _bring_in_order(flat, graph):
+    if _reorder_to_model(flat, graph):
         content = flat.content()
-    _check_ends(flat, graph)
+    _check_shapes(flat, graph)
     batches = list(generated_batches(graph, flat)) if inputs is None else given_batches(graph, inputs)
-    expected, found = _outputs(graph, flat, content, batches)
-    _check_numbers(graph.output_names, expected)
+    float_values, file_values = _outputs(graph, flat, content, batches)
+    _check_finite(graph.output_names, float_values)
     scales: dict[str, Array] = {}
     if tensors is None:
         tensor_of = {name: index for index, name in match(flat, graph).items()}
     else:
         tensor_of, scales = _reported(tensors, flat)
     layers = layer_findings(graph, flat, content, tensor_of, scales, batches)
-    outputs = tuple(map(_output, graph.output_names, expected, found))
-    sound = all(output.sqnr_db >= _SOUND for output in outputs)
+    outputs = tuple(map(_output, graph.output_names, float_values, file_values))
+    is_sound = all(output.sqnr_db >= _SOUND_DB for output in outputs)
     return Verification(
         outputs=outputs,
         layers=layers,
-        problems=(*_useless(graph.output_names, expected, found), *_cut(graph, layers, sound)),
+        problems=(
+            *_degenerate_problems(graph.output_names, float_values, file_values),
+            *_clipping_problems(graph, layers, is_sound),
+        ),
         examples=len(batches) * batch_size,
         generated=inputs is None,
     )
 
 
-def _bring_in_order(flat: FlatModel, graph: LayerGraph) -> bool:
-    """Puts, in place, inputs and outputs into the model's order, where the signature tells it: other converters write
-    another one. Returns whether that changed anything."""
+def _reorder_to_model(flat: FlatModel, graph: LayerGraph) -> bool:
+    """Reorders, in place, inputs and outputs to the model's order, if the signature states it: other converters write
+    another order. Returns whether that changed anything."""
     if len(flat.model.signatureDefs or ()) != 1:
         return False
     (signature,) = flat.model.signatureDefs
@@ -85,28 +88,30 @@ def _bring_in_order(flat: FlatModel, graph: LayerGraph) -> bool:
 
 
 def _ordered(tensors: Sequence[int], entries: Sequence[Any], names: Sequence[str]) -> npt.NDArray[np.int32]:
-    """Tensors in the order of their names in the signature, the model's own or numbered ones ("output_0")."""
-    place = {entry.name.decode(): int(entry.tensorIndex) for entry in entries}
-    numbered = sorted((name for name in place if _NUMBERED.fullmatch(name)), key=lambda name: int(name.split("_")[-1]))
+    """Tensors in the order of their names in the signature: the model's names, or numbered ones ("output_0")."""
+    index_of = {entry.name.decode(): int(entry.tensorIndex) for entry in entries}
+    numbered = sorted(
+        (name for name in index_of if _NUMBERED.fullmatch(name)), key=lambda name: int(name.split("_")[-1])
+    )
     for order in (names, numbered):
-        if set(order) == set(place) and sorted(place.values()) == sorted(map(int, tensors)):
-            return np.array([place[name] for name in order], np.int32)
+        if set(order) == set(index_of) and sorted(index_of.values()) == sorted(map(int, tensors)):
+            return np.array([index_of[name] for name in order], np.int32)
     return np.array(tensors, np.int32)
 
 
 _NUMBERED = re.compile(r"(input|output)_\d+")
 
 
-def _check_ends(flat: FlatModel, graph: LayerGraph) -> None:
-    for end, indices, tensors in (
+def _check_shapes(flat: FlatModel, graph: LayerGraph) -> None:
+    for side, indices, tensors in (
         ("input", flat.subgraph.inputs, graph.inputs),
         ("output", flat.subgraph.outputs, graph.outputs),
     ):
         shapes, expected = [flat.shape(int(i)) for i in indices], [t.shape for t in tensors]
         if shapes != expected:
             raise InvalidArgumentError(
-                f"expected a file with {end}s of the model's shapes {expected}, found {shapes}: it was made of another"
-                " model"
+                f"expected a file with {side}s of the model's shapes {expected}, found {shapes}: it was made from"
+                " another model"
             )
 
 
@@ -126,58 +131,63 @@ def _outputs(
 ) -> tuple[list[npt.NDArray[np.float32]], list[npt.NDArray[np.float32]]]:
     """The float model's and the file's outputs, each of shape (examples, ...)."""
     interpreter, names = Interpreter(content), input_tensor_names(flat, graph)
-    expected, found = [], []
+    float_values, file_values = [], []
     for batch in batches:
         values = run_float(graph, batch)
-        expected.append([values[t.name].numpy() for t in graph.outputs])
-        found.append(interpreter.run([values[name].numpy() for name in names]))
-    whole, others = ([np.concatenate(each) for each in zip(*runs, strict=True)] for runs in (expected, found))
-    return whole, others
+        float_values.append([values[t.name].numpy() for t in graph.outputs])
+        file_values.append(interpreter.run([values[name].numpy() for name in names]))
+    float_outputs, file_outputs = (
+        [np.concatenate(each) for each in zip(*runs, strict=True)] for runs in (float_values, file_values)
+    )
+    return float_outputs, file_outputs
 
 
-def _check_numbers(names: Sequence[str], expected: Sequence[npt.NDArray[np.float32]]) -> None:
-    for name, values in zip(names, expected, strict=True):
+def _check_finite(names: Sequence[str], float_values: Sequence[npt.NDArray[np.float32]]) -> None:
+    for name, values in zip(names, float_values, strict=True):
         if not np.all(np.isfinite(values)):
             raise InvalidArgumentError(
                 f"output {name!r} of the float model is NaN or infinite for some of the inputs: nothing can be compared"
             )
 
 
-def _output(name: str, expected: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> OutputFinding:
-    sums = Sums(expected.shape[-1] if expected.ndim > 1 else 1)
-    sums.add(expected, found - expected)
+def _output(name: str, float_values: npt.NDArray[np.float32], file_values: npt.NDArray[np.float32]) -> OutputFinding:
+    sums = Sums(float_values.shape[-1] if float_values.ndim > 1 else 1)
+    sums.add(float_values, file_values - float_values)
     agreement = None
-    if expected.ndim > 1 and expected.shape[-1] > 1:
-        agreement = float(np.mean(expected.argmax(axis=-1) == found.argmax(axis=-1)))
+    if float_values.ndim > 1 and float_values.shape[-1] > 1:
+        agreement = float(np.mean(float_values.argmax(axis=-1) == file_values.argmax(axis=-1)))
     return OutputFinding(name, sums.noise(), agreement)
 
 
-def _useless(
-    names: Sequence[str], expected: Sequence[npt.NDArray[np.float32]], found: Sequence[npt.NDArray[np.float32]]
+def _degenerate_problems(
+    names: Sequence[str],
+    float_values: Sequence[npt.NDArray[np.float32]],
+    file_values: Sequence[npt.NDArray[np.float32]],
 ) -> list[str]:
-    if len(found[0]) == 1:
-        return []  # of a single example nothing varies
+    if len(file_values[0]) == 1:
+        return []  # a single example has no variation
     problems = [
         f"output {name!r} of the converted file is NaN or infinite for some of the inputs"
-        if not np.all(np.isfinite(y))
-        else degenerate_output(name, exact, y)
-        for name, exact, y in zip(names, expected, found, strict=True)
-        if not is_constant_by_design(exact)  # anchors; or nothing that the model looks for is in the inputs
+        if not np.all(np.isfinite(file_value))
+        else degenerate_output(name, float_value, file_value)
+        for name, float_value, file_value in zip(names, float_values, file_values, strict=True)
+        if not is_constant_by_design(float_value)  # anchors; or the inputs hold no object that the model detects
     ]
     return [problem for problem in problems if problem is not None]
 
 
-def _cut(graph: LayerGraph, layers: Sequence[LayerFinding], sound: bool) -> list[str]:
-    """What is cut off; of inputs themselves first: all else follows from it. Of a sound file nothing else counts."""
-    entering = {t.name for t in graph.inputs}
+def _clipping_problems(graph: LayerGraph, layers: Sequence[LayerFinding], is_sound: bool) -> list[str]:
+    """Inputs outside the file's input range, from which everything else follows; else tensors that are clipped too
+    much, unless the outputs are good all the same."""
+    model_inputs = {t.name for t in graph.inputs}
     outside = [
-        f"input {x.layer!r}: {x.cut:.0%} of the values given lie outside the range for which the file was made: give"
-        " examples as the model is fed them, or convert with another input_range"
+        f"input {x.layer!r}: {x.cut:.0%} of the given values lie outside the range for which the file was made: pass"
+        " examples in the model's units, or convert with another input_range"
         for x in layers
-        if x.layer in entering and x.cut > _MOST_CUT
+        if x.layer in model_inputs and x.cut > _MOST_CLIPPED
     ]
     return outside or [
-        f"tensor {x.layer!r}: {x.cut:.0%} of its values lie beyond the range of its scale, which is too narrow"
+        f"tensor {x.layer!r}: {x.cut:.0%} of its values are clipped, since the range of its scale is too narrow"
         for x in layers
-        if x.cut > _MOST_CUT and not sound
+        if x.cut > _MOST_CLIPPED and not is_sound
     ]
