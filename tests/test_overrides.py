@@ -202,7 +202,7 @@ def test_report_in_words():
     lines = str(quantize(model, float_layers=["last"]).report()).splitlines()
     assert lines[:2] == ["Operators that stay float: 1", "  CONV_2D (last)"]
     assert any(line.startswith("  unknown: [") for line in lines)
-    assert "Ranges of the model's inputs, told from the model: none" in lines
+    assert "Ranges of the model's inputs, inferred from the model: none" in lines
     assert "  norm (layer swish lets no scale pass)" in lines
     assert "  last (leaves the model)" in lines
 
