@@ -9,7 +9,7 @@ if keras.backend.backend() != "tensorflow":
         " imported"
     )
 
-from spiq_tf.api import convert, quantize, rewrite
+from spiq_tf.api import convert, quantize, rewrite, verify
 from spiq_tf.conformance.checking import check
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import (
@@ -34,7 +34,6 @@ from spiq_tf.reporting.report import Report
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.verification.finding import Verification
-from spiq_tf.verification.verifying import verify
 from spiq_tf.version import VERSION
 
 __version__ = VERSION

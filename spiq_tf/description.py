@@ -1,4 +1,4 @@
-"""Puts together what `spiq_tf.quantize` tells of a finished conversion."""
+"""The result of `spiq_tf.quantize`, from what the stages of a conversion returned."""
 
 from dataclasses import replace
 

@@ -3,13 +3,18 @@
 Each is also a ValueError or a TypeError, so that code which knows nothing of spiq_tf can catch it.
 """
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
 
 class SpiqError(Exception):
     """Base of all errors raised on purpose by spiq_tf."""
 
 
 class ModelTypeError(SpiqError, TypeError):
-    """What was given is not a Keras model that can be converted."""
+    """The argument is not a Keras model that can be converted."""
 
 
 class InvalidModelError(SpiqError, ValueError):
@@ -21,23 +26,23 @@ class InvalidArgumentError(SpiqError, ValueError):
 
 
 class InputRangeError(InvalidArgumentError):
-    """The input range is malformed, or was left out and cannot be told from the model."""
+    """The input range is malformed, or was left out and cannot be inferred from the model."""
 
 
 class NotCloneableError(SpiqError, ValueError):
-    """The rewritten Keras model cannot be built, because the model cannot be cloned."""
+    """The rescaled Keras model cannot be built, because the model cannot be cloned."""
 
 
 class LoweringError(SpiqError, ValueError):
-    """TensorFlow's converter refused the model, or LiteRT the file that came of it."""
+    """TensorFlow's converter refused the model, or LiteRT refused the converted file."""
 
 
 class ModelFileError(SpiqError, ValueError):
-    """A file is no Keras model, is truncated, or is refused by Keras's safe mode."""
+    """A file is not a Keras model, is truncated, or is refused by Keras's safe mode."""
 
 
 class SpiqWarning(UserWarning):
-    """Base of all warnings of spiq_tf: the file was made, and its user should know something of it."""
+    """Base of all warnings of spiq_tf: the file was written, and its user should know of a limitation."""
 
 
 class DegenerateOutputWarning(SpiqWarning):
@@ -45,23 +50,23 @@ class DegenerateOutputWarning(SpiqWarning):
 
 
 class CoarseScaleWarning(SpiqWarning):
-    """A tensor is concatenated to others that are so much larger that hardly a step of the scale is left to it."""
+    """A tensor is concatenated with others so much larger that the common scale leaves it only a few levels."""
 
 
 class TargetWarning(SpiqWarning):
-    """The target does not take all of the file."""
+    """The target does not support some operators of the file."""
 
 
 class FloatOperatorWarning(SpiqWarning):
-    """The file is not all integer, though nobody asked for that: an operator has no int8 form."""
+    """The file is not fully integer although no float layer was asked for: an operator has no int8 kernel."""
 
 
 class InputRangeWarning(SpiqWarning):
-    """The input range that was given contradicts the layer in front."""
+    """The given input range contradicts the preprocessing layer at the model's input."""
 
 
 class PixelBytesWarning(SpiqWarning):
-    """A uint8 input does not take an image's bytes as they are."""
+    """A uint8 input cannot be fed an image's bytes unchanged."""
 
 
 def first_words(error: Exception, behind: str = "") -> str:
@@ -73,3 +78,17 @@ def first_words(error: Exception, behind: str = "") -> str:
     """
     text = str(error).rpartition(behind)[2] if behind else str(error)
     return " ".join(text.split())[:500] or type(error).__name__
+
+
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+
+
+def warn_user(message: str, category: type[SpiqWarning]) -> None:
+    """Warns at the line of the caller's code that called into spiq_tf, however deep inside the package this is.
+
+    What `skip_file_prefixes` of `warnings.warn` does from Python 3.12 on.
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and os.path.realpath(frame.f_code.co_filename).startswith(_PACKAGE):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, category, stacklevel=level)

@@ -1,4 +1,4 @@
-"""What the user says of single layers: the ranges of their outputs, and which of them stay float."""
+"""The user's choices for single layers: ranges of their outputs, and which stay float."""
 
 import difflib
 import re
@@ -15,7 +15,7 @@ _COUNTER = re.compile(r":call\d+$")
 
 
 def given_ranges(graph: LayerGraph, given: Mapping[str, tuple[float, float]]) -> dict[str, ChannelRanges]:
-    """The ranges that the user gives to layers' outputs, by tensor name, the same for all channels.
+    """The ranges that the user gives for layers' outputs, in model units, by tensor name; the same for all channels.
 
     Raises:
         InvalidArgumentError: a layer does not exist, more than one has the name, or its output has no range of its own
@@ -30,50 +30,52 @@ def given_ranges(graph: LayerGraph, given: Mapping[str, tuple[float, float]]) ->
 
 
 def _output(graph: LayerGraph, name: str) -> Tensor:
-    """The tensor that a layer of the given name makes."""
+    """The output tensor of a layer, by the layer's name."""
     if name in (t.name for t in graph.inputs):
         raise InvalidArgumentError(f"ranges: {name!r} is an input of the model; give its range as input_range")
-    made = {t.name: t for call in graph.calls for t in call.outputs}
-    found = [made[name]] if name in made else [t for call in _named(graph, name) for t in call.outputs]
-    found = found or _leaving(graph, f"{name}/")
-    if not found:
+    outputs = {t.name: t for call in graph.calls for t in call.outputs}
+    tensors = [outputs[name]] if name in outputs else [t for call in _named(graph, name) for t in call.outputs]
+    tensors = tensors or _outputs_of_group(graph, f"{name}/")
+    if not tensors:
         raise InvalidArgumentError(f"ranges: the model has no layer {name!r}{_alternatives(graph, name)}")
-    if len(found) > 1:
-        names = ", ".join(t.name for t in found)
+    if len(tensors) > 1:
+        names = ", ".join(t.name for t in tensors)
         raise InvalidArgumentError(f"ranges: {name!r} stands for several tensors; give one of {names}")
-    if found[0].name in graph.fused:
-        held = graph.materialized_for(found[0]).name
+    if tensors[0].name in graph.fused:
+        materialized = graph.materialized_for(tensors[0]).name
         raise InvalidArgumentError(
             f"ranges: the file does not hold the output of layer {name!r}, which is computed together with that of"
-            f" layer {held!r}; give the range of {held!r}"
+            f" layer {materialized!r}; give the range of {materialized!r}"
         )
-    return found[0]
+    return tensors[0]
 
 
-def _leaving(graph: LayerGraph, prefix: str) -> list[Tensor]:
-    """What comes out of a nested model, or of a layer that was read as several: made inside and read outside."""
-    inside = [call for call in graph.calls if call.name.startswith(prefix)]
-    made = [t for call in inside for t in call.outputs]
-    outside = {t.name for n in graph.nodes if not n.call.name.startswith(prefix) for t in n.inputs}
-    return [t for t in made if t.name in outside or t in graph.outputs]
+def _outputs_of_group(graph: LayerGraph, prefix: str) -> list[Tensor]:
+    """Outputs of a nested model, or of a layer that was expanded into several calls: computed inside, read outside."""
+    calls = [call for call in graph.calls if call.name.startswith(prefix)]
+    outputs = [t for call in calls for t in call.outputs]
+    read_elsewhere = {t.name for n in graph.nodes if not n.call.name.startswith(prefix) for t in n.inputs}
+    return [t for t in outputs if t.name in read_elsewhere or t in graph.outputs]
 
 
-def check_held(given: Mapping[str, tuple[float, float]], held: Collection[str], graph: LayerGraph) -> None:
-    """Makes sure that the file holds every tensor whose range is given, so that none goes unheeded.
+def check_materialized(
+    given: Mapping[str, tuple[float, float]], materialized: Collection[str], graph: LayerGraph
+) -> None:
+    """Checks that every tensor whose range is given is materialized, so that no given range is ignored.
 
     Raises:
-        InvalidArgumentError: it does not hold one of them.
+        InvalidArgumentError: one of them is not.
     """
     for name in given:
-        if _output(graph, name).name not in held:
+        if _output(graph, name).name not in materialized:
             raise InvalidArgumentError(
-                f"ranges: TensorFlow's converter has joined layer {name!r} with others, so that the file does not hold"
-                " its output; give the range of the layer behind it"
+                f"ranges: TensorFlow's converter has fused layer {name!r} with others, so that the file does not hold"
+                " its output; give the range of the layer after it"
             )
 
 
 def float_calls(graph: LayerGraph, patterns: Sequence[str]) -> frozenset[int]:
-    """Indices of the layer calls whose operators stay float: those that match, and those they are computed with.
+    """Indices of the layer calls whose operators stay float: those that match, and those that they are fused with.
 
     Args:
         graph: the model.
@@ -82,27 +84,27 @@ def float_calls(graph: LayerGraph, patterns: Sequence[str]) -> frozenset[int]:
     Raises:
         InvalidArgumentError: no layer matches a pattern.
     """
-    chosen: set[int] = set()
+    indices: set[int] = set()
     for pattern in patterns:
-        calls = [*_named(graph, pattern), *_inside(graph, pattern)]
+        calls = [*_named(graph, pattern), *_calls_in_group(graph, pattern)]
         if not calls:
             raise InvalidArgumentError(f"float_layers: no layer matches {pattern!r}{_alternatives(graph, pattern)}")
         names = {graph.materialized_for(t).name for call in calls for t in call.outputs}
-        chosen |= {call.index for call in calls} | {graph.producers[name].call.index for name in names}
-    return frozenset(chosen)
+        indices |= {call.index for call in calls} | {graph.producers[name].call.index for name in names}
+    return frozenset(indices)
 
 
 def _named(graph: LayerGraph, pattern: str) -> list[Call]:
-    """The calls whose name matches: the whole path, with or without the counter of a layer called again, or its end."""
+    """The calls whose name matches: the full path, with or without the counter of a repeated call, or its last part."""
     return [call for call in graph.calls if any(fnmatchcase(n, pattern) for n in _names(call))]
 
 
-def _inside(graph: LayerGraph, pattern: str) -> list[Call]:
-    """The calls that belong to a nested model, or to a layer that was read as several, whose name matches."""
-    return [call for call in graph.calls if any(fnmatchcase(n, pattern) for n in _owners(call))]
+def _calls_in_group(graph: LayerGraph, pattern: str) -> list[Call]:
+    """The calls of a nested model, or of a layer that was expanded into several calls, whose name matches."""
+    return [call for call in graph.calls if any(fnmatchcase(n, pattern) for n in _enclosing_names(call))]
 
 
-def _owners(call: Call) -> list[str]:
+def _enclosing_names(call: Call) -> list[str]:
     parts = call.name.split("/")
     return [*("/".join(parts[:k]) for k in range(1, len(parts))), *parts[:-1]]
 
@@ -117,7 +119,7 @@ def _alternatives(graph: LayerGraph, name: str) -> str:
     if close:
         return f"; names like it are {', '.join(close)}"
     return (
-        "; names are those of the model's layers, nested ones behind their model's (\"encoder/conv1\"); layers that do"
+        "; names are those of the model's layers, nested ones after their model's (\"encoder/conv1\"); layers that do"
         " nothing at inference have none"
     )
 

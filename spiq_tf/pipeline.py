@@ -16,7 +16,7 @@ from spiq_tf.graph.classifier_head import image_derived_tensors
 from spiq_tf.metadata.description import model_description
 from spiq_tf.metadata.tflite_metadata import check_labels, with_metadata
 from spiq_tf.options import Options
-from spiq_tf.overrides import check_held, float_calls, given_ranges
+from spiq_tf.overrides import check_materialized, float_calls, given_ranges
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.rescaling import RescaledModel, absorb_scales
 from spiq_tf.search import constraints, minimum_noise, noise_gain
@@ -112,7 +112,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         graph = high_bias_absorption.absorb_high_biases(graph)
     inputs = input_statistics(graph, input_range)
     given, float_outputs = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
-    samples = synthetic_samples(graph, inputs) if options.parts.fields else NO_EXAMPLES
+    samples = synthetic_samples(graph, inputs) if options.parts.samples else NO_EXAMPLES
     runs = run_samples(graph, samples)
     sampled = sampled_statistics(graph, runs, samples.gap)
     moments = propagation.all_moments(graph, inputs, sampled)
@@ -143,7 +143,7 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     """Lowers the rewritten model, corrects its weights, quantizes and finishes the file."""
     rewritten, graph = plan.rewritten, plan.rewritten.graph
     lowered = lower(rewritten, options.target.runs)
-    check_held(options.ranges, {held.name for held in lowered.tensors.values()}, graph)
+    check_materialized(options.ranges, {held.name for held in lowered.tensors.values()}, graph)
     float_outputs = lowered.outputs_of(plan.float_calls)
     known = {index: rewritten.ranges[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
     moments = {index: rewritten.moments[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}

@@ -14,22 +14,22 @@ from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.verification.finding import Verification
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class QuantizedModel:
     """A converted model.
 
     Attributes:
         name: of the model.
         content: the TFLite file.
-        target: what it was made for.
+        target: the runtime or accelerator that it was made for.
         expected_db: predicted signal-to-noise ratio at the outputs, a rough guide: from 10 dB too low to 3 dB too high
             on six real networks and their images, as the outputs' own power is an estimate too. None where the method
             predicts none.
         tensors: its activations, in the order in which they are computed.
         float_operators: operators that stay float, each with the layer that it belongs to.
-        fallback_layers: layers that no rule describes: unscaled, their range sampled.
-        uncorrected: operators whose bias is not corrected, since nothing is known of their input's mean.
-        violations: what keeps the file from running wholly on its target, as `spiq_tf.check` finds it.
+        fallback_layers: opaque layers, which no primitive describes: not scaled, their ranges sampled.
+        uncorrected: operators without bias correction, since the mean of their input is unknown.
+        violations: rules of the target that the file breaks, as `spiq_tf.check` lists them.
     """
 
     name: str
@@ -51,36 +51,36 @@ class QuantizedModel:
         Made when it is first asked for, from the structure of the model that was converted.
 
         Raises:
-            NotCloneableError: a layer of the model cannot be made again from its configuration.
+            NotCloneableError: a layer of the model cannot be rebuilt from its configuration.
         """
         return clone_with(self._model, self._rewritten)
 
     def report(self, verification: Verification | None = None) -> Report:
-        """What the conversion decided and had to fall back on, and what was measured of its file.
+        """What the conversion decided, its fallbacks, and what was measured of its file.
 
         `print(result.report())` lists the fallbacks, `rich.print` shows all of it as tables; the report's methods write
-        it as a page or as JSON.
+        an HTML page or JSON.
 
         Args:
-            verification: what `spiq_tf.verify(model, result)` returned; None: only what was predicted is told.
+            verification: what `spiq_tf.verify(model, result)` returned; None: only predictions are reported.
 
         Raises:
-            InvalidArgumentError: the verification is none, or of another file.
+            InvalidArgumentError: the verification is of another type, or of another file.
         """
         return report_of(
-            self.name,
-            self.target,
-            self.content,
-            self.expected_db,
-            self.tensors,
-            self.float_operators,
-            self.fallback_layers,
-            self.uncorrected,
-            verification,
+            name=self.name,
+            target=self.target,
+            content=self.content,
+            expected_db=self.expected_db,
+            tensors=self.tensors,
+            float_operators=self.float_operators,
+            fallback_layers=self.fallback_layers,
+            uncorrected=self.uncorrected,
+            verification=verification,
         )
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the file in one step, never a part of it.
+        """Writes the file atomically.
 
         Raises:
             InvalidArgumentError: the folder does not exist or cannot be written.

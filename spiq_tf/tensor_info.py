@@ -1,28 +1,29 @@
-"""What is told of one tensor of a file."""
+"""One activation tensor of a file, as users see it."""
 
 from dataclasses import dataclass
 
 REPORTED_SIGMAS = 4.0
-"""From its centre, where a channel is said to end: of a Gaussian's values 1 in 16 000 lies beyond."""
+"""Standard deviations from its centre at which a channel's reported range ends: 1 in 16 000 values of a Gaussian lies
+beyond."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TensorInfo:
     """One activation tensor of the file.
 
     Attributes:
         name: of the tensor in the file.
         layer: the layer call whose output it is ("encoder/conv1"), or None for a tensor inside a layer.
-        low, high: its range, which holds 0.
+        low, high: its tensor range, which contains 0, in file units: model units divided by `channel_scales`.
         scale, zero_point: real = scale * (integer - zero_point); None where the tensor stays float.
         source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
-        channel_scales: for each channel the scale that was absorbed into the weights around it, or None: the model's
-            value over the file's.
-        channel_ranges: for each channel the smallest and largest value that it is expected to reach, 4 deviations from
-            its centre and within its bounds, in the model's units, or None. The file may cut it, or hold more.
-        noise: predicted, what rounding this tensor, cutting its tails and rounding the weights that make it add
-            to the outputs: its power relative to theirs. None where the method predicts none.
-        unscaled: why some of its channels had to keep scale 1 ("probs: is a model output"), or None.
+        channel_scales: for each channel the scale that was absorbed into the weights around it, or None: value in model
+            units over value in file units.
+        channel_ranges: for each channel its expected smallest and largest value, 4 standard deviations from its centre
+            and within its bounds, in model units, or None. The tensor range may clip it, or exceed it.
+        noise: predicted power at the outputs, relative to theirs, of rounding and clipping this tensor and rounding the
+            weights that compute it. None where the method predicts none.
+        unscaled: why some of its channels had to keep channel scale 1 ("probs: is a model output"), or None.
     """
 
     name: str

@@ -207,8 +207,13 @@ def test_outputs_in_floats_tell_what_their_integers_hold(model):
 
 
 def test_metadata_is_replaced_not_added_to(labelled):
-    entry = InputDescription("image", "", (0.0,), (1.0,))
-    again = with_metadata(labelled, ModelDescription("again", "text", {"a": [1]}, [entry], ["scores"], LABELS[::-1]))
+    entry = InputDescription(name="image", text="", low=(0.0,), high=(1.0,))
+    again = with_metadata(
+        labelled,
+        ModelDescription(
+            name="again", text="text", options={"a": [1]}, inputs=[entry], output_names=["scores"], labels=LABELS[::-1]
+        ),
+    )
     assert read(again).string(0) == "again"
     assert read(again).string(1) == 'text\n{"a":[1]}'
     with zipfile.ZipFile(io.BytesIO(again)) as archive:

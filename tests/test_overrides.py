@@ -93,7 +93,7 @@ class Twice(layers.Layer):
 
 
 def test_range_of_a_layer_that_the_converter_joins_with_the_next():
-    with pytest.raises(spiq_tf.InvalidArgumentError, match="has joined layer 'twice' with others"):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="has fused layer 'twice' with others"):
         quantize(with_layer(Twice(name="twice"), activation="relu"), ranges={"twice": (0.0, 1.0)})
 
 
@@ -202,7 +202,7 @@ def test_report_in_words():
     lines = str(quantize(model, float_layers=["last"]).report()).splitlines()
     assert lines[:2] == ["Operators that stay float: 1", "  CONV_2D (last)"]
     assert any(line.startswith("  unknown: [") for line in lines)
-    assert "Ranges of the model's inputs, told from the model: none" in lines
+    assert "Ranges of the model's inputs, inferred from the model: none" in lines
     assert "  norm (layer swish does not commute with a channel scale)" in lines
     assert "  last (is a model output)" in lines
 

@@ -99,7 +99,7 @@ def test_granularity_of_dense_weights():
     [
         ({"target": "phone"}, "target: expected one of 'portable', .* found 'phone'"),
         ({"target": "edgetpu", "batch_size": 2}, "batch_size: target 'edgetpu' takes 1 at most, found 2"),
-        ({"target": "edgetpu", "per_channel_dense": True}, "per_channel_dense: target 'edgetpu' takes one scale"),
+        ({"target": "edgetpu", "per_channel_dense": True}, "per_channel_dense: target 'edgetpu' supports one scale"),
     ],
 )
 def test_options_that_contradict_the_target(options, message):

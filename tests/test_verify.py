@@ -142,7 +142,7 @@ def test_what_a_hard_swish_is_flat_for_is_no_problem():
 def test_a_tensor_that_is_cut_off(model):
     narrow = spiq_tf.quantize(model, input_range=RANGE, ranges={"relu_2": (0, 0.3)})
     (problem,) = (p for p in spiq_tf.verify(model, narrow, images(model, 24)).problems if "relu_2" in p)
-    assert "of its values lie beyond the range of its scale, which is too narrow" in problem
+    assert "of its values are clipped, since the range of its scale is too narrow" in problem
 
 
 def test_examples_that_are_not_what_the_model_is_fed(model, result):

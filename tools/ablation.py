@@ -34,13 +34,13 @@ _WHOLE = METHODS["noise"]
 ROWS = {
     "all parts": _WHOLE,
     "no scales absorbed": dataclasses.replace(_WHOLE, scales="none"),
-    "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq", fields=False),
-    "closed forms, no random fields": dataclasses.replace(_WHOLE, fields=False),
+    "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq", samples=False),
+    "closed forms, no synthetic inputs": dataclasses.replace(_WHOLE, samples=False),
     "no steps shared": dataclasses.replace(_WHOLE, equal_scale_adds=False),
     "no bias correction": dataclasses.replace(_WHOLE, bias_correction=False),
     "no kernel sums kept": dataclasses.replace(_WHOLE, sum_preserving_rounding=False),
     "neither of the two": dataclasses.replace(_WHOLE, bias_correction=False, sum_preserving_rounding=False),
-    "spiq_tf as published": METHODS["spiq"],
+    "SPIQ as published": METHODS["spiq"],
     "DFQ as published": METHODS["dfq"],
 }
 
@@ -57,7 +57,7 @@ def main(argv: Sequence[str]) -> None:
     print("|---|---|---|---|---|")
     print(f"| float | {np.mean(reference.argmax(axis=-1) == given.labels):.4f} | 1.0000 | | |")
     ways = {name: dataclasses.replace(options, parts=parts) for name, parts in ROWS.items()}
-    ways["per_channel_dense"] = dataclasses.replace(options, per_channel_dense=True)
+    ways["per_channel_dense"] = checked_options(per_channel_dense=True)
     for name, way in ways.items():
         found, seconds = converted(given, way, reference)
         line = f"{found.metric:.4f} | {found.agreement:.4f} | {found.sqnr:.2f} | {seconds:.1f}"

@@ -1,4 +1,4 @@
-"""The part of TFLite's metadata schema that spiq_tf writes, and its packing as a FlatBuffer.
+"""The part of TFLite's metadata schema that spiq_tf writes, packed as a FlatBuffer.
 
 Source: tensorflow_lite_support/metadata/metadata_schema.fbs of github.com/tensorflow/tflite-support. A field's number
 is its place in the table there; a union takes two, its type and then its value.
@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 FILE_IDENTIFIER = b"M001"
 MIN_PARSER_VERSION = "1.0.0"
-"""The largest of the versions in which what a buffer holds came into the schema; all that stands here was there from
-the beginning. Vocabularies need 1.0.1, process units of subgraphs 1.1.0, tensor groups 1.2.0, audio 1.3.0
-(metadata_version.cc, beside the schema)."""
+"""The version of the schema that introduced the latest field that is written; all fields here are of the first.
+Vocabularies need 1.0.1, process units of subgraphs 1.1.0, tensor groups 1.2.0, audio 1.3.0 (metadata_version.cc, beside
+the schema)."""
 
 
 class Model(enum.IntEnum):

@@ -1,4 +1,4 @@
-"""TFLite Metadata: what a finished file says of itself to tools on the device, and the label file behind it.
+"""TFLite Metadata: what a file tells tools on the device, and the label file that is appended to it.
 
 The buffer is a ModelMetadata table of metadata_schema.fbs (see metadata_schema.py) under the name TFLITE_METADATA. The
 labels are a file of their own in an uncompressed zip archive that follows the flatbuffer; its offsets count from the
@@ -7,14 +7,14 @@ associated files"). Interpreters read the flatbuffer and never see the archive.
 
 Conventions of the readers (the same page; the code of tflite-support's Task library and of MediaPipe's tasks):
 
-- `(pixel - mean) / std`, for pixels in 0..255, is the real value that the input holds: what the float model is fed,
-  behind a Rescaling that the file has taken into its input. Quantized files state the same numbers as float ones, not
-  0 and 1; the step from there to integers, `value / scale + zero_point`, is the tensor's own.
+- `(pixel - mean) / std`, for pixels in 0..255, is the real value of the input: the float model's input, after
+  a Rescaling that is folded into the file's input quantization. Quantized files state the same numbers as float ones,
+  not 0 and 1; the step from there to integers, `value / scale + zero_point`, is the tensor's own.
 - The Task library's and MediaPipe's image classifiers take float32 and uint8 inputs, not int8. Of a float32 input they
   require the normalization, MediaPipe with one mean and deviation for all channels; into a uint8 input they copy the
-  pixels as they are and read neither normalization nor scale. That is right where all channels have one range, since
-  spiq_tf gives such inputs the pixels' own steps. Where ranges differ by channel (ImageNet's mean and deviation) it is
-  wrong: put a Normalization layer into the model, so that it is fed 0..255.
+  pixels unchanged and read neither normalization nor scale. That is right where all channels have one range, since
+  spiq_tf gives such inputs the scale of the pixels. Where ranges differ by channel (ImageNet's mean and deviation) it
+  is wrong: put a Normalization layer into the model, so that its input is 0..255.
 - They take the labels of a classifier's output from a file of the type TENSOR_AXIS_LABELS, one label a line. Only
   images in the order RGB are taken.
 - Stats hold real values, in units of the float model. Writers differ there for integers; no reader uses them.
@@ -38,17 +38,17 @@ METADATA_NAME = "TFLITE_METADATA"
 LABEL_FILE = "labels.txt"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class InputDescription:
-    """What is said of one of the model's inputs.
+    """Metadata of one of the model's inputs.
 
     Attributes:
         name: in the serving signature.
         text: for people.
-        low, high: of the real values that the input holds: one number each, or one a channel each.
-        mean, std: (pixel - mean) / std of a pixel in 0..255 is its real value, likewise as many of the one as of the
-            other; None where the input holds no pixels.
-        color_space: of an image; None where the input is none.
+        low, high: range of the input in model units: one number each, or one per channel each.
+        mean, std: (pixel - mean) / std of a pixel in 0..255 is its real value, as many numbers as of the
+            other; None where the input is not an image.
+        color_space: of an image; None for other inputs.
     """
 
     name: str
@@ -60,14 +60,14 @@ class InputDescription:
     color_space: md.ColorSpace | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What is said of a model.
+    """Metadata of a model.
 
     Attributes:
         name: of the model.
         text: for people.
-        options: what the file was made with: anything that JSON can hold.
+        options: of the conversion, serializable as JSON.
         inputs: in the order of the file's.
         output_names: in the serving signature, in the order of the file's outputs.
         labels: of the classes, in the order of the only output's last axis; None where there are none.
@@ -82,7 +82,7 @@ class ModelDescription:
 
 
 def with_metadata(content: bytes, description: ModelDescription) -> bytes:
-    """The same file with metadata, and with the labels behind it; what it held of either is replaced.
+    """The same file with metadata, and with the label file appended; existing ones are replaced.
 
     ModelMetadata.description is the text and, as its last line, the options as JSON.
 
@@ -102,15 +102,15 @@ def with_metadata(content: bytes, description: ModelDescription) -> bytes:
 
 
 def check_labels(labels: Sequence[str] | None, shapes: Sequence[tuple[int, ...]]) -> None:
-    """Whether there is one label for each class of the only output.
+    """Checks that there is one label for each class of the only output.
 
     Args:
         labels: of the classes, or None.
         shapes: of the outputs, with the batch axis.
 
     Raises:
-        InvalidArgumentError: there are several outputs, the only one is no vector of classes, or it has more or fewer
-            classes than there are labels.
+        InvalidArgumentError: there are several outputs, the only one is not a vector of classes, or the number of its
+            classes is not that of the labels.
     """
     if labels is None:
         return
@@ -197,7 +197,7 @@ def _floats(values: Sequence[float]) -> Any:
 
 
 def _interval(flat: FlatModel, index: int) -> tuple[float, float] | None:
-    """Smallest and largest number that an output can hold; None where it was computed in floats."""
+    """Range of an output's quantized values, in model units; None for a float output."""
     for operator in flat.operators:
         if index in operator.outputs and flat.kind(operator) == "DEQUANTIZE":
             index = int(operator.inputs[0])
@@ -207,7 +207,7 @@ def _interval(flat: FlatModel, index: int) -> tuple[float, float] | None:
 
 
 def _store(flat: FlatModel, packed: bytes) -> None:
-    """Puts the metadata into the buffer that the file has for it, or a new one."""
+    """Stores the metadata in the file's buffer for it, or in a new one."""
     buffer = schema.BufferT()
     buffer.data = np.frombuffer(packed, np.uint8)
     flat.model.metadata = flat.model.metadata or []
@@ -226,7 +226,7 @@ def _lines(labels: Sequence[str]) -> bytes:
 
 
 def _with_file(content: bytes, name: str, file: bytes) -> bytes:
-    """The content with an archive behind it that holds one file, the same whenever and wherever it is made."""
+    """The content with a zip archive of one file appended, byte for byte reproducible."""
     info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     info.create_system, info.external_attr = 3, 0o644 << 16
     stream = io.BytesIO(content)

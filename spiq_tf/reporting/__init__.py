@@ -1,1 +1,1 @@
-"""The report on a conversion: what is known of it, and its forms as text, in a terminal, as a page and as JSON."""
+"""The report on a conversion: its content, and its forms: text, terminal, HTML page, JSON, other tools' formats."""

@@ -1,4 +1,4 @@
-"""The page's account of each layer."""
+"""One card for each layer on the HTML page."""
 
 from spiq_tf.reporting import pictures, words
 from spiq_tf.reporting.facts import LayerFacts
@@ -11,7 +11,7 @@ def card(place: int, layer: LayerFacts, largest: Largest, most: int) -> Markup:
 
     Args:
         place: in the order of execution.
-        layer: what is known of it.
+        layer: its facts.
         largest: the largest shares of the noise, which are drawn as full bars.
         most: how many channels are drawn apart.
     """
@@ -21,7 +21,7 @@ def card(place: int, layer: LayerFacts, largest: Largest, most: int) -> Markup:
         tag("h3", tag("span", str(place + 1), class_="place"), tag("span", layer.name, class_="name")),
         tag("p", layer.operator or "input", class_="kind"),
         _numbers(layer),
-        tag("p", "Nothing is known of its channels.", class_="pair") if known is None else _pair(*known, most),
+        tag("p", "Its channel ranges are unknown.", class_="pair") if known is None else _pair(*known, most),
         _noise(layer, largest),
         *(tag("p", note, class_="note") for note in layer.notes),
         id=f"layer-{place}",
@@ -45,7 +45,7 @@ def _pair(before: Picture, after: Picture, most: int) -> Markup:
 
 def _figure(when: str, picture: Picture, most: int) -> Markup:
     label = f"{words.counted(len(picture.bounds), 'channel')} {when} absorption"
-    steps = f", {picture.steps:.0f} of 255 steps" if when == "after" else ""
+    steps = f", {picture.steps:.0f} of 255 integer steps" if when == "after" else ""
     ends = tag("span", words.number(picture.top)), tag("span", words.number(picture.bottom))
     return tag(
         "figure",
@@ -67,7 +67,7 @@ def _noise(layer: LayerFacts, largest: Largest) -> Markup:
     if found is not None:
         decibels = [("own", words.decibels(found.own_db)), ("with all before", words.decibels(found.noise.sqnr_db))]
         if found.cut > 0.0005:
-            decibels.append(("cut off", words.percent(found.cut)))
+            decibels.append(("clipped", words.percent(found.cut)))
         rows += [tag("dt", title) + tag("dd", tag("span", value, class_="value")) for title, value in decibels]
     return tag("dl", *map(Markup, rows), class_="noise")
 

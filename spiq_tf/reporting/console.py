@@ -10,12 +10,12 @@ from rich.text import Text
 from spiq_tf.reporting import words
 from spiq_tf.reporting.facts import Facts
 
-_WIDE = 120  # columns from which on notes stand in the table: in fewer, they would break the names
+_WIDE = 120  # columns from which the table has a column of notes; in fewer they would squeeze the names
 _HOT, _WARM = 0.1, 0.03  # shares of the noise that are coloured
 
 
 def tables(facts: Facts, width: int) -> Iterator[RenderableType]:
-    """The verdict, the layers and the fallbacks, for a terminal of so many columns."""
+    """The verdict, the layers and the fallbacks, for a terminal of the given number of columns."""
     wide = width >= _WIDE
     yield _verdict(facts)
     yield _layers(facts, wide)
@@ -44,7 +44,7 @@ def _verdict(facts: Facts) -> Panel:
 
 
 def _layers(facts: Facts, wide: bool) -> Table:
-    """Without the source and the notes where it is narrow."""
+    """Without columns for source and notes in a narrow terminal."""
     measured = facts.verification is not None
     table = Table(title="Layers in order of execution", title_justify="left", expand=True)
     table.add_column("layer", ratio=1, overflow="fold")
@@ -70,7 +70,7 @@ def _layers(facts: Facts, wide: bool) -> Table:
 
 
 def _notes(facts: Facts) -> Iterator[Text]:
-    """Below the table, with an empty line behind them."""
+    """Below the table, followed by an empty line."""
     for layer in facts.layers:
         if layer.notes:
             yield Text(f"{layer.name}: {'; '.join(layer.notes)}")
@@ -89,7 +89,7 @@ def _fallbacks(facts: Facts) -> Table:
     table.add_column("where", ratio=5, overflow="fold")
     for title, names in (
         ("operators that stay float", facts.float_operators),
-        ("layers that no rule describes", facts.fallback_layers),
+        ("opaque layers, sampled", facts.fallback_layers),
         ("ranges that are estimates", tuple(t.layer or t.name for t in facts.estimated)),
         ("tensors that keep one scale", tuple(str(t.layer) for t in facts.unscaled)),
         ("operators without bias correction", facts.uncorrected),

@@ -12,11 +12,11 @@ def model_explorer(facts: Facts) -> dict[str, Any]:
     """Node data for Google's Model Explorer: each operator's share of the noise at the outputs, in percent.
 
     Keys are the graph's name and the names of the tensors that operators make, as in `model_explorer.node_data_builder`
-    (ModelNodeData, GraphNodeData; ai-edge-model-explorer 0.1). Operators of which nothing is known have no entry.
+    (ModelNodeData, GraphNodeData; ai-edge-model-explorer 0.1). Operators without a known share have no entry.
     """
     measured = facts.has_measured_shares
-    held = [layer for layer in facts.layers if layer.shape is not None]
-    shares = {x.tensor.name: x.measured_share if measured else x.predicted_share for x in held}
+    materialized = [layer for layer in facts.layers if layer.shape is not None]
+    shares = {x.tensor.name: x.measured_share if measured else x.predicted_share for x in materialized}
     return {
         facts.graph: {
             "name": f"{'Measured' if measured else 'Predicted'} share of the noise at the outputs, in %",

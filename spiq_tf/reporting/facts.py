@@ -1,4 +1,4 @@
-"""All that a report says, as data."""
+"""The content of a report, as data."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,13 @@ ESTIMATES = ("fallback", "told", "given", "propagated")
 """Sources of ranges other than a BatchNorm and the operator itself, the least certain first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerFacts:
     """One tensor of the file that is a layer's output, or the model's input.
 
     Attributes:
         tensor: what was decided about it.
-        shape: in the file; None where the file no longer holds the tensor.
+        shape: in the file; None where the tensor is no longer in the file.
         operator: kind of the operator that makes it, "CONV_2D"; None of an input.
         predicted_share: of the noise predicted at the outputs, what this tensor adds; None where none is predicted.
         finding: what was measured; None where nothing was.
@@ -54,24 +54,24 @@ class LayerFacts:
         return (*stays, *(f"one scale for all channels: {why}" for why in [why_unscaled(self.tensor)] if why))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Facts:
     """A conversion, and what was measured of its file.
 
     Attributes:
         name: of the model.
-        target: what the file was made for.
+        target: the runtime or accelerator that the file was made for.
         size: of the file, in bytes.
         graph: name of the file's graph.
         expected_db: predicted signal-to-noise ratio at the outputs, in dB; None where the method predicts none.
         operators: how many the file has, by kind, the most frequent first.
-        violations: what keeps the file from running wholly on each target, by its name.
+        violations: rules that the file breaks, by the name of the target.
         verification: what was measured; None where nothing was.
         tensors: the file's activations, in the order in which they are computed.
         layers: those that are a layer's output or the model's input.
         float_operators: operators that stay float, each with the layer that it belongs to.
-        fallback_layers: layers that no rule describes: unscaled, their range sampled.
-        uncorrected: operators whose bias is not corrected, since nothing is known of their input's mean.
+        fallback_layers: opaque layers, which no primitive describes: not scaled, their ranges sampled.
+        uncorrected: operators without bias correction, since the mean of their input is unknown.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Facts:
 
     @property
     def unscaled(self) -> tuple[TensorInfo, ...]:
-        """Tensors with channels that keep scale 1; each says why."""
+        """Tensors with channels whose channel scale is 1; each says why."""
         return tuple(t for t in self.tensors if t.unscaled)
 
     @property
@@ -110,12 +110,12 @@ class Facts:
 
 
 def why_unscaled(tensor: TensorInfo) -> str | None:
-    """Why some channels keep scale 1; without the tensor's own name, beside which it is read."""
+    """Why some channels have channel scale 1, without the tensor's own name."""
     return None if tensor.unscaled is None else tensor.unscaled.removeprefix(f"{tensor.layer}: ")
 
 
 def violations_by_target(content: bytes) -> dict[str, tuple[Violation, ...]]:
-    """What keeps a file from running wholly on each of the targets, by name."""
+    """Rules that a file breaks, by the name of the target."""
     return {name: violations_of(content, target) for name, target in TARGETS.items()}
 
 
@@ -127,25 +127,25 @@ def operators_by_kind(flat: FlatModel) -> dict[str, int]:
 def layers_of(
     flat: FlatModel, tensors: Iterable[TensorInfo], float_operators: Iterable[str], verification: Verification | None
 ) -> tuple[LayerFacts, ...]:
-    """What is known of each tensor that has a layer.
+    """Facts of each tensor that is a layer's output or the model's input.
 
     Raises:
-        InvalidArgumentError: the verification is none, or of another file.
+        InvalidArgumentError: the verification is of another type, or of another file.
     """
     tensors = tuple(tensors)
     findings = _findings(tensors, verification)
-    place = {flat.name(index): index for index in flat.activations()}
+    index_of = {flat.name(index): index for index in flat.activations()}
     producers = {index: flat.kind(operator) for index, operator in flat.producers().items()}
     total = sum(t.noise or 0.0 for t in tensors)
-    kept = [operator.removesuffix(")").split(" (", 1) for operator in float_operators]
+    float_kinds = [operator.removesuffix(")").split(" (", 1) for operator in float_operators]
     return tuple(
         LayerFacts(
             tensor=t,
-            shape=flat.shape(place[t.name]) if t.name in place else None,
-            operator=producers.get(place.get(t.name, -1)),
+            shape=flat.shape(index_of[t.name]) if t.name in index_of else None,
+            operator=producers.get(index_of.get(t.name, -1)),
             predicted_share=t.noise / total if t.noise is not None and total > 0 else None,
             finding=findings.get(t.layer),
-            float_operators=tuple(kind for kind, owner in kept if owner == t.layer),
+            float_operators=tuple(kind for kind, owner in float_kinds if owner == t.layer),
         )
         for t in tensors
         if t.layer is not None
@@ -159,11 +159,11 @@ def _findings(tensors: tuple[TensorInfo, ...], verification: Any) -> dict[str | 
         raise InvalidArgumentError(
             f"verification: expected what spiq_tf.verify(model, result) returns, found {type(verification).__name__}"
         )
-    known = {(t.layer, t.name) for t in tensors}
-    foreign = [x.layer for x in verification.layers if (x.layer, x.tensor) not in known]
-    if foreign:
+    reported = {(t.layer, t.name) for t in tensors}
+    unknown = [x.layer for x in verification.layers if (x.layer, x.tensor) not in reported]
+    if unknown:
         raise InvalidArgumentError(
-            f"verification: expected one of this file, found layer {foreign[0]!r}, which the file does not hold: pass"
+            f"verification: expected one of this file, found layer {unknown[0]!r}, which is not in the file: pass"
             " what spiq_tf.verify(model, result) returns for this result"
         )
     return {x.layer: x for x in verification.layers}

@@ -1,4 +1,4 @@
-"""What the page lists at its end: what targets do not take, and what did not go the best way."""
+"""The lists at the end of the page: violations by target, and fallbacks."""
 
 from collections.abc import Iterable
 
@@ -12,7 +12,7 @@ _MOST_LINES = 12  # shown of a list without opening it
 
 
 def targets(facts: Facts) -> Markup:
-    """What the rules of each target do not take of the file."""
+    """Violations of each target's rules."""
     return tag(
         "section",
         tag("h2", "Targets"),
@@ -24,7 +24,7 @@ def targets(facts: Facts) -> Markup:
 
 def _clean(facts: Facts) -> str:
     names = [name for name, found in facts.violations.items() if not found]
-    return f"It keeps to all rules of {', '.join(names)}." if names else "It breaks rules of all targets."
+    return f"It follows all rules of {', '.join(names)}." if names else "It breaks rules of all targets."
 
 
 def _target(name: str, found: tuple[Violation, ...]) -> Markup:
@@ -38,7 +38,7 @@ def _target(name: str, found: tuple[Violation, ...]) -> Markup:
 
 
 def fallbacks(facts: Facts) -> Markup:
-    """What did not go the best way, long lists closed."""
+    """Fallbacks; long lists are closed."""
     ranges = (
         (f"Ranges {words.SOURCES[source]}", [f"{t.layer or t.name}: {words.interval(t.low, t.high)}" for t in found])
         for source in ESTIMATES
@@ -46,7 +46,7 @@ def fallbacks(facts: Facts) -> Markup:
     )
     lists = [
         ("Operators that stay float", facts.float_operators),
-        ("Layers that no rule describes", facts.fallback_layers),
+        ("Opaque layers: no primitive describes them, their ranges are sampled", facts.fallback_layers),
         *ranges,
         ("Tensors that keep one scale for all channels", [f"{t.layer}: {why_unscaled(t)}" for t in facts.unscaled]),
         ("Operators without bias correction", facts.uncorrected),
@@ -56,8 +56,8 @@ def fallbacks(facts: Facts) -> Markup:
         tag("h2", "Fallbacks"),
         tag(
             "p",
-            "What did not go the best way. An operator stays float where float_layers= names its layer, or where int8"
-            " has no kernel for it.",
+            "Where the conversion had to fall back. An operator stays float if float_layers= names its layer, or if"
+            " it has no int8 kernel.",
             class_="small",
         ),
         *(_titled(title, tuple(lines)) for title, lines in lists),

@@ -16,14 +16,14 @@ Content: TypeAlias = "str | Markup | None"
 def tag(name: str, /, *content: Content, **attributes: str | int | None) -> Markup:
     """An element; None among content and attributes is left out, "_" in an attribute's name is "-", at its end nothing
     (class_)."""
-    shown = "".join(
+    rendered = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{html.escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
     if name in _EMPTY:
-        return Markup(f"<{name}{shown}/>")
-    return Markup(f"<{name}{shown}>{join(*content)}</{name}>")
+        return Markup(f"<{name}{rendered}/>")
+    return Markup(f"<{name}{rendered}>{join(*content)}</{name}>")
 
 
 def join(*content: Content) -> Markup:

@@ -18,18 +18,18 @@ _COSTLIEST = 8
 _READING = (
     "Each layer has two pictures of its channels, one upright line each, from the smallest to the largest value, in"
     " one order: the widest in the model first. Before: in the model's units. After: in the file's, where each channel"
-    " was divided by a scale of its own that the weights around it absorbed. Shaded is the interval that 256 integers"
-    " share: a channel that spans little of it has few of the 255 steps and is rounded coarsely, what lies outside is"
-    f" cut off. Lines end {REPORTED_SIGMAS:.0f} deviations from the channel's centre, or where it is bounded. The"
+    " was divided by a scale of its own that the weights around it absorbed. Shaded is the range of the tensor's 256"
+    " integers: a channel that spans little of it has few of the 255 steps and is rounded coarsely, values outside are"
+    f" clipped. Lines end {REPORTED_SIGMAS:.0f} standard deviations from the channel's centre, or at its bound. The"
     " captions tell how wide the median channel is: the more alike channels are, the better one scale suits them."
 )
 _BARS = (
-    "Bars show how much of the noise at the outputs is the layer's own; a full bar is the largest share. Own is the"
-    " signal over the noise that the layer itself adds, with all before over all noise up to there."
+    "Bars show the layer's own share of the noise at the outputs; a full bar is the largest. Own is the signal over"
+    " the layer's own noise, with all before over the noise of all layers up to there."
 )
 _REMEDY = (
-    "Where one layer costs too much, float_layers=[…] keeps it float, ranges={…} replaces its range, and"
-    " spiq_tf.verify tells what it was worth."
+    "Where one layer costs too much accuracy, float_layers=[…] keeps it float, ranges={…} replaces its range, and"
+    " spiq_tf.verify measures the gain."
 )
 
 

@@ -16,19 +16,19 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import Verification
 
 _RANGES = {
-    "fallback": "Ranges sampled, since no rule describes the layer (ranges= replaces them if accuracy is poor)",
-    "told": "Ranges of the model's inputs, told from the model",
+    "fallback": "Ranges sampled, since no primitive describes the layer (ranges= replaces them if accuracy is poor)",
+    "told": "Ranges of the model's inputs, inferred from the model",
     "given": "Ranges given by the caller",
-    "propagated": "Ranges computed from other ranges as if inputs were independent, since no BatchNorm states them",
+    "propagated": "Ranges computed from other ranges as if inputs were independent, without a BatchNorm's statistics",
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Report(Facts):
-    """What is known of a conversion.
+    """The report on a conversion.
 
-    `print` shows what it had to fall back on, as text; `rich.print` all of it, as tables; the methods write it to
-    files. Each of them raises InvalidArgumentError where the folder does not exist or cannot be written.
+    `print` shows its fallbacks as text, `rich.print` all of it as tables; the methods write it to files.
+    Each of them raises InvalidArgumentError where the folder does not exist or cannot be written.
     """
 
     def __str__(self) -> str:
@@ -72,6 +72,7 @@ class Report(Facts):
 
 
 def report_of(
+    *,
     name: str,
     target: str,
     content: bytes,

@@ -1,4 +1,4 @@
-"""How the report puts its numbers and findings, in whatever form it is read."""
+"""Numbers and sentences of the report, common to all its forms."""
 
 import math
 from collections.abc import Iterable
@@ -10,8 +10,8 @@ SOURCES = {
     "propagated": "computed from other ranges",
     "fixed": "fixed by the operator",
     "given": "given by the caller",
-    "told": "told from the model",
-    "fallback": "sampled: no rule describes the layer",
+    "told": "inferred from the model",
+    "fallback": "sampled: no primitive describes the layer",
 }
 """Where a range comes from."""
 
@@ -28,14 +28,14 @@ def decibels(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share; one that is too small for the digits is not none."""
+    """A share in percent; "<0.1%" instead of 0.0% for a small one."""
     if value is None:
         return NONE
     return "<0.1%" if 0 < value < _LEAST_SHOWN else f"{value:.1%}"
 
 
 def number(value: float | None) -> str:
-    """In four digits."""
+    """With four significant digits."""
     return NONE if value is None else f"{value + 0.0:.4g}"
 
 
@@ -55,7 +55,7 @@ def kibibytes(size: int) -> str:
 
 
 def verdict(facts: Facts) -> str:
-    """What a stranger should know first: one or two sentences."""
+    """The verdict in one or two sentences."""
     found = facts.verification
     if found is None:
         return f"Not measured. {predicted(facts)}"
@@ -73,7 +73,7 @@ def verdict(facts: Facts) -> str:
 
 
 def predicted(facts: Facts) -> str:
-    """The prediction, and how far it can be trusted."""
+    """The predicted signal-to-noise ratio."""
     if facts.expected_db is None:
         return "The method that was chosen predicts no signal-to-noise ratio."
     return (

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-_SHOWN = 5
+_NUM_LISTED = 5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MeasuredNoise:
     """The difference between the file's values of a tensor and the float model's, in the model's units.
 
@@ -46,19 +46,18 @@ class OutputFinding:
         return self.noise.sqnr_db
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerFinding:
-    """One layer call of which the file holds the output.
+    """One layer call whose output is materialized in the file.
 
     Attributes:
         layer: name of the call ("block_1/conv"), or of one of its outputs.
         tensor: name of the file's tensor.
         noise: of all that comes before, and of the layer itself.
-        own_db: signal-to-noise ratio of what the layer itself adds: its float form, fed what the file feeds it, against
-            what the file makes of that.
-        share: how much of the noise at the outputs is the layer's own, as far as small noise adds up; None where the
-            model has no derivative.
-        cut: share of its values that lie beyond the range of its scale, by more than rounding explains.
+        own_db: signal-to-noise ratio of the layer alone: its float computation on the file's inputs to it, against the
+            file's output.
+        share: the layer's own part of the noise at the outputs, to first order; None where the model has no derivative.
+        cut: share of its values that are clipped: outside the range of its scale by more than a rounding error.
     """
 
     layer: str
@@ -69,15 +68,15 @@ class LayerFinding:
     cut: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verification:
-    """How a file compares with the model that it was made of. `print` shows it.
+    """How a file compares with the model that it was made from. `print` shows it.
 
     Attributes:
         outputs: in the model's order.
         layers: in order of execution; none where the file's names say nothing of the model's layers.
         problems: in words, what makes the file useless: an output that is constant or always names one class, a tensor
-            of which much is cut off. Empty where there are none.
+            that is clipped too much. Empty where there are none.
         examples: how many inputs were compared.
         generated: whether they were generated: noise with the statistics of images, not the user's inputs.
     """
@@ -93,8 +92,8 @@ class Verification:
         """Signal-to-noise ratio of the worst output, in dB."""
         return min(output.sqnr_db for output in self.outputs)
 
-    def costliest(self, count: int = _SHOWN) -> tuple[LayerFinding, ...]:
-        """The layers whose own noise makes most of that at the outputs; where that is unknown, the noisiest."""
+    def costliest(self, count: int = _NUM_LISTED) -> tuple[LayerFinding, ...]:
+        """The layers with the largest shares of the noise at the outputs; where those are unknown, the noisiest."""
 
         def cost(finding: LayerFinding) -> float:
             return -finding.own_db if finding.share is None else finding.share
@@ -102,14 +101,14 @@ class Verification:
         return tuple(sorted(self.layers, key=cost, reverse=True)[:count])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it as numbers, strings, lists and dicts, for JSON; None for what is infinite or no number."""
+        """All of it as numbers, strings, lists and dicts, for JSON; None for infinity and NaN."""
         return finite(asdict(self))
 
     def __str__(self) -> str:
         return self.shown()
 
-    def shown(self, layers: int = _SHOWN) -> str:
-        """As text, with so many of the costliest layers."""
+    def shown(self, layers: int = _NUM_LISTED) -> str:
+        """As text, with the given number of costliest layers."""
         origin = "generated inputs" if self.generated else "given inputs"
         lines = [f"{self.examples} {origin}"]
         for output in self.outputs:
@@ -121,7 +120,7 @@ class Verification:
 
 
 def finite(value: Any) -> Any:
-    """A value, or all in it, with None for what is infinite or no number: JSON has neither."""
+    """A value, or all in it, with None for infinity and NaN, which JSON does not have."""
     if isinstance(value, dict):
         return {key: finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -130,7 +129,7 @@ def finite(value: Any) -> Any:
 
 
 def _shortened(name: str) -> str:
-    """A layer's name; of a long one the end, in which the layers of nested models differ."""
+    """A layer's name; a long one is cut to its end, in which the layers of nested models differ."""
     return name if len(name) <= 40 else f"...{name[-37:]}"
 
 

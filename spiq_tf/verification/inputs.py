@@ -1,4 +1,4 @@
-"""The inputs that a file is verified on: the user's, or generated ones in the range that the file states."""
+"""The inputs that a file is verified on: the user's, or synthetic ones in the range that the file states."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -17,12 +17,12 @@ Inputs: TypeAlias = npt.NDArray[Any] | Sequence[npt.NDArray[Any]] | Mapping[str,
 Batch: TypeAlias = Sequence[npt.NDArray[np.float32]]
 """One array for each input, in the model's order."""
 
-_GENERATED = 16
-_ONE = "; a single example needs a first axis: x[None]"
+_NUM_GENERATED = 16
+_SINGLE_EXAMPLE_ADVICE = "; a single example needs a first axis: x[None]"
 
 
 def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
-    """The user's inputs in batches of the file's size; what is left over at the end is left out.
+    """The user's inputs in batches of the file's size; an incomplete last batch is dropped.
 
     Raises:
         InvalidArgumentError: an input is missing, of another shape than the model's, or there are fewer examples than
@@ -33,7 +33,7 @@ def given_batches(graph: LayerGraph, inputs: Inputs) -> list[Batch]:
         if array.ndim != len(tensor.shape) or array.shape[1:] != tensor.shape[1:]:
             raise InvalidArgumentError(
                 f"inputs: expected an array of shape ({', '.join(map(str, ('examples', *tensor.shape[1:])))}) for input"
-                f" {tensor.name!r}, found {array.shape}{_ONE * (array.shape == tensor.shape[1:])}"
+                f" {tensor.name!r}, found {array.shape}{_SINGLE_EXAMPLE_ADVICE * (array.shape == tensor.shape[1:])}"
             )
         if len(array) != len(arrays[0]):
             raise InvalidArgumentError(
@@ -55,32 +55,32 @@ def _arrays(graph: LayerGraph, inputs: Inputs) -> list[npt.NDArray[np.float32]]:
         names = [t.name for t in graph.inputs]
         if set(names) != set(inputs):
             raise InvalidArgumentError(f"inputs: expected arrays for {names}, found them for {list(inputs)}")
-        each = [inputs[t.name] for t in graph.inputs]
+        arrays = [inputs[t.name] for t in graph.inputs]
     else:
-        each = list(inputs) if isinstance(inputs, list | tuple) else [np.asarray(inputs)]
-    if len(each) != len(graph.inputs):
-        raise InvalidArgumentError(f"inputs: expected {len(graph.inputs)} arrays, found {len(each)}")
+        arrays = list(inputs) if isinstance(inputs, list | tuple) else [np.asarray(inputs)]
+    if len(arrays) != len(graph.inputs):
+        raise InvalidArgumentError(f"inputs: expected {len(graph.inputs)} arrays, found {len(arrays)}")
     try:
-        return [np.asarray(value, np.float32) for value in each]
+        return [np.asarray(value, np.float32) for value in arrays]
     except (TypeError, ValueError) as error:
         raise InvalidArgumentError(f"inputs: expected arrays of numbers, found something else: {error}") from error
 
 
 def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
-    """Random fields with the spectrum of images (fixed seed), within the ranges that the file's inputs can hold."""
+    """Synthetic images with a 1/f spectrum (fixed seed), within the ranges of the file's inputs."""
     random = np.random.default_rng(0)
     size = graph.inputs[0].shape[0]
-    ends = zip(graph.inputs, input_tensor_names(flat, graph), flat.subgraph.inputs, strict=True)
-    channels = [_channels(t, *_before(graph, name, *_range(flat, int(index)))) for t, name, index in ends]
-    for _ in range(max(_GENERATED // size, 1)):
+    inputs = zip(graph.inputs, input_tensor_names(flat, graph), flat.subgraph.inputs, strict=True)
+    channels = [_channels(t, *_before(graph, name, *_range(flat, int(index)))) for t, name, index in inputs]
+    for _ in range(max(_NUM_GENERATED // size, 1)):
         yield [
-            np.concatenate([synthetic_input(tensor, known, random) for _ in range(size)])
-            for tensor, known in zip(graph.inputs, channels, strict=True)
+            np.concatenate([synthetic_input(tensor, statistics, random) for _ in range(size)])
+            for tensor, statistics in zip(graph.inputs, channels, strict=True)
         ]
 
 
 def _before(graph: LayerGraph, name: str, low: float, high: float) -> tuple[Array, Array]:
-    """What the model is fed where the file is fed what the Rescaling in front makes of it, which it has taken in."""
+    """The model's own input range, where a Rescaling at the input is folded into the file's input quantization."""
     inverse = graph.producers[name].primitive.inverse if name in graph.producers else None
     ends = np.array(low), np.array(high)
     return ends if inverse is None else (inverse(ends[0]), inverse(ends[1]))
@@ -93,13 +93,13 @@ def _channels(tensor: Tensor, low: Array, high: Array) -> InputStatistics:
 
 
 def _range(flat: FlatModel, index: int) -> tuple[float, float]:
-    """What an input can hold; of a float input, what the integers can that it is converted to."""
+    """The range of an input's quantized values; of a float input, that of the tensor it is quantized to."""
     parameters = flat.quantization(index)
     if parameters is not None:
         return parameters.low, parameters.high
-    behind = [operator for operator in flat.consumers(index) if flat.kind(operator) == "QUANTIZE"]
-    if not behind:
+    quantizers = [operator for operator in flat.consumers(index) if flat.kind(operator) == "QUANTIZE"]
+    if not quantizers:
         raise InvalidArgumentError(
             f"inputs: the range of the float input {flat.name(index)!r} is not known: pass inputs"
         )
-    return _range(flat, int(behind[0].outputs[0]))
+    return _range(flat, int(quantizers[0].outputs[0]))

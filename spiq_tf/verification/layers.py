@@ -1,4 +1,4 @@
-"""The noise of each layer, in all and its own, and how much of that at the outputs is its doing."""
+"""The noise at each layer, total and its own, and its share of the noise at the outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,64 +28,68 @@ def layer_findings(
     graph: LayerGraph,
     flat: FlatModel,
     content: bytes,
-    held: Mapping[str, int],
+    tensor_of: Mapping[str, int],
     scales: Mapping[str, Array],
     batches: Sequence[Batch],
 ) -> tuple[LayerFinding, ...]:
-    """What is found of every tensor that the file holds.
+    """One finding for each materialized tensor.
 
     Args:
         graph: the float model.
         flat: the file.
         content: the same, packed.
-        held: by the name of the graph's tensor, the index of the file's that holds it.
-        scales: that were absorbed, the model's value over the file's, of shape (channels,), by the graph's tensor.
-            Those that are missing are fitted to the float values: that hides what is wrong with a channel's scale.
-        batches: the inputs.
+        tensor_of: index of the file's tensor that holds each tensor of the graph, by the latter's name.
+        scales: absorbed channel scales, the model's value over the file's, shape (channels,), by the graph's tensor.
+            Missing ones are fitted to the float values, which hides an error in a channel's scale.
+        batches: the inputs, in model units.
     """
-    made = (*graph.inputs, *(t for call in graph.calls for t in call.outputs))
-    numbers = {name for name, value in run_float(graph, batches[0]).items() if value.dtype == tf.float32}
-    kept = {t: held[t.name] for t in made if t.name in held and t.name in numbers}
-    file = _File(flat, Interpreter(content, keep_all=True), input_tensor_names(flat, graph), kept)
-    scales = {**_fitted(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
-    found = {tensor.name: _Tensor(Sums(tensor.channels)) for tensor in file.tensors}
+    tensors = (*graph.inputs, *(t for call in graph.calls for t in call.outputs))
+    float_tensors = {name for name, value in run_float(graph, batches[0]).items() if value.dtype == tf.float32}
+    compared = {t: tensor_of[t.name] for t in tensors if t.name in tensor_of and t.name in float_tensors}
+    file = _File(flat, Interpreter(content, keep_all=True), input_tensor_names(flat, graph), compared)
+    scales = {**_fitted_scales(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
+    totals = {tensor.name: _LayerTotals(Sums(tensor.channels)) for tensor in file.tensors}
     random = np.random.default_rng(1)
     for batch in batches:
         with tf.GradientTape() as tape:
-            exact = run_float(graph, batch, tape)
-        values = {name: value * scales[name].astype(np.float32) for name, value in file.run(exact).items()}
-        own, local = _own_errors(graph, batch, values)
-        for name, tensor in found.items():
-            x = exact[name].numpy()
+            float_values = run_float(graph, batch, tape)
+        values = {name: value * scales[name].astype(np.float32) for name, value in file.run(float_values).items()}
+        own_errors, layer_outputs = _layer_errors(graph, batch, values)
+        for name, tensor in totals.items():
+            x = float_values[name].numpy()
             tensor.sums.add(x, values[name] - x)
-            tensor.cut += file.count_cut(name, (own[name] / scales[name]).astype(np.float32))
+            tensor.clipped += file.count_clipped(name, (own_errors[name] / scales[name]).astype(np.float32))
             tensor.values += x.size
-            tensor.own += _power(own[name])
-            tensor.signal += _power(local[name])
-        for name, power in _passed_on(graph, tape, exact, own, random):
-            found[name].passed += power
-    whole = sum(tensor.passed for tensor in found.values())
+            tensor.own += _power(own_errors[name])
+            tensor.signal += _power(layer_outputs[name])
+        for name, power in _propagated_power(graph, tape, float_values, own_errors, random):
+            totals[name].propagated += power
+    total_power = sum(tensor.propagated for tensor in totals.values())
     return tuple(
         LayerFinding(
             layer=name,
-            tensor=flat.name(held[name]),
+            tensor=flat.name(tensor_of[name]),
             noise=tensor.sums.noise(),
             own_db=float(decibels(tensor.signal, tensor.own)),
-            share=tensor.passed / whole if whole > 0 else None,
-            cut=tensor.cut / tensor.values,
+            share=tensor.propagated / total_power if total_power > 0 else None,
+            cut=tensor.clipped / tensor.values,
         )
-        for name, tensor in found.items()
+        for name, tensor in totals.items()
     )
 
 
-def _fitted(graph: LayerGraph, file: "_File", batches: Sequence[Batch], tensors: Sequence[Tensor]) -> dict[str, Array]:
-    """The scale for which each channel of the file comes closest to the model's; 1 where nothing is left of it."""
+def _fitted_scales(
+    graph: LayerGraph, file: "_File", batches: Sequence[Batch], tensors: Sequence[Tensor]
+) -> dict[str, Array]:
+    """The scale with which each channel of the file is closest to the model's (least squares); 1 where it is all 0."""
     products, squares = ({t.name: np.zeros(t.channels) for t in tensors} for _ in range(2))
     for batch in batches if tensors else ():
-        exact = run_float(graph, batch)
-        values = file.run(exact)
+        float_values = run_float(graph, batch)
+        values = file.run(float_values)
         for t in tensors:
-            x, y = (v.reshape(-1, t.channels).astype(np.float64) for v in (exact[t.name].numpy(), values[t.name]))
+            x, y = (
+                v.reshape(-1, t.channels).astype(np.float64) for v in (float_values[t.name].numpy(), values[t.name])
+            )
             products[t.name] += np.einsum("ic,ic->c", x, y)
             squares[t.name] += np.einsum("ic,ic->c", x, x)
     alive = {name: (product > 0) & (squares[name] > 0) for name, product in products.items()}
@@ -96,98 +100,110 @@ def _fitted(graph: LayerGraph, file: "_File", batches: Sequence[Batch], tensors:
 
 
 @dataclass
-class _Tensor:
-    """What adds up over the batches."""
+class _LayerTotals:
+    """Sums over the batches.
+
+    Attributes:
+        sums: of the tensor's values and their errors.
+        own: power of the layer's own errors.
+        signal: power of its float output on the file's inputs.
+        propagated: power of its own errors at the outputs.
+        clipped, values: number of clipped values, and of all.
+    """
 
     sums: Sums
     own: float = 0.0
     signal: float = 0.0
-    passed: float = 0.0
-    cut: int = 0
+    propagated: float = 0.0
+    clipped: int = 0
     values: int = 0
 
 
 class _File:
-    """The file, run with all its tensors kept."""
+    """The file, run with all its tensors readable."""
 
     def __init__(
-        self, flat: FlatModel, interpreter: Interpreter, fed_with: Sequence[str], held: Mapping[Tensor, int]
+        self, flat: FlatModel, interpreter: Interpreter, input_names: Sequence[str], tensor_of: Mapping[Tensor, int]
     ) -> None:
-        self.tensors = tuple(held)
-        self._flat, self._interpreter, self._fed = flat, interpreter, fed_with
-        self._held = {tensor.name: index for tensor, index in held.items()}
+        self.tensors = tuple(tensor_of)
+        self._flat, self._interpreter, self._input_names = flat, interpreter, input_names
+        self._index_of = {tensor.name: index for tensor, index in tensor_of.items()}
 
-    def run(self, exact: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
-        """The real values, in the file's units, of the tensors that it holds, fed those of the float model."""
-        self._interpreter.run([exact[name].numpy() for name in self._fed])
-        return {t.name: self._real(self._held[t.name]).reshape(t.shape) for t in self.tensors}
+    def run(self, float_values: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
+        """Real values, in file units, of the compared tensors, for inputs of the float model."""
+        self._interpreter.run([float_values[name].numpy() for name in self._input_names])
+        return {t.name: self._real(self._index_of[t.name]).reshape(t.shape) for t in self.tensors}
 
     def _real(self, index: int) -> npt.NDArray[np.float32]:
         value, parameters = self._interpreter.value(index), self._flat.quantization(index)
         return value.astype(np.float32) if parameters is None else parameters.dequantize(value)
 
-    def count_cut(self, name: str, errors: npt.NDArray[np.float32]) -> int:
-        """How many values of the last run are the lowest or highest integer, and wrong by more than rounding explains.
+    def count_clipped(self, name: str, errors: npt.NDArray[np.float32]) -> int:
+        """How many values of the last run lie at an end of the integer range with more than a rounding error.
 
         Args:
             name: of the tensor.
-            errors: that its layer made, in the file's units.
+            errors: of the layer itself, in file units.
         """
-        parameters = self._flat.quantization(self._held[name])
+        parameters = self._flat.quantization(self._index_of[name])
         if parameters is None:
             return 0
-        value, limits = self._interpreter.value(self._held[name]), parameters.bit_width
+        value, limits = self._interpreter.value(self._index_of[name]), parameters.bit_width
         ends = (value == limits.qmin) | (value == limits.qmax)
-        return int(np.sum(ends & (np.abs(errors.reshape(value.shape)) > _BEYOND * parameters.scale)))
+        return int(np.sum(ends & (np.abs(errors.reshape(value.shape)) > _LARGEST_ROUNDING_ERROR * parameters.scale)))
 
 
-_BEYOND = 2.0  # steps
+_LARGEST_ROUNDING_ERROR = 2.0  # in scales: a larger one at the end of the range is clipping
 
 
-def _own_errors(
+def _layer_errors(
     graph: LayerGraph, batch: Batch, file: _Values
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
-    """What each layer adds, the file's values minus those of the float layer on what the file feeds it; and the
+    """Each layer's own errors, the file's values minus those of the float layer on the file's inputs to it; and the
     latter."""
-    local: dict[str, Any] = {}
-    errors, input_tensor_names = {}, {}
+    layer_outputs: dict[str, Any] = {}
+    errors, references = {}, {}
 
-    def enter(tensor: Tensor, value: npt.NDArray[Any]) -> None:
-        local[tensor.name] = tf.constant(file.get(tensor.name, value))
+    def record(tensor: Tensor, value: npt.NDArray[Any]) -> None:
+        layer_outputs[tensor.name] = tf.constant(file.get(tensor.name, value))
         if tensor.name in file:
-            errors[tensor.name], input_tensor_names[tensor.name] = file[tensor.name] - value, value
+            errors[tensor.name], references[tensor.name] = file[tensor.name] - value, value
 
     for tensor, x in zip(graph.inputs, batch, strict=True):
-        enter(tensor, x)
+        record(tensor, x)
     with keras.StatelessScope():
         for call in graph.calls:
-            for tensor, value in zip(call.outputs, replay(call, local), strict=True):
-                enter(tensor, value.numpy())
-    return errors, input_tensor_names
+            for tensor, value in zip(call.outputs, replay(call, layer_outputs), strict=True):
+                record(tensor, value.numpy())
+    return errors, references
 
 
 def _power(values: npt.NDArray[np.float32]) -> float:
     return float(np.sum(values.astype(np.float64) ** 2))
 
 
-def _passed_on(
-    graph: LayerGraph, tape: tf.GradientTape, exact: Mapping[str, Any], errors: _Values, random: np.random.Generator
+def _propagated_power(
+    graph: LayerGraph,
+    tape: tf.GradientTape,
+    float_values: Mapping[str, Any],
+    errors: _Values,
+    random: np.random.Generator,
 ) -> list[tuple[str, float]]:
-    """Power of each error at the outputs, relative to theirs, to first order; nothing where there is no derivative.
+    """Power of each error at the outputs, relative to theirs, to first order; empty where there is no derivative.
 
     With v a vector of random signs and J the derivative, E[(v J error)^2] = |J error|^2 (Hutchinson, 1990).
     """
-    names = [name for name in errors if exact[name].dtype == tf.float32]
-    outputs = [exact[t.name] for t in graph.outputs if exact[t.name].dtype == tf.float32]
+    names = [name for name in errors if float_values[name].dtype == tf.float32]
+    outputs = [float_values[t.name] for t in graph.outputs if float_values[t.name].dtype == tf.float32]
     try:
-        slopes = tape.gradient(outputs, [exact[name] for name in names], [_signs(y, random) for y in outputs])
-    except (LookupError, tf.errors.OpError) as error:  # TensorFlow's own, where an operation has no gradient
-        logging.warning("no layer's share in the outputs' noise is known, the model has no derivative: %s", error)
+        gradients = tape.gradient(outputs, [float_values[name] for name in names], [_signs(y, random) for y in outputs])
+    except (LookupError, tf.errors.OpError) as error:  # TensorFlow raises them where an operation has no gradient
+        logging.warning("layers' shares of the output noise are unknown, the model has no derivative: %s", error)
         return []
     return [
-        (name, float(np.sum(_by_example(tf.convert_to_tensor(slope).numpy() * errors[name]) ** 2)))
-        for name, slope in zip(names, slopes, strict=True)
-        if slope is not None
+        (name, float(np.sum(_by_example(tf.convert_to_tensor(gradient).numpy() * errors[name]) ** 2)))
+        for name, gradient in zip(names, gradients, strict=True)
+        if gradient is not None
     ]
 
 

@@ -33,7 +33,7 @@ class Sums:
         worst = int(np.argmin(np.where(varies, each, np.inf)))
         distribution = np.sum(variance[varies])
         bias = float(np.sqrt(np.sum((self._error / self._count) ** 2) / distribution)) if distribution > 0 else None
-        return MeasuredNoise(float(total), bias, worst, float(each[worst]))
+        return MeasuredNoise(sqnr_db=float(total), bias=bias, worst_channel=worst, worst_channel_db=float(each[worst]))
 
 
 def decibels(signal: Array | float, noise: Array | float) -> Array:
