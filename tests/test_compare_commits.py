@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from absl import flags
 from ai_edge_litert import schema_py_generated as schema
-from convert_cases import Converted, read_record, write_record
+from convert_cases import PROCESS_DIED, Converted, read_record, write_record
 from file_difference import difference
 
 
@@ -228,7 +228,7 @@ def compare(tmp_path, capsys, before, after):
     for side, converted in (("before", before), ("after", after)):
         write_record(tmp_path / side, "layer/dense", "portable", converted)
     flags.FLAGS(["compare_commits", "--nomeasure"])
-    exit_code = compare_commits._compare(tmp_path / "before", tmp_path / "after", ["layer/dense"], ["portable"])
+    exit_code = compare_commits.compare_records(tmp_path / "before", tmp_path / "after", ["layer/dense"], ["portable"])
     return exit_code, capsys.readouterr().out
 
 
@@ -259,6 +259,11 @@ def test_an_error_is_a_result(tmp_path, capsys, error):
     exit_code, printed = compare(tmp_path, capsys, refused, refused)
     assert exit_code == 0
     assert "refused with one error by both" in printed
+
+
+def test_a_process_that_died_is_no_result(tmp_path, capsys):
+    died = Converted(None, PROCESS_DIED, "")
+    assert compare(tmp_path, capsys, died, died)[0] == 1
 
 
 def test_files_of_other_float_models_are_not_called_equal(tmp_path, capsys):

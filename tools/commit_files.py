@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from convert_cases import Converted, read_record, write_record
+from convert_cases import PROCESS_DIED, Converted, read_record, write_record
 
 MODEL_SOURCES = (
     "tests/layer_table.py",
@@ -66,11 +66,16 @@ def cache_folder(checkout: Path, cache: Path, tree: str) -> Path:
 
 def convert_missing(source: Path, folder: Path, names: Sequence[str], targets: Sequence[str], workers: int) -> None:
     """Makes the records that the folder lacks, in so many processes."""
-    missing = [name for name in names if any(read_record(folder, name, target) is None for target in targets)]
+    missing = [name for name in names if any(_is_missing(folder, name, target) for target in targets)]
     shards = [missing[k::workers] for k in range(min(workers, len(missing)))]
     with ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(lambda shard: _convert(source, folder, shard, targets), shards):
             pass
+
+
+def _is_missing(folder: Path, name: str, target: str) -> bool:
+    record = read_record(folder, name, target)
+    return record is None or record.error == PROCESS_DIED
 
 
 def _convert(source: Path, folder: Path, names: Sequence[str], targets: Sequence[str]) -> None:
@@ -83,7 +88,7 @@ def _convert(source: Path, folder: Path, names: Sequence[str], targets: Sequence
         if left and not any_done:
             raise ConversionError(f"{source}: no case can be converted\n{errors}")
         for target in targets if left else ():
-            write_record(folder, left[0], target, Converted(None, "the process died", ""))
+            write_record(folder, left[0], target, Converted(None, PROCESS_DIED, ""))
         left = left[1:]
 
 

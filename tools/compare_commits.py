@@ -21,7 +21,7 @@ from pathlib import Path
 import commands
 import commit_files
 from absl import app, flags
-from convert_cases import Converted, read_record
+from convert_cases import PROCESS_DIED, Converted, read_record
 from file_difference import difference
 
 FLAGS = flags.FLAGS
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
             after = _files_of(argv[2] if len(argv) == 3 else None, Path(scratch) / "after", names, targets)
         except (commit_files.RevisionError, commit_files.ConversionError) as error:
             raise app.UsageError(str(error)) from None
-        return _compare(before, after, names, targets)
+        return compare_records(before, after, names, targets)
 
 
 def _files_of(revision: str | None, scratch: Path, names: Sequence[str], targets: Sequence[str]) -> Path:
@@ -74,7 +74,15 @@ def _case_names() -> list[str]:
     return names
 
 
-def _compare(before: Path, after: Path, names: Sequence[str], targets: Sequence[str]) -> int:
+def compare_records(before: Path, after: Path, names: Sequence[str], targets: Sequence[str]) -> int:
+    """Prints a row for each file that differs, then a summary; returns the exit code.
+
+    Args:
+        before: folder of the records of one commit.
+        after: of the other.
+        names: of the cases.
+        targets: that each was converted for.
+    """
     different, errors, decibels = 0, 0, []
     for name in names:
         for target in targets:
@@ -109,11 +117,13 @@ def _summarize(count: int, different: int, errors: int, decibels: list[tuple[flo
 
 
 def _difference(one: Converted, other: Converted) -> str | None:
-    if one.weights != other.weights:
-        return "the float models have other weights: nothing can be compared"
+    if PROCESS_DIED in (one.error, other.error):
+        return PROCESS_DIED
     if one.content is None or other.content is None:
         said = [(x.error or "a file").replace("\n", " ") for x in (one, other)]
         return None if said[0] == said[1] else f"{said[0]}, then {said[1]}"
+    if one.weights != other.weights:
+        return "the float models have other weights: nothing can be compared"
     return difference(one.content, other.content)
 
 
@@ -127,5 +137,5 @@ def _measured(name: str, one: Converted, other: Converted) -> tuple[float | None
 
 
 if __name__ == "__main__":
-    sys.path.append(str(CHECKOUT))  # for the tests' networks
+    sys.path.insert(1, str(CHECKOUT))  # for the tests' networks
     commands.run(main)

@@ -19,6 +19,9 @@ from typing import Any
 
 RECORD = "{}.json"
 
+PROCESS_DIED = "the process died"
+"""The error of a case that a process did not survive: not a result of the commit, memory may have run out."""
+
 
 @dataclass(frozen=True)
 class Converted:
@@ -60,6 +63,7 @@ def main() -> None:
     order = json.load(sys.stdin)
     import networks_to_compare
 
+    _check_package()
     all_cases = networks_to_compare.cases()
     for name in order["cases"]:
         case = all_cases[name]
@@ -69,6 +73,15 @@ def main() -> None:
             converted = _converted(model, {**case.options, "target": target}, weights)
             write_record(Path(order["folder"]), name, target, converted)
         print(name, flush=True)
+
+
+def _check_package() -> None:
+    """An installed package must not be taken for that of the commit."""
+    import spiq_tf
+
+    source = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0])
+    if Path(str(spiq_tf.__file__)).resolve().parents[1] != source.resolve():
+        raise SystemExit(f"spiq_tf: expected in {source}, found {spiq_tf.__file__}")
 
 
 def _converted(model: Any, options: dict[str, Any], weights: str) -> Converted:

@@ -25,16 +25,16 @@ def of_file(content: bytes, model: Any) -> float:
     drawn = images(model, INPUTS)
     batches = drawn if isinstance(drawn, list) else [drawn]
     expected = [np.asarray(y) for y in keras.tree.flatten(model.predict(drawn, verbose=0))]
-    return float(np.mean([_sqnr(y, z) for y, z in zip(expected, _run(content, batches), strict=True)]))
+    return float(np.mean([sqnr(y, z) for y, z in zip(expected, run(content, batches), strict=True)]))
 
 
-def _sqnr(expected: Array, found: Array) -> float:
+def sqnr(expected: Array, found: Array) -> float:
     """In dB; 0 for noise without a signal, 200 at most for no noise."""
     signal, noise = np.sum(expected.astype(np.float64) ** 2), np.sum((expected - found.astype(np.float64)) ** 2)
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-20 * signal, 1e-30)))
 
 
-def _run(content: bytes, batches: Sequence[Array]) -> list[Array]:
+def run(content: bytes, batches: Sequence[Array]) -> list[Array]:
     """The file's outputs in float, for all examples."""
     interpreter = Interpreter(model_content=content)
     interpreter.allocate_tensors()

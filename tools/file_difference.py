@@ -32,7 +32,7 @@ def difference(before: bytes, after: bytes) -> str | None:
     different = [(a, b) for a, b in zip(one, other, strict=False) if a[0] != b[0] or not _equal(a[1], b[1])]
     if not different and len(one) == len(other):
         return None
-    kinds = [Counter(_operator_kinds(content)) for content in (before, after)]
+    kinds = [Counter(operator_kinds(content)) for content in (before, after)]
     if kinds[0] != kinds[1]:
         return f"operators: {_listed(kinds[0] - kinds[1])}, then {_listed(kinds[1] - kinds[0])}"
     if not different:
@@ -118,7 +118,8 @@ def _read(content: bytes) -> Any:
     return schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
 
 
-def _operator_kinds(content: bytes) -> list[str]:
+def operator_kinds(content: bytes) -> list[str]:
+    """The operators of all subgraphs, in order, by their names in the schema."""
     model = _read(content)
     return [_kind(model.operatorCodes[o.opcodeIndex]) for graph in model.subgraphs for o in graph.operators or []]
 
