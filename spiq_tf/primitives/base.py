@@ -22,18 +22,17 @@ OUTPUT = -1
 
 @dataclass(frozen=True)
 class ScaleConstraint:
-    """Channels of two ports that must share a scale, pair by pair.
+    """Channels of an input that must share a scale with channels of the output, pair by pair.
 
     Attributes:
-        port, other_port: input indices, or OUTPUT.
-        channels, other_channels: channel indices, of the same length; channels[i] of the one port and
-            other_channels[i] of the other share a scale.
+        port: of the input.
+        channels, output_channels: channel indices, of the same length: channels[i] of the input and output_channels[i]
+            of the output share a scale.
     """
 
     port: int
     channels: npt.NDArray[np.intp]
-    other_port: int
-    other_channels: npt.NDArray[np.intp]
+    output_channels: npt.NDArray[np.intp]
 
 
 class Primitive(ABC):
@@ -280,7 +279,7 @@ class Sum(Primitive):
 def same_scale_per_channel(output_channels: int) -> tuple[ScaleConstraint, ...]:
     """Channel c of the only input shares its scale with channel c of the output."""
     channels = np.arange(output_channels)
-    return (ScaleConstraint(0, channels, OUTPUT, channels),)
+    return (ScaleConstraint(0, channels, channels),)
 
 
 def same_noise_ratio(output: Array, moments: Moments, x: Moments) -> Array:
