@@ -74,8 +74,8 @@ class Primitive(ABC):
 
     # How its moments are sampled.
     uses_sampled_variance = False
-    """`sampled_moments` uses moments on synthetic inputs, of feature maps and of sums of an image's pixels: they know what
-    closed forms leave out."""
+    """`sampled_moments` uses moments on synthetic inputs, of feature maps and of sums of an image's pixels: they know
+    what closed forms leave out."""
     varies_by_image = False
     """Without spatial locations, its variance over images is taken from the sample: averages, logits."""
     uses_sampled_mean = False
