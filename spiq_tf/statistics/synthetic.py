@@ -7,16 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
 from spiq_tf.distributions.values import Array, InputStatistics
+from spiq_tf.execution.differentiable import linear_parts, run_differentiable
+from spiq_tf.execution.executor import execute, input_tensors
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.statistics.differentiable import linear_parts, replay_differentiable
 
 _RECORDED, _RECORDED_POSITIONS = 8, 224 * 224  # fields that are differentiated at most, and their positions: time
 FEWEST, _FIELDS, _POSITIONS = 4, 16, 4 * 224 * 224  # where images are compared: less where they have many positions
@@ -77,20 +77,26 @@ def _run(
     """
     runs: list[dict[str, Any]] = [{name: tf.constant(x) for name, x in field.items()} for field in fields]
     read_last = _maps_read_last(graph)
-    with keras.StatelessScope(), contextlib.ExitStack() as open_tapes:  # a layer with state must not notice
+
+    def run_on_all(call: Call, values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """One call on every field, and the maps that it reads last, of recorded runs alone."""
+        inputs = [{t.name: values[t.name][k] for t in input_tensors(call)} for k in range(len(fields))]
+        normalise = _normalisation(graph, call, inputs)
+        made = [_called(graph, call, each, normalise) for each in inputs]
+        found = {name: [each[name] for each in made] for name in made[0]}
+        known = {**values, **found}
+        return found | {name: known[name][:recorded] for name in read_last[call.index] if name in known}
+
+    with contextlib.ExitStack() as open_tapes:
         tapes = [open_tapes.enter_context(tf.GradientTape(watch_accessed_variables=False)) for _ in range(recorded)]
         for tape, values in zip(tapes, runs, strict=False):
             for field in values.values():
                 tape.watch(field)
-        for call in graph.calls:
-            normalise = _normalisation(graph, call, runs)
-            for values in runs:
-                values |= _called(graph, call, values, normalise)
-            for values in runs[recorded:]:
-                for name in read_last[call.index]:
-                    values.pop(name, None)
+        given = {name: [field[name] for field in runs] for name in runs[0]}
+        values = execute(graph.calls, given, run_on_all)
     none = [None] * (len(runs) - recorded)
-    return tuple(SampleRun(values, tape) for values, tape in zip(runs, [*tapes, *none], strict=True))
+    of_runs = ({n: v[k] for n, v in values.items() if k < len(v)} for k in range(len(runs)))
+    return tuple(SampleRun(of_run, tape) for of_run, tape in zip(of_runs, [*tapes, *none], strict=True))
 
 
 def _maps_read_last(graph: LayerGraph) -> Mapping[int, Sequence[str]]:
@@ -184,14 +190,15 @@ def _called(
     linear = [node for node in (first, *others) if node.primitive.is_linear]
     parts = linear_parts(call.layer, x) if linear else []
     if not parts or len(parts) != len(linear):
-        made = list(zip(call.outputs, replay_differentiable(call, values), strict=True))
-        for tensor, y in made:
+        made = run_differentiable(call, values)
+        for tensor in call.outputs:
+            y = made[tensor.name]
             if tuple(y.shape[1:]) != tensor.shape[1:]:
                 raise _FixedBatchError(
                     f"layer {call.name!r} makes the shape {tuple(y.shape)} of one example: expected {tensor.shape[1:]}"
                     " for each; use -1 for the number of examples"
                 )
-        return {t.name: y for t, y in made}
+        return made
     found = {node.output.name: part for node, part in zip(linear, parts, strict=True)}
     activation = call.layer.activation
     return {**found, call.outputs[0].name: parts[-1] if activation is None else activation(parts[-1])}
