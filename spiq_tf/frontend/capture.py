@@ -160,17 +160,17 @@ class _Capture:
 
 def _nodes(call: Call, inputs: tuple[Tensor, ...], output: Tensor, steps: Sequence[Step]) -> Iterator[Node]:
     """The steps of one output as nodes; the last step makes the output."""
-    made: list[Tensor] = []
+    outputs: list[Tensor] = []
 
     def tensor(operand: Operand) -> Tensor:
-        return inputs[operand.index] if isinstance(operand, LayerInput) else made[operand.index]
+        return inputs[operand.index] if isinstance(operand, LayerInput) else outputs[operand.index]
 
     for index, step in enumerate(steps):
         last = index == len(steps) - 1
         default = (StepOutput(index - 1),) if index else tuple(map(LayerInput, range(len(inputs))))
         operands = tuple(map(tensor, default if step.inputs is None else step.inputs))
-        made.append(output if last else Tensor(f"{output.name}/{index}", step.shape))
-        yield Node(step.primitive, operands, made[-1], call)
+        outputs.append(output if last else Tensor(f"{output.name}/{index}", step.shape))
+        yield Node(step.primitive, operands, outputs[-1], call)
 
 
 def _outputs(path: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:

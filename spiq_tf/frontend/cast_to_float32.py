@@ -11,13 +11,15 @@ from spiq_tf.errors import InvalidModelError
 from spiq_tf.frontend.cloning import clone_of, set_weights, variable_operands
 from spiq_tf.frontend.keras_internals import all_layers, graph_of
 
-_OTHER = ("float16", "bfloat16", "float64")
+_OTHER_FLOATS = ("float16", "bfloat16", "float64")
 """Floating-point types that the copy holds in float32."""
 
 
 def is_reduced(model: Any) -> bool:
     """Whether a part of the model computes in floats that are not float32."""
-    return any(x.compute_dtype in _OTHER for x in all_layers(model)) or any(x.dtype in _OTHER for x in model.inputs)
+    return any(x.compute_dtype in _OTHER_FLOATS for x in all_layers(model)) or any(
+        x.dtype in _OTHER_FLOATS for x in model.inputs
+    )
 
 
 def check_not_quantized(model: Any) -> None:
@@ -45,14 +47,14 @@ def cast_model_to_float32(model: Any) -> Any:
             converted = clone_of(model, _layer_in_float32, _float32_inputs(model))
     except Exception as error:  # whatever a custom layer's own code raises
         raise InvalidModelError(
-            f"model {model.name!r} computes in {_precision(model)} and cannot be made again in float32: {error}; give"
+            f"model {model.name!r} computes in {_precision(model)} and cannot be rebuilt in float32: {error}; give"
             " its custom layers a get_config, or rebuild the model under keras.config.set_dtype_policy('float32') and"
             " load its weights"
         ) from error
     for variable in variable_operands(converted):
-        if variable.dtype in _OTHER:
+        if variable.dtype in _OTHER_FLOATS:
             raise InvalidModelError(
-                f"the call of model {model.name!r} reads the weight {variable.path!r} itself, which is kept in"
+                f"the call of model {model.name!r} reads the weight {variable.path!r} itself, which is stored in"
                 f" {variable.dtype}: expected float32; move that into a layer of its own"
             )
     _override_nested_dtype_policies(converted)
@@ -61,8 +63,8 @@ def cast_model_to_float32(model: Any) -> Any:
 
 
 def _precision(model: Any) -> str:
-    found = {x.compute_dtype for x in all_layers(model)} | {x.dtype for x in model.inputs}
-    return " and ".join(sorted(found & set(_OTHER)))
+    types = {x.compute_dtype for x in all_layers(model)} | {x.dtype for x in model.inputs}
+    return " and ".join(sorted(types & set(_OTHER_FLOATS)))
 
 
 @contextlib.contextmanager
@@ -81,7 +83,7 @@ def _float32_policy() -> Iterator[None]:
 
 def _float32_inputs(model: Any) -> Any:
     def symbol(x: Any) -> Any:
-        dtype = "float32" if x.dtype in _OTHER else x.dtype
+        dtype = "float32" if x.dtype in _OTHER_FLOATS else x.dtype
         return keras.Input(batch_shape=x.shape, dtype=dtype, name=x.name)
 
     return keras.tree.map_structure(symbol, graph_of(model).input)
@@ -104,13 +106,13 @@ def _is_other(key: str, value: Any) -> bool:
     if not key.endswith("dtype"):
         return False
     name = value.get("config", {}).get("name") if isinstance(value, dict) else value
-    return isinstance(name, str) and name.removeprefix("mixed_") in _OTHER
+    return isinstance(name, str) and name.removeprefix("mixed_") in _OTHER_FLOATS
 
 
 def _override_nested_dtype_policies(converted: Any) -> None:
     """Sets the policy of layers whose precision is fixed in the code of the layer that owns them."""
     for layer in all_layers(converted):
-        if layer.compute_dtype in _OTHER:
+        if layer.compute_dtype in _OTHER_FLOATS:
             if layer.variable_dtype != "float32":
                 raise InvalidModelError(
                     f"layer {layer.path!r} keeps its weights in {layer.variable_dtype}, whatever the policy: expected"
@@ -120,4 +122,4 @@ def _override_nested_dtype_policies(converted: Any) -> None:
 
 
 def _as_float32(values: Any) -> Any:
-    return values.astype(np.float32) if str(values.dtype) in _OTHER else values
+    return values.astype(np.float32) if str(values.dtype) in _OTHER_FLOATS else values

@@ -32,4 +32,4 @@ def set_weights(model: Any, values: Sequence[Any]) -> None:
     model.set_weights(list(values))
     for layer in all_layers(model):
         if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # it computes from constants that are made of its weights
+            layer.finalize_state()  # it computes with constants that are derived from its weights

@@ -64,7 +64,7 @@ class _Rebuilt:
             raise
         except Exception as error:  # whatever Keras or the layer's own code raises
             raise InvalidModelError(
-                f"layer {node.layer.name!r} ({type(node.layer).__name__}) of the tf_keras model cannot be made again in"
+                f"layer {node.layer.name!r} ({type(node.layer).__name__}) of the tf_keras model cannot be rebuilt in"
                 f" Keras 3: {error}; replace it by a layer that both have, or port the model to Keras 3"
             ) from error
         return {id(x): y for x, y in zip(tf.nest.flatten(node.outputs), keras.tree.flatten(produced), strict=True)}
@@ -100,31 +100,31 @@ def _check_same(model: Any, rebuilt: Any) -> None:
     if any(None in x.shape[1:] for x in rebuilt.inputs):
         return  # of dynamic size, which is refused with advice where sizes are read
     random = np.random.default_rng(0)
-    fields = [random.uniform(-1, 1, [size or 1 for size in x.shape]).astype(np.float32) for x in rebuilt.inputs]
-    nearby = [np.float32(1 + _PERTURBATION) * field for field in fields]
-    expected, moved = _run(model, fields), _run(model, nearby)
+    inputs = [random.uniform(-1, 1, [size or 1 for size in x.shape]).astype(np.float32) for x in rebuilt.inputs]
+    nearby = [np.float32(1 + _PERTURBATION) * x for x in inputs]
+    expected, changed = _run(model, inputs), _run(model, nearby)
     try:
-        made = _run(rebuilt, fields)
+        actual = _run(rebuilt, inputs)
     except Exception as error:  # whatever the layers' own code raises
         raise InvalidModelError(
             f"the tf_keras model {model.name!r} cannot be run in Keras 3: {first_words(error)}; where it computes with"
             " the number of examples, tf.shape(x)[0], let it use -1; or port the model to Keras 3"
         ) from error
-    for index, (reference, near, found) in enumerate(zip(expected, moved, made, strict=True)):
+    for index, (reference, perturbed, output) in enumerate(zip(expected, changed, actual, strict=True)):
         close = _TOLERANCE if reference.dtype == np.float32 else 30 * _TOLERANCE
         reference = reference.astype(np.float32)
-        if found.shape != reference.shape:
+        if output.shape != reference.shape:
             raise InvalidModelError(
-                f"output {index} of the tf_keras model {model.name!r} has the shape {found.shape} in Keras 3: expected"
+                f"output {index} of the tf_keras model {model.name!r} has the shape {output.shape} in Keras 3: expected"
                 f" {reference.shape}; where it computes with the number of examples, tf.shape(x)[0], let it use -1"
             )
-        change = np.abs(near.astype(np.float32) - reference).max()
+        change = np.abs(perturbed.astype(np.float32) - reference).max()
         limit = max(close * np.abs(reference).max(), _PERTURBATION_FACTOR * change)
-        if not np.allclose(found, reference, rtol=0, atol=limit, equal_nan=True):
+        if not np.allclose(output, reference, rtol=0, atol=limit, equal_nan=True):
             raise InvalidModelError(
                 f"output {index} of the tf_keras model {model.name!r} differs in Keras 3 by"
-                f" {np.abs(found - reference).max():.3g}, on random inputs: a layer computes something else there; port"
-                " the model to Keras 3 and compare it layer by layer"
+                f" {np.abs(output - reference).max():.3g}, on random inputs: a layer computes something else there;"
+                " port the model to Keras 3 and compare it layer by layer"
             )
 
 

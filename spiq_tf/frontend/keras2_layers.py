@@ -70,7 +70,7 @@ _SAME = frozenset(
         "ZeroPadding2D",
     )
 )
-"""Layers with the same name, arguments and order of weights in both; the others run as they are, as one operation."""
+"""Layers with the same name, arguments and order of weights in both; others run unchanged, as one operation."""
 
 _ACTIVATIONS = frozenset(
     (
@@ -211,7 +211,7 @@ def in_keras3(layer: Any) -> Any:
 
 
 def _config(layer: Any, kind: str, name: str) -> dict[str, Any]:
-    """The configuration as Keras 3 reads it; what only training needs is left out."""
+    """The configuration as Keras 3 reads it, without what only training needs."""
     unread = (*_DROPPED.get(kind, ()), "dtype", "batch_input_shape", "name", "trainable")
     config = {
         key: value
@@ -226,7 +226,7 @@ def _config(layer: Any, kind: str, name: str) -> dict[str, Any]:
 
 
 def _activation(function: Any) -> Any:
-    """The function of Keras 3 that computes the same, or the given one, which runs on the same tensors."""
+    """The function of Keras 3 that computes the same, or the given one, which takes the same tensors."""
     name = getattr(function, "__name__", "")
     ours = str(getattr(function, "__module__", "")).partition(".")[0] == "tf_keras"
     return getattr(keras.activations, name) if ours and name in _ACTIVATIONS else function

@@ -74,8 +74,8 @@ def expand_call(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mask
     """
     if not isinstance(layer, keras.layers.Layer) or not (_is_users(layer) or isinstance(layer, keras.layers.Lambda)):
         return None
-    whole = isinstance(layer, (keras.Model, keras.layers.Lambda))
-    if not whole and _receives_mask(layer, args, kwargs, masked):
+    without_masks = isinstance(layer, (keras.Model, keras.layers.Lambda))
+    if not without_masks and _receives_mask(layer, args, kwargs, masked):
         return None
     try:
         inside = traced(layer, args, kwargs)

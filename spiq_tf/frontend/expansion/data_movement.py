@@ -13,8 +13,8 @@ from spiq_tf.primitives.shape import Pad, Rearrange, rearrange_of_indices
 
 def average_pool(layer: Any, site: CallSite) -> Sequence[Step]:
     """AveragePooling."""
-    whole = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # a padded one has more spatial locations
-    return (Step(AveragePool(int(np.prod(layer.pool_size)), whole), site.output),)
+    is_global = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # a padded one has more outputs
+    return (Step(AveragePool(int(np.prod(layer.pool_size)), is_global), site.output),)
 
 
 def max_pool(layer: Any, site: CallSite) -> Sequence[Step]:

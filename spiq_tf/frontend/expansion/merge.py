@@ -36,8 +36,8 @@ def average(layer: Any, site: CallSite) -> Sequence[Step] | None:
 
 
 def _sum(factors: tuple[float, ...], site: CallSite) -> Sequence[Step] | None:
-    whole = len(factors) == len(site.inputs) > 1  # otherwise a constant is among the operands
-    return (Step(Add(factors), site.output),) if _broadcast_channels(site) and whole else None
+    no_constants = len(factors) == len(site.inputs) > 1
+    return (Step(Add(factors), site.output),) if _broadcast_channels(site) and no_constants else None
 
 
 def multiply(layer: Any, site: CallSite) -> Sequence[Step] | None:

@@ -70,9 +70,7 @@ def lower(rewritten: RescaledModel, runs: Callable[[str], bool]) -> LoweredModel
         InvalidModelError: an output holds integers.
         LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
     """
-    # variables, not constants: the converter copies the graph several times before it puts their values in
-    weights = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
-    content = _convert(_trace(rewritten.graph, weights), rewritten.graph)
+    content = _float_file(rewritten)
     flat = FlatModel(content)
     if fold_constants(flat):
         content = flat.content()
@@ -88,6 +86,12 @@ def lower(rewritten: RescaledModel, runs: Callable[[str], bool]) -> LoweredModel
     remaining = set(flat.activations())
     held = {index: tensor for index, tensor in tensors.items() if index in remaining}
     return LoweredModel(content, flat, held, origin_calls(flat, rewritten.graph))
+
+
+def _float_file(rewritten: RescaledModel) -> bytes:
+    # variables, not constants: the converter copies the graph several times before it puts their values in
+    weights = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
+    return _convert(_trace(rewritten.graph, weights), rewritten.graph)
 
 
 def _trace(graph: LayerGraph, weights: Mapping[int, tf.Variable]) -> Any:
