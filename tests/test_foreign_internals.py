@@ -68,11 +68,11 @@ def test_nothing_is_patched():
 OTHER_KERAS = """
 import sys
 import keras
-from keras.src.models.functional import Functional
 from keras.src.ops import nn
+from keras.src.ops.function import Function
 del nn.Glu, nn.SparsePlus, keras.layers.RMSNormalization
 if sys.argv[1] == "essential":
-    del Functional._run_through_graph, keras.src.ops.function.Function._run_through_graph
+    del Function._run_through_graph
 import spiq_tf
 print("imported")
 """

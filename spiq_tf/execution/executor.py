@@ -16,33 +16,6 @@ CallFunction: TypeAlias = Callable[[Call, Mapping[str, Any]], Mapping[str, Any]]
 caller wants to know of it."""
 
 
-def execute(
-    calls: Iterable[Call],
-    inputs: Mapping[str, Any],
-    run_call: CallFunction | None = None,
-    weights: Sequence[tuple[Any, Any]] = (),
-) -> dict[str, Any]:
-    """Runs layer calls one after the other, at inference.
-
-    In a stateless scope: the user's layers keep their weights, and one that counts its calls must not notice.
-
-    Args:
-        calls: in order of execution: those of a graph, or a part of them whose other inputs are given.
-        inputs: values by tensor name, each of the tensor's shape.
-        run_call: runs one call, `run_layer` by default.
-        weights: pairs of a variable and the value that stands for it.
-
-    Returns:
-        The inputs and what the calls add to them, by tensor name.
-    """
-    run_call = run_call or run_layer
-    values = dict(inputs)
-    with keras.StatelessScope(state_mapping=weights):
-        for call in calls:
-            values.update(run_call(call, values))
-    return values
-
-
 def run_layer(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
     """The outputs of one call by tensor name, as its layer computes them."""
     return by_name(call, call_outputs(call, values))
@@ -67,3 +40,29 @@ def input_tensors(call: Call) -> list[Tensor]:
     """The tensors among the arguments of a call, in their order."""
     arguments = keras.tree.flatten((call.args, dict(call.kwargs)))
     return [argument for argument in arguments if isinstance(argument, Tensor)]
+
+
+def execute(
+    calls: Iterable[Call],
+    inputs: Mapping[str, Any],
+    run_call: CallFunction = run_layer,
+    weights: Sequence[tuple[Any, Any]] = (),
+) -> dict[str, Any]:
+    """Runs layer calls one after the other, at inference.
+
+    In a stateless scope: the user's layers keep their weights, and one that counts its calls must not notice.
+
+    Args:
+        calls: in order of execution: those of a graph, or a part of them whose other inputs are given.
+        inputs: values by tensor name, each of the tensor's shape.
+        run_call: runs one call.
+        weights: pairs of a variable and the value that stands for it.
+
+    Returns:
+        The inputs and what the calls add to them, by tensor name.
+    """
+    values = dict(inputs)
+    with keras.StatelessScope(state_mapping=weights):
+        for call in calls:
+            values.update(run_call(call, values))
+    return values
