@@ -8,6 +8,7 @@ import keras
 
 from spiq_tf import description, pipeline
 from spiq_tf.options import checked_options
+from spiq_tf.process_lock import PROCESS_LOCK
 from spiq_tf.rescaling import clone_with
 from spiq_tf.result import QuantizedModel
 from spiq_tf.statistics.input_range import InputRange
@@ -83,7 +84,8 @@ def convert(
         float_layers=float_layers,
         labels=labels,
     )
-    return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
+    with PROCESS_LOCK:
+        return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
 
 
 def quantize(
@@ -115,8 +117,9 @@ def quantize(
         float_layers=float_layers,
         labels=labels,
     )
-    plan = pipeline.plan(model, input_range, options)
-    return description.describe(plan, pipeline.convert_plan(plan, options), options.target.name)
+    with PROCESS_LOCK:
+        plan = pipeline.plan(model, input_range, options)
+        return description.describe(plan, pipeline.convert_plan(plan, options), options.target.name)
 
 
 def rewrite(
@@ -141,8 +144,9 @@ def rewrite(
             not need the clone.
     """
     options = checked_options(batch_size=batch_size, method=method, ranges=ranges)
-    plan = pipeline.plan(model, input_range, options)
-    return clone_with(plan.model, plan.rewritten)
+    with PROCESS_LOCK:
+        plan = pipeline.plan(model, input_range, options)
+        return clone_with(plan.model, plan.rewritten)
 
 
 def verify(

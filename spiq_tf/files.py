@@ -1,4 +1,4 @@
-"""Writing files so that none is ever half there, and loading models so that what is wrong is said."""
+"""Atomic writes, and loading of models with errors that say what is wrong with a file."""
 
 import contextlib
 import os
@@ -16,9 +16,13 @@ from spiq_tf.frontend import keras2_files
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file in one step: readers see the old one or the whole new one.
+    """Writes a file in one step: readers see the old content or all of the new.
 
-    A process that is killed meanwhile leaves a hidden file, which `remove_leftovers` knows by its name.
+    A process that is killed meanwhile leaves a hidden file, which `remove_leftovers` recognizes by its name.
+
+    Args:
+        path: of the file, in an existing folder.
+        content: all of it.
 
     Raises:
         InvalidArgumentError: the folder does not exist or cannot be written.
@@ -42,10 +46,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
 
 
 def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes what `write_atomically` began in a folder and cannot end, since its process is dead.
+    """Removes the temporary files of `write_atomically` in a folder whose processes are dead.
 
-    Files of processes of other machines and of other users are left alone, as are those of dead processes whose number
-    another one has by now: what is not known to be dead may be at work.
+    Files of processes of other machines and of other users stay, as do those of dead processes whose number another
+    process has by now: what is not known to be dead may be at work.
 
     Raises:
         OSError: the folder cannot be read, or a file in it not removed.
@@ -59,7 +63,7 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
 
 
 def _temporary_names() -> str:
-    """What the names of this machine's temporary files begin with; a process number is one of its machine."""
+    """Prefix of this machine's temporary files; process numbers are unique on one machine only."""
     return f".spiq_tf.{platform.node()}."
 
 
@@ -74,7 +78,7 @@ def _is_alive(process: int) -> bool:
         return True
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:  # no such folder on this system, or the process has ended just now: taken for alive
+    except OSError:  # no /proc on this system, or the process has just ended: assumed alive
         return True
     return state not in ("Z", "X")  # dead, but its parent has not asked how it ended
 
@@ -88,7 +92,7 @@ def _umask() -> int:
 def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
     """A Keras 3 model from a .keras or .h5 file, or from a SavedModel folder that Keras 2 wrote.
 
-    What Keras 2 wrote is read by tf_keras where that is installed, since Keras 3 reads some layers of it wrongly or not
+    Files of Keras 2 are read by tf_keras where it is installed, since Keras 3 reads some of their layers wrongly or not
     at all.
 
     Args:
@@ -118,7 +122,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
         if safe_mode and "safe_mode=False" in str(error):
             what = "a Lambda layer in it" if "`Lambda`" in str(error) else "a Python lambda in it"
             raise keras2_files.refused(source, what) from error
-        reason = first_words(error, behind="Exception encountered: ")  # in front of it, the models around the layer
+        reason = first_words(error, behind="Exception encountered: ")  # before it, the models that own the layer
         advice = "; Keras 2 wrote it: pip install tf_keras, which reads it" if old else ""
         raise ModelFileError(f"{source}: Keras cannot load it: {reason}{advice}") from error
 
@@ -129,10 +133,10 @@ def _from_folder(source: Path, safe_mode: bool) -> Any:
     if (source / "saved_model.pb").is_file():
         raise ModelFileError(
             f"{source}: a SavedModel without Keras's layers, as model.export and tf.saved_model.save write it; they"
-            " cannot be had back: use the .keras or .h5 file of the model"
+            " cannot be restored: use the .keras or .h5 file of the model"
         )
-    held = next((suffix for suffix in (".keras", ".h5") if any(source.glob(f"*{suffix}"))), None)
-    advice = "" if held is None else f"; for the models in it give '{source}/*{held}'"
+    suffix = next((end for end in (".keras", ".h5") if any(source.glob(f"*{end}"))), None)
+    advice = "" if suffix is None else f"; for the models in it give '{source}/*{suffix}'"
     raise ModelFileError(
         f"{source}: expected a .keras or .h5 file, or a SavedModel, found a folder without one{advice}"
     )

@@ -9,7 +9,7 @@ import numpy as np
 
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments
 from spiq_tf.errors import NotCloneableError
-from spiq_tf.frontend.cloning import clone_of, fill, read_by_operations
+from spiq_tf.frontend.cloning import clone_of, set_weights, variable_operands
 from spiq_tf.graph.layer_graph import LayerGraph
 
 
@@ -64,7 +64,7 @@ def clone_with(model: keras.Model, rescaled: RescaledModel) -> keras.Model:
     Raises:
         NotCloneableError: a layer of the model cannot be made again from its configuration.
     """
-    for variable in read_by_operations(model):
+    for variable in variable_operands(model):
         raise NotCloneableError(
             f"model {model.name!r} cannot be cloned, so there is no rewritten Keras model (spiq_tf.convert works all"
             f" the same): its call reads the weight {variable.path!r} itself; move that into a layer of its own"
@@ -76,5 +76,5 @@ def clone_with(model: keras.Model, rescaled: RescaledModel) -> keras.Model:
             f"model {model.name!r} cannot be cloned, so there is no rewritten Keras model (spiq_tf.convert works"
             f" all the same); give its custom layers a get_config: {error}"
         ) from error
-    fill(clone, [rescaled.weights[id(v)] for v in model.weights])
+    set_weights(clone, [rescaled.weights[id(v)] for v in model.weights])
     return clone

@@ -145,6 +145,8 @@ TABLE = [
     Row("multiply", lambda x, y: layers.Multiply()([x, y]), steps=2.0),
     Row("gate", lambda x, y: layers.Multiply()([x, gate(y)]), moments=None, steps=2.0),
     Row("gate_first", lambda x, y: gate(y) * x, moments=None, steps=2.0),
+    Row("glu", lambda x, y: keras.ops.glu(x), steps=2.0, takes_scales=False),
+    Row("glu_rows", lambda x, y: keras.ops.glu(x, axis=1), steps=2.0, takes_scales=False),
     Row("attention", lambda x, y: x * layers.Conv2D(1, 1, activation="sigmoid")(y), moments=None, steps=2.0),
     Row("maximum", lambda x, y: layers.Maximum()([x, y])),
     Row("minimum", lambda x, y: keras.ops.minimum(x, y)),

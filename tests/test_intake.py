@@ -827,5 +827,5 @@ def test_shapes_that_a_layer_says_wrong(output):
 def test_a_tensor_of_no_values_that_is_read():
     tokens = keras.Input((8, 4), name="tokens")
     model = keras.Model(tokens, layers.ReLU(name="behind")(Misjudged()(tokens)[1]))
-    with pytest.raises(spiq_tf.InvalidModelError, match="layer 'behind' reads a tensor of no values"):
+    with pytest.raises(spiq_tf.InvalidModelError, match="layer 'behind' reads an empty tensor"):
         spiq_tf.convert(model, input_range=RANGE)

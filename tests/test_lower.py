@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.frontend.capture import replay
+from spiq_tf.execution.executor import execute
 from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -24,11 +24,9 @@ def check_every_tensor(model, input_range, inputs):
     graph, lowered = plan.rewritten.graph, lower(plan.rewritten, checked_options().target.runs)
     interpreter = Interpreter(lowered.content, keep_all=True)
     interpreter.run(inputs)
-    values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
+    given = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
     weights = [(v, keras.ops.convert_to_tensor(plan.rewritten.weights[key])) for key, v in graph.variables.items()]
-    with keras.StatelessScope(state_mapping=weights):
-        for call in graph.calls:
-            values.update({t.name: np.asarray(y) for t, y in zip(call.outputs, replay(call, values), strict=True)})
+    values = {name: np.asarray(value) for name, value in execute(graph.calls, given, weights=weights).items()}
     compared = 0
     for index, held in lowered.tensors.items():
         name = held.name

@@ -32,6 +32,11 @@ def second_moment(excess_kurtosis, z):
     return 0.5 * (np.exp(-steepness * ((1 + z) ** 0.7 - 1)) + 2e-5 * np.exp(-z / 8))
 
 
+def tail(*fields):
+    names = ("centre", "deviation", "bound", "excess_kurtosis")
+    return Tail(**{name: np.array([value]) for name, value in zip(names, fields, strict=True)})
+
+
 @pytest.mark.parametrize("excess_kurtosis", [0.3, 1.0, 6.0])
 @pytest.mark.parametrize("bound", [np.inf, 9.0])
 @pytest.mark.parametrize("threshold", [3.0, 5.5, 8.5])
@@ -51,19 +56,19 @@ def test_clipping_noise_is_the_integral_over_the_tail(excess_kurtosis, bound, th
     places = [p for p in (0, 1, 3, 10, 30, 100, 300) if threshold + p < bound]
     places = [*(threshold + p for p in places), *([bound] if np.isfinite(bound) else [])]
     expected = sum(quad(integrand, a, b, limit=200)[0] for a, b in itertools.pairwise(places))
-    side = Tail(*(np.array([v]) for v in (1.0, 2.0, bound, excess_kurtosis)))
+    side = tail(1.0, 2.0, bound, excess_kurtosis)
     found, _ = ClippedTail(side).noise(np.array([threshold]))
     np.testing.assert_allclose(found, expected, rtol=1e-2)
 
 
 def test_nothing_is_cut_beyond_the_bound():
-    side = Tail(*(np.array([v]) for v in (0.0, 1.0, 6.0, 1.0)))
+    side = tail(0.0, 1.0, 6.0, 1.0)
     assert ClippedTail(side).noise(np.array([6.0]))[0] == 0
     assert ClippedTail(side).noise(np.array([5.0]))[0] > 0
 
 
 def test_a_constant_beyond_the_threshold_is_cut_by_its_whole_distance():
-    side = Tail(*(np.array([v]) for v in (5.0, 0.0, np.inf, 1.0)))
+    side = tail(5.0, 0.0, np.inf, 1.0)
     np.testing.assert_allclose(ClippedTail(side).noise(np.array([2.0]))[0], 9.0, rtol=1e-6)
 
 

@@ -8,7 +8,8 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf import pipeline
-from spiq_tf.frontend.capture import capture, replay
+from spiq_tf.execution.executor import execute, run_layer
+from spiq_tf.frontend.capture import capture
 from spiq_tf.search import noise_gain
 from spiq_tf.search.sensitivity import measured_gains
 from spiq_tf.statistics import propagation, sample_run
@@ -21,11 +22,11 @@ SHIFT = 1e-3  # of a tensor's deviation: so small that the slopes hardly change
 
 
 def outputs(graph, fields, put_on=None, noise=None):
-    values = {graph.inputs[0].name: fields}
-    for call in graph.calls:
-        for tensor, value in zip(call.outputs, replay(call, values), strict=True):
-            values[tensor.name] = value + noise if tensor.name == put_on else value
-    return values
+    def run_call(call, values):
+        made = run_layer(call, values)
+        return made if put_on not in made else {**made, put_on: made[put_on] + noise}
+
+    return execute(graph.calls, {graph.inputs[0].name: fields}, run_call)
 
 
 def measured(graph, inputs):

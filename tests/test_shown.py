@@ -10,6 +10,7 @@ from keras import layers
 
 from spiq_tf import priors
 from spiq_tf.frontend.capture import capture
+from spiq_tf.graph.classifier_head import network_roles
 from spiq_tf.statistics import propagation, synthetic
 from spiq_tf.statistics.input_range import input_statistics
 from spiq_tf.statistics.sample_run import run_samples
@@ -69,7 +70,7 @@ def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
     assert np.all(closed < 0.3 * real)
     found = propagation.all_moments(graph, inputs, shown)["first"].deviation
     np.testing.assert_allclose(found, real, rtol=0.6)  # a deviation from 16 values, one of each field
-    assert {n.call.name for n in graph.nodes if getattr(n.primitive, "head", None) is not None} == {"second"}
+    assert {name for name, role in network_roles(graph).items() if role.head is not None} == {"second"}
 
 
 def normalised_on(model, images):

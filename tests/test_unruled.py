@@ -24,7 +24,6 @@ from spiq_tf.statistics.sampled import sampled_statistics
 from spiq_tf.statistics.synthetic import synthetic_samples
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lowering.keras_patches import converter_friendly_keras
 from tests.networks import RANGE, conv_bn, images, settle
 
 OPTIONS = checked_options()
@@ -251,19 +250,6 @@ def test_attention_over_both_axes_of_an_image():
     result = spiq_tf.quantize(model, input_range=RANGE)
     assert result.float_operators == ()
     assert _sqnr(model) > 30
-
-
-@pytest.mark.parametrize("axis", [(1, 2), (-1, -2), (3, 1), (1, 2, 3), (2,), -1])
-@pytest.mark.parametrize("masked", [False, True])
-def test_a_softmax_over_several_axes_as_one(axis, masked, random):
-    """Against what Keras computes. Tolerance: a few roundings of float32."""
-    x = (3 * random.standard_normal((2, 3, 4, 5))).astype(np.float32)
-    mask = random.random((2, 1, 4, 5)) > 0.4 if masked else None
-    layer = layers.Softmax(axis)
-    expected = layer(x, mask=mask)
-    with converter_friendly_keras():
-        found = layer(x, mask=mask)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_a_gate_on_a_value_that_is_often_at_its_bound():

@@ -10,11 +10,11 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import commands
 import examples
-import keras
 import numpy as np
 import tensorflow as tf
 from absl import app, flags, logging
@@ -22,7 +22,8 @@ from examples import Array
 from scipy.stats import spearmanr
 
 from spiq_tf import pipeline
-from spiq_tf.frontend.capture import replay
+from spiq_tf.execution.executor import execute, run_layer
+from spiq_tf.graph.layer_graph import Call
 from spiq_tf.options import checked_options
 from spiq_tf.pipeline import Plan
 
@@ -73,13 +74,15 @@ def outputs(plan: Plan, inputs: Array, quantized: str | None, batch: int = 25) -
     """The model's first output on the examples, one tensor quantized as the file does it."""
     graph = plan.rewritten.graph
     weights = [(v, tf.constant(v.numpy())) for v in graph.variables.values()]
+
+    def run_call(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+        made = run_layer(call, values)
+        return made if quantized not in made else {**made, quantized: rounded(plan, quantized, made[quantized])}
+
     found = []
     for start in range(0, len(inputs), batch):
-        values = {graph.inputs[0].name: tf.constant(inputs[start : start + batch])}
-        with keras.StatelessScope(state_mapping=weights):
-            for call in graph.calls:
-                for tensor, value in zip(call.outputs, replay(call, values), strict=True):
-                    values[tensor.name] = rounded(plan, tensor.name, value) if tensor.name == quantized else value
+        given = {graph.inputs[0].name: tf.constant(inputs[start : start + batch])}
+        values = execute(graph.calls, given, run_call, weights)
         found.append(values[graph.outputs[0].name].numpy())
     return np.concatenate(found)
 

@@ -15,7 +15,7 @@ from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
 _FLAT = 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Tail:
     """One tail of the distribution of each channel, in the direction in which it grows; all of shape (channels,).
 
@@ -37,7 +37,7 @@ class Tail:
         return np.minimum(self.centre + deviations * self.deviation, self.bound)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChannelDistribution:
     """The distribution of each channel of a tensor, by its two tails.
 
@@ -73,7 +73,7 @@ class ChannelDistribution:
     @property
     def negated(self) -> "ChannelDistribution":
         """The distribution of -x."""
-        return ChannelDistribution(self.above, self.below, self.excess_kurtosis, self.source)
+        return replace(self, below=self.above, above=self.below)
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,25 @@ def gaussian_distribution(
     """
     ones = np.ones_like(moments.mean)
     kurtosis = excess_kurtosis * ones
-    below = Tail(-moments.mean, moments.deviation * ones, -low * ones, kurtosis)
-    above = Tail(moments.mean, moments.deviation * ones, high * ones, kurtosis)
-    return ChannelDistribution(below, above, kurtosis, source)
+    deviation = moments.deviation * ones
+    return ChannelDistribution(
+        below=Tail(centre=-moments.mean, deviation=deviation, bound=-low * ones, excess_kurtosis=kurtosis),
+        above=Tail(centre=moments.mean, deviation=deviation, bound=high * ones, excess_kurtosis=kurtosis),
+        excess_kurtosis=kurtosis,
+        source=source,
+    )
 
 
 def bounded_distribution(low: Array, high: Array, source: Source) -> ChannelDistribution:
     """Of a variable of which nothing is known but that it fills [low, high], both of shape (channels,)."""
-    zero = np.zeros_like(low)
-    return ChannelDistribution(Tail(-low, zero, -low, zero), Tail(high, zero, high, zero), zero, source)
+    below, above = constant_tail(-low), constant_tail(high)
+    return ChannelDistribution(below=below, above=above, excess_kurtosis=np.zeros_like(low), source=source)
+
+
+def constant_tail(bound: Array) -> Tail:
+    """The tail of channels that fill their bound, or are constant, shape (channels,)."""
+    zero = np.zeros_like(bound)
+    return Tail(centre=bound, deviation=zero, bound=bound, excess_kurtosis=zero)
 
 
 def mapped_distribution(
@@ -136,7 +146,7 @@ def mapped_distribution(
     of_tails = (np.maximum(x.below.excess_kurtosis, x.above.excess_kurtosis) for x in inputs)
     of_tail = functools.reduce(np.maximum, of_tails) + 0.0 * near_low
     below, above = _linear_tail(-near_low, -far_low, of_tail), _linear_tail(near_high, far_high, of_tail)
-    return ChannelDistribution(below, above, excess_kurtosis, source)
+    return ChannelDistribution(below=below, above=above, excess_kurtosis=excess_kurtosis, source=source)
 
 
 def _linear_tail(near: Array, far: Array, excess_kurtosis: Array) -> Tail:
@@ -145,7 +155,8 @@ def _linear_tail(near: Array, far: Array, excess_kurtosis: Array) -> Tail:
     slope = np.maximum(far - near, 0.0) / (sigmas - priors.NEAR_SIGMAS.value)
     is_flat = slope < _FLAT * (1 + np.abs(far))
     slope = np.where(is_flat, 0.0, slope)
-    return Tail(far - sigmas * slope, slope, np.where(is_flat, far, np.inf), excess_kurtosis)
+    bound = np.where(is_flat, far, np.inf)
+    return Tail(centre=far - sigmas * slope, deviation=slope, bound=bound, excess_kurtosis=excess_kurtosis)
 
 
 def combined_distribution(
@@ -159,12 +170,17 @@ def combined_distribution(
             larger where values reach farther.)
     """
     below, above = combined_tail([p.below for p in parts], join), combined_tail([p.above for p in parts], join)
-    return ChannelDistribution(below, above, join([p.excess_kurtosis for p in parts]), max(p.source for p in parts))
+    return ChannelDistribution(
+        below=below,
+        above=above,
+        excess_kurtosis=join([p.excess_kurtosis for p in parts]),
+        source=max(p.source for p in parts),
+    )
 
 
 def combined_tail(tails: Sequence[Tail], join: Callable[[Sequence[Array]], Array]) -> Tail:
     """The same of one tail."""
-    return Tail(*(join([getattr(tail, f.name) for tail in tails]) for f in fields(Tail)))
+    return Tail(**{f.name: join([getattr(tail, f.name) for tail in tails]) for f in fields(Tail)})
 
 
 def channelwise_max(parts: Sequence[Array]) -> Array:

@@ -1,4 +1,4 @@
-"""The door: what the user brings, as the model that is converted."""
+"""The entry point: from the user's model to the float32 graph of layers that is converted."""
 
 from typing import Any
 
@@ -14,12 +14,14 @@ from spiq_tf.frontend.subclassed import graph_of_subclassed
 def to_float32_functional(model: Any, batch_size: int) -> Any:
     """A Functional or Sequential Keras 3 model in float32 that computes what the given one computes at inference.
 
-    The given model where it is one already; a graph of its own layers where it is subclassed; a copy where it computes
-    in another precision or is a model of tf_keras. It is never changed.
-
     Args:
-        model: what the user brings.
-        batch_size: the batch of a subclassed model whose call needs to know it.
+        model: a Keras 3 model in any precision, Functional, Sequential or subclassed, or a tf_keras model with a graph
+            of layers; never changed.
+        batch_size: the batch of a subclassed model whose call computes with it.
+
+    Returns:
+        The given model where it has that form; a graph of its own layers where it is subclassed; a copy where it
+        computes in another precision or is a model of tf_keras.
 
     Raises:
         ModelTypeError: it is no Keras model.

@@ -13,7 +13,7 @@ from spiq_tf.errors import ModelFileError
 from spiq_tf.frontend.keras2 import as_keras3
 
 METADATA = "keras_metadata.pb"
-"""Holds the layers' configurations, in a SavedModel of Keras 2."""
+"""The file of the layers' configurations in a SavedModel of Keras 2."""
 
 _LAMBDA = re.compile(rb'"class_name":\s*"Lambda"')
 
@@ -24,13 +24,13 @@ def is_available() -> bool:
 
 
 def is_written_by_keras2(source: Path) -> bool:
-    """Whether a .keras or .h5 file, or a SavedModel folder, says that Keras 2 wrote it."""
+    """Whether a .keras or .h5 file, or a SavedModel folder, states that Keras 2 wrote it."""
     if source.is_dir():
         return (source / METADATA).is_file()
     try:
         return _version(source).startswith("2.")
     except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-        return False  # damaged, or no model: what reads it next says so
+        return False  # damaged, or no model: the reader that follows raises
 
 
 def _version(source: Path) -> str:
@@ -76,7 +76,7 @@ def refused(source: Path, what: str) -> ModelFileError:
 
 
 def _configuration(source: Path) -> bytes:
-    """What the file says of the layers, as text."""
+    """The configuration of the layers that the file holds, as text."""
     try:
         if source.is_dir():
             return (source / METADATA).read_bytes()
@@ -86,7 +86,7 @@ def _configuration(source: Path) -> bytes:
         with h5py.File(source) as file:
             if "model_config" not in file.attrs:
                 raise ModelFileError(
-                    f"{source}: holds no model, weights at most: build the model in code, then model.load_weights(path)"
+                    f"{source}: holds no model, at most weights: build the model in code, then model.load_weights(path)"
                 )
             text = file.attrs["model_config"]
             return text if isinstance(text, bytes) else str(text).encode()

@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.ops import nn as nn_ops
-from keras.src.ops import numpy as numpy_ops
 
 from spiq_tf.errors import InvalidModelError
+from spiq_tf.frontend.keras2_internals import takes_training
+from spiq_tf.frontend.keras_internals import operation_classes
 
 _SAME = frozenset(
     (
@@ -70,7 +70,7 @@ _SAME = frozenset(
         "ZeroPadding2D",
     )
 )
-"""Layers with the same name, arguments and order of weights in both; the others run as they are, as one operation."""
+"""Layers with the same name, arguments and order of weights in both; others run unchanged, as one operation."""
 
 _ACTIVATIONS = frozenset(
     (
@@ -94,16 +94,20 @@ _ACTIVATIONS = frozenset(
 )
 """Functions that compute the same in both: hard_sigmoid does not."""
 
-_SYMBOLS: dict[str, Callable[..., Any]] = {
-    "__operators__.add": numpy_ops.Add,
-    "math.add": numpy_ops.Add,
-    "math.subtract": numpy_ops.Subtract,
-    "math.multiply": numpy_ops.Multiply,
-    "math.truediv": numpy_ops.Divide,
-    "nn.relu": nn_ops.Relu,
-    "nn.relu6": nn_ops.Relu6,
-    "math.sigmoid": nn_ops.Sigmoid,
-    "math.tanh": numpy_ops.Tanh,
+_OPERATIONS = {
+    **operation_classes("ops.numpy", "Add Subtract Multiply Divide Tanh"),
+    **operation_classes("ops.nn", "Relu Relu6 Sigmoid"),
+}
+_SYMBOLS = {
+    "__operators__.add": "Add",
+    "math.add": "Add",
+    "math.subtract": "Subtract",
+    "math.multiply": "Multiply",
+    "math.truediv": "Divide",
+    "nn.relu": "Relu",
+    "nn.relu6": "Relu6",
+    "math.sigmoid": "Sigmoid",
+    "math.tanh": "Tanh",
 }
 """Operations of TensorFlow in a tf_keras graph that take the same tensors in the same order in keras.ops."""
 
@@ -115,11 +119,11 @@ _DROPPED = {
     **dict.fromkeys(_RANDOM, ("rng_type", "seed")),
     **dict.fromkeys(("SpatialDropout1D", "SpatialDropout2D"), ("noise_shape",)),
 }
-"""Arguments in a tf_keras configuration that mean nothing there."""
+"""Arguments in a tf_keras configuration that change nothing at inference or that Keras 3 does not have."""
 
 
 class TensorFlowCode(keras.layers.Layer):  # type: ignore[misc] # keras is untyped
-    """A function on TensorFlow's tensors as a layer; it owns no weights and cannot be made again."""
+    """A function on TensorFlow's tensors as a layer; it owns no weights and has no configuration."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         super().__init__(name=name)
@@ -130,13 +134,13 @@ class TensorFlowCode(keras.layers.Layer):  # type: ignore[misc] # keras is untyp
         return self._functions[0](*tensors)
 
     def compute_output_spec(self, *tensors: Any) -> Any:
-        """What Keras tells by running the function on tensors that are not sparse, for which it takes products."""
+        """As Keras infers it, on dense tensors: it takes those that a product made for sparse ones."""
         return super().compute_output_spec(*(keras.KerasTensor(x.shape, x.dtype) for x in tensors))
 
 
 @dataclass
 class _Code:
-    """Makes one layer a call, since Keras 3 takes nothing but tensors as a layer's arguments."""
+    """Makes one layer for each call, since Keras 3 takes nothing but tensors as a layer's positional arguments."""
 
     function: Callable[..., Any]
     name: str
@@ -161,7 +165,7 @@ class _Code:
 
 
 def _shape(x: Any, out_type: Any = tf.int32, name: str | None = None) -> Any:
-    """tf.shape as numbers; of the batch, -1, which stands for the rest where a tensor is given a shape."""
+    """tf.shape as constants; -1 for the batch, which a reshape reads as the remaining size."""
     return tf.constant([-1 if size is None else size for size in x.shape], out_type, name=name)
 
 
@@ -196,7 +200,7 @@ def in_keras3(layer: Any) -> Any:
     if own and kind == "TFOpLambda":
         if layer.symbol.rpartition(".")[2] == "shape":
             return _shape
-        known = _SYMBOLS.get(layer.symbol)
+        known = _OPERATIONS.get(_SYMBOLS.get(layer.symbol, ""))
         return _Code(layer.function, name) if known is None else _Named(known, name)
     if layer.compute_dtype != "float32" and layer.weights:
         raise InvalidModelError(
@@ -207,7 +211,7 @@ def in_keras3(layer: Any) -> Any:
 
 
 def _config(layer: Any, kind: str, name: str) -> dict[str, Any]:
-    """The configuration as Keras 3 reads it; what only training needs is left out."""
+    """The configuration as Keras 3 reads it, without what only training needs."""
     unread = (*_DROPPED.get(kind, ()), "dtype", "batch_input_shape", "name", "trainable")
     config = {
         key: value
@@ -222,7 +226,7 @@ def _config(layer: Any, kind: str, name: str) -> dict[str, Any]:
 
 
 def _activation(function: Any) -> Any:
-    """The function of Keras 3 that computes the same, or the given one, which runs on the same tensors."""
+    """The function of Keras 3 that computes the same, or the given one, which takes the same tensors."""
     name = getattr(function, "__name__", "")
     ours = str(getattr(function, "__module__", "")).partition(".")[0] == "tf_keras"
     return getattr(keras.activations, name) if ours and name in _ACTIVATIONS else function
@@ -232,7 +236,7 @@ def _at_inference(layer: Any) -> Callable[..., Any]:
     """The tf_keras layer as a function."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if layer._expects_training_arg:
+        if takes_training(layer):
             kwargs = {**kwargs, "training": False}
         return layer(*args, **kwargs)
 

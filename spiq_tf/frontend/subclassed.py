@@ -1,4 +1,4 @@
-"""Models with a call of their own, and layers that own others, as graphs of the user's own layers."""
+"""Subclassed models, and layers that own others, as graphs of the user's own layers."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 import keras
 
 from spiq_tf.errors import InvalidModelError
-from spiq_tf.frontend.keras_internals import accepted_call_kwargs, in_keras
+from spiq_tf.frontend.keras_internals import accepted_call_kwargs, in_keras, recorded_input_shapes, run_symbolically
 from spiq_tf.frontend.tracing import Traced, UntraceableError, traced
 
 _ADVICE = (
     "write the call with Keras layers and keras.ops alone (keras.ops.relu for tf.nn.relu), without Python conditions"
-    " on values and with tensors in front of weights (x * self.scale), or build the graph yourself:"
+    " on values and with tensors as the first operand, before weights (x * self.scale), or build the graph yourself:"
     " inputs = keras.Input(shape); keras.Model(inputs, outputs)"
 )
 
@@ -20,7 +20,11 @@ _ADVICE = (
 def graph_of_subclassed(model: Any, batch_size: int) -> Any:
     """The model as a Functional one that runs the same layer objects.
 
-    The batch is left open where the call allows that, else it is the given one.
+    The batch stays open where the call allows that, else it is the given one.
+
+    Args:
+        model: a subclassed model that was built.
+        batch_size: for a call that computes with the size of the batch.
 
     Raises:
         InvalidModelError: the shapes of the inputs are not known, or the call cannot be run on symbolic tensors.
@@ -30,7 +34,7 @@ def graph_of_subclassed(model: Any, batch_size: int) -> Any:
         return graph if _is_static(graph, batch_size) else _graph(model, batch_size)
     except UntraceableError as first:
         try:
-            return _graph(model, batch_size)  # a call that computes with the size of the batch needs a number
+            return _graph(model, batch_size)  # for a call that computes with the size of the batch
         except UntraceableError:
             raise InvalidModelError(
                 f"the call of the subclassed model {model.name!r} ({type(model).__name__}) cannot be read as a graph of"
@@ -44,34 +48,34 @@ def _graph(model: Any, batch: int | None) -> Any:
 
 
 def _is_static(graph: Any, batch: int) -> bool:
-    """Whether all shapes are known once that of the batch is: an open batch may have entered another size."""
+    """Whether all shapes are static once the batch is: another size may depend on an open batch."""
     shapes: list[Any] = []
 
-    def recorded(layer: Any, *args: Any, **kwargs: Any) -> Any:
-        produced = layer.compute_output_spec(*args, **accepted_call_kwargs(layer, kwargs))
-        shapes.extend(size for y in keras.tree.flatten(produced) for size in y.shape)
-        return produced
+    def recorded(layer: Any, args: Any, kwargs: Any) -> Any:
+        outputs = layer.compute_output_spec(*args, **accepted_call_kwargs(layer, kwargs))
+        shapes.extend(size for y in keras.tree.flatten(outputs) for size in y.shape)
+        return outputs
 
     fixed = [keras.KerasTensor((batch, *x.shape[1:]), dtype=x.dtype) for x in graph.inputs]
-    graph._run_through_graph(fixed, call_fn=recorded)
+    run_symbolically(graph, fixed, recorded)
     return None not in shapes
 
 
 def expand_call(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], masked: bool) -> Traced | None:
-    """The graph inside one call of a user's model or layer; None where there is none or it cannot be read.
+    """The graph inside one call of a user's model or layer; None where there is none or it cannot be traced.
 
-    One that is told about masks is left whole, since the graph knows none; so is one that computes something from its
-    weights alone, which would not follow when they absorb scales.
+    A layer that receives a Keras mask stays whole, since the graph has no masks; so does one that computes from its
+    weights alone, since the result would not follow when they absorb scales.
 
     Args:
-        layer: any.
-        args, kwargs: what it is called with.
+        layer: any layer or operation.
+        args, kwargs: the arguments of the call, symbolic tensors among them.
         masked: whether there are masks in the model, which Keras passes to calls that take one.
     """
     if not isinstance(layer, keras.layers.Layer) or not (_is_users(layer) or isinstance(layer, keras.layers.Lambda)):
         return None
-    whole = isinstance(layer, (keras.Model, keras.layers.Lambda))
-    if not whole and _is_told_of_masks(layer, args, kwargs, masked):
+    without_masks = isinstance(layer, (keras.Model, keras.layers.Lambda))
+    if not without_masks and _receives_mask(layer, args, kwargs, masked):
         return None
     try:
         inside = traced(layer, args, kwargs)
@@ -81,19 +85,19 @@ def expand_call(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], mask
 
 
 def _is_users(layer: Any) -> bool:
-    """Whether what it computes stands in code that is not Keras's, and nowhere but in its call."""
+    """Whether the layer's call is not Keras's own code, and its `__call__` is."""
     kind = type(layer)
     return not in_keras(kind.call) and in_keras(kind.__call__)
 
 
-def _is_told_of_masks(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], masked: bool) -> bool:
+def _receives_mask(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], masked: bool) -> bool:
     signature = inspect.signature(layer.call)
     passed = signature.bind_partial(*args, **kwargs).arguments
     return any("mask" in name and (masked or passed.get(name) is not None) for name in signature.parameters)
 
 
 def makes_mask(layer: Any) -> bool:
-    """Whether a layer makes a mask, which Keras then passes on beside the tensors."""
+    """Whether a layer produces a Keras mask, which is passed on beside the tensors."""
     own = isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).compute_mask)
     return own or isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
 
@@ -108,14 +112,14 @@ def _symbolic_inputs(model: Any, batch: int | None) -> tuple[tuple[Any, ...], di
 
 
 def _recorded_shapes(model: Any) -> dict[str, Any]:
-    """Shapes of the call's arguments, nested as they are, that Keras wrote down when it built the model."""
-    recorded = {key: value for key, value in (model._build_shapes_dict or {}).items() if value is not None}
+    """Shapes of the call's arguments, nested as they are, that Keras recorded when it built the model."""
+    recorded = recorded_input_shapes(model)
     names = list(inspect.signature(model.call).parameters)
     if not recorded:
         raise InvalidModelError(
-            f"model {model.name!r} is a subclassed model ({type(model).__name__}) for which Keras has noted no shapes"
-            " of inputs: call it once on data; if it was, its call cannot be run on symbolic tensors: build the graph"
-            " yourself, inputs = keras.Input(shape); keras.Model(inputs, outputs)"
+            f"model {model.name!r} is a subclassed model ({type(model).__name__}) for which Keras has recorded no"
+            " shapes of inputs: call it once on data; if it was, its call cannot be run on symbolic tensors: build the"
+            " graph yourself, inputs = keras.Input(shape); keras.Model(inputs, outputs)"
         )
     if len(recorded) == 1:
         recorded = {f"{names[0]}_shape": next(iter(recorded.values()))}

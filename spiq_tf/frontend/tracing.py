@@ -1,16 +1,16 @@
-"""A call that is Python code becomes the graph of layers that it runs, by calling it on symbolic tensors."""
+"""From a call that is Python code to the graph of layers that it runs, by calling it on symbolic tensors."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras.src.models.functional import Functional
+
+from spiq_tf.frontend.keras_internals import Functional, producing_layer, restored_layer_state, takes_training
 
 
 class UntraceableError(Exception):
-    """The call does what a symbolic tensor cannot; the message says what."""
+    """The call does what symbolic tensors do not support; the message says what."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,11 @@ class Traced:
     reads_weights: bool
 
 
-class _Watched(keras.StatelessScope):  # type: ignore[misc] # keras is untyped
-    """What the call writes reaches no variable; both writing and reading are noted. Layers in it have their own."""
+class _VariableAccessScope(keras.StatelessScope):  # type: ignore[misc] # keras is untyped
+    """Records whether the call itself reads or writes variables; nothing that it writes reaches one.
+
+    Layers that are called on symbolic tensors open scopes of their own.
+    """
 
     reads = False
 
@@ -42,6 +45,8 @@ class _Watched(keras.StatelessScope):  # type: ignore[misc] # keras is untyped
 def traced(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced:
     """The call of a layer or model at inference as a graph; neither it nor the layers that it runs are changed.
 
+    Not for two threads at once: the names of the model's layers differ meanwhile (see process_lock.py).
+
     Args:
         layer: a built layer or model.
         args, kwargs: what it is called with, symbolic tensors where tensors go.
@@ -52,13 +57,13 @@ def traced(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Traced
     symbols = {id(a): a for a in keras.tree.flatten((args, dict(kwargs))) if isinstance(a, keras.KerasTensor)}
     inputs = {key: _input(symbol) for key, symbol in symbols.items()}
     args, kwargs = keras.tree.map_structure(lambda a: inputs.get(id(a), a), (tuple(args), dict(kwargs)))
-    if getattr(layer, "_call_has_training_arg", False):
+    if takes_training(layer):
         kwargs = {**kwargs, "training": False}
     name = layer.name
-    with _left_as_they_are(layer):
+    with restored_layer_state(layer, _no_weights_yet):
         outputs, reads_weights = _run(layer, args, kwargs)
         graph = _functional(list(inputs.values()), outputs, name)
-    graph.output_names = [y._keras_history.operation.name for y in graph.outputs]
+    graph.output_names = [producing_layer(y).name for y in graph.outputs]
     return Traced(graph, tuple(symbols.values()), reads_weights)
 
 
@@ -76,7 +81,7 @@ def _input(symbol: Any) -> Any:
 def _run(layer: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
     """The symbolic outputs, and whether the call read a weight's value."""
     try:
-        with _Watched() as scope:
+        with _VariableAccessScope() as scope:
             outputs = layer.call(*args, **kwargs)
     except UntraceableError:
         raise
@@ -85,43 +90,12 @@ def _run(layer: Any, args: Any, kwargs: Any) -> tuple[Any, bool]:
     if scope.state_mapping:
         raise UntraceableError("it writes state or draws random numbers")
     if not all(isinstance(y, keras.KerasTensor) for y in keras.tree.flatten(outputs)):
-        raise UntraceableError("it returns something that is computed from no input")
+        raise UntraceableError("it returns a value that does not depend on its inputs")
     return outputs, scope.reads
 
 
-@contextlib.contextmanager
-def _left_as_they_are(layer: Any) -> Iterator[None]:
-    """Undoes what symbolic calls leave in the layers of a model or layer.
-
-    They remember each call, which only the graph needs to; their names, which Keras wants to be distinct in a graph but
-    not elsewhere, differ meanwhile; those that have no weights yet may not make them now, untrained.
-    """
-    found = layer._flatten_layers()
-    unbuilt = [x for x in found if not x.built and _makes_weights(x)]
-    before = [(x, x.name, x.built, len(x._inbound_nodes), len(x._outbound_nodes)) for x in found]
-    try:
-        for x in unbuilt:
-            x.build = _no_weights_yet(x.name)
-        for index, x in enumerate(found):
-            x.name = f"{x.name}.{index}"
-        yield
-    finally:
-        for x in unbuilt:
-            del x.build
-        for x, name, built, inbound, outbound in before:
-            x.name, x.built = name, built
-            del x._inbound_nodes[inbound:], x._outbound_nodes[outbound:]
-
-
-def _makes_weights(layer: Any) -> bool:
-    return type(layer).build is not keras.layers.Layer.build and not isinstance(layer, keras.Model)
-
-
-def _no_weights_yet(name: str) -> Callable[..., None]:
-    def build(*args: Any, **kwargs: Any) -> None:
-        raise UntraceableError(f"layer {name!r} has no weights yet: call the model once on data")
-
-    return build
+def _no_weights_yet(name: str) -> UntraceableError:
+    return UntraceableError(f"layer {name!r} has no weights yet: call the model once on data")
 
 
 def _words(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What must hold of a captured model's weights before anything is computed from them."""
+"""Checks of a captured model's weights, before anything is computed from them."""
 
 import numpy as np
 
@@ -7,7 +7,11 @@ from spiq_tf.graph.layer_graph import LayerGraph
 
 
 def check_weights(graph: LayerGraph) -> None:
-    """Raises InvalidModelError, naming the layer, where a weight is no finite number or a variance is negative."""
+    """Refuses weights that are NaN or infinite, and negative variances.
+
+    Raises:
+        InvalidModelError: names the layer and the weight.
+    """
     for variable in graph.variables.values():
         values = np.asarray(variable.numpy(), np.float32)
         broken = np.count_nonzero(~np.isfinite(values))

@@ -11,9 +11,9 @@ from spiq_tf import priors
 from spiq_tf.distributions import gaussian
 from spiq_tf.distributions.tails import (
     ChannelDistribution,
-    Tail,
     TensorStatistics,
     bounded_distribution,
+    constant_tail,
     mapped_distribution,
 )
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source, Weights, mixture
@@ -84,8 +84,8 @@ class Rectifier(Primitive):
             )
         maximum = np.inf if self.maximum is None else self.maximum
         above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
-        zero = np.zeros_like(excess_kurtosis)
-        return ChannelDistribution(Tail(zero, zero, zero, zero), above, excess_kurtosis, x.source)
+        below = constant_tail(np.zeros_like(excess_kurtosis))
+        return ChannelDistribution(below=below, above=above, excess_kurtosis=excess_kurtosis, source=x.source)
 
     def _extremes(self, x: ChannelRanges) -> tuple[Array, Array]:
         """Extremes of a piecewise linear function lie at the ends of its domain or at its knots."""

@@ -23,18 +23,17 @@ OUTPUT = -1
 
 @dataclass(frozen=True)
 class ScaleConstraint:
-    """Channels of two ports that must share a scale, pair by pair.
+    """Channels of an input that must share a scale with channels of the output, pair by pair.
 
     Attributes:
-        port, other_port: input indices, or OUTPUT.
-        channels, other_channels: channel indices, of the same length; channels[i] of the one port and
-            other_channels[i] of the other share a scale.
+        port: of the input.
+        channels, output_channels: channel indices, of the same length: channels[i] of the input and output_channels[i]
+            of the output share a scale.
     """
 
     port: int
     channels: npt.NDArray[np.intp]
-    other_port: int
-    other_channels: npt.NDArray[np.intp]
+    output_channels: npt.NDArray[np.intp]
 
 
 class Primitive(ABC):
@@ -76,7 +75,8 @@ class Primitive(ABC):
 
     # How its moments are sampled.
     uses_sampled_variance = False
-    """On feature maps, `sampled_moments` uses those of a run on synthetic inputs, for what a closed form leaves out."""
+    """`sampled_moments` uses moments on synthetic inputs, of feature maps and of sums of an image's pixels: they know
+    what closed forms leave out."""
     varies_by_image = False
     """Without spatial locations, its variance over images is taken from the sample: averages, logits."""
     uses_sampled_mean = False
@@ -280,7 +280,7 @@ class Sum(Primitive):
 def same_scale_per_channel(output_channels: int) -> tuple[ScaleConstraint, ...]:
     """Channel c of the only input shares its scale with channel c of the output."""
     channels = np.arange(output_channels)
-    return (ScaleConstraint(0, channels, OUTPUT, channels),)
+    return (ScaleConstraint(0, channels, channels),)
 
 
 def same_noise_ratio(output: Array, moments: Moments, x: Moments) -> Array:

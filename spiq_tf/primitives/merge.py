@@ -20,7 +20,7 @@ from spiq_tf.distributions.tails import (
 )
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Weights, derived_source, mixture
 from spiq_tf.primitives.activation import Elementwise
-from spiq_tf.primitives.base import OUTPUT, Primitive, ScaleConstraint, Sum
+from spiq_tf.primitives.base import Primitive, ScaleConstraint, Sum
 
 _TINY = 1e-30
 
@@ -133,11 +133,15 @@ class Multiply(Primitive):
             meets_bound = (tail.bound < near) & np.isfinite(bound)
             centre = np.where(meets_bound, bound, np.maximum(tail.centre * size, sign * mean))
             deviation = np.where(meets_bound, 0.0, np.maximum(tail.deviation * size, min_deviation))
-            return Tail(centre, deviation, bound, (3 + tail.excess_kurtosis) * kurtosis - 3)
+            excess_kurtosis = (3 + tail.excess_kurtosis) * kurtosis - 3
+            return Tail(centre=centre, deviation=deviation, bound=bound, excess_kurtosis=excess_kurtosis)
 
-        source = derived_source([x.distribution.source for x in inputs])
-        excess_kurtosis = (3 + value.excess_kurtosis) * kurtosis - 3
-        return ChannelDistribution(gated(below, -1.0, -lowest), gated(above, 1.0, highest), excess_kurtosis, source)
+        return ChannelDistribution(
+            below=gated(below, -1.0, -lowest),
+            above=gated(above, 1.0, highest),
+            excess_kurtosis=(3 + value.excess_kurtosis) * kurtosis - 3,
+            source=derived_source([x.distribution.source for x in inputs]),
+        )
 
     def _gated_mean(self, inputs: Sequence[TensorStatistics]) -> tuple[Array, Array]:
         """Mean and deviation of the value's mean times the gates: all that varies of a nearly constant value.
@@ -161,7 +165,7 @@ class Multiply(Primitive):
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         outputs = np.arange(output_channels)
-        return (ScaleConstraint(self.value, outputs % channels[self.value], OUTPUT, outputs),)
+        return (ScaleConstraint(self.value, outputs % channels[self.value], outputs),)
 
     def pinned_ports(self) -> Sequence[int] | None:
         return tuple(port for port in range(self.count) if port != self.value)
@@ -258,7 +262,7 @@ class Extremum(Primitive):
 def _inputs_share_output_scales(channels: Sequence[int], output_channels: int) -> tuple[ScaleConstraint, ...]:
     """Each input shares the scales of the output, channel by channel; one of a single channel those of all."""
     outputs = np.arange(output_channels)
-    return tuple(ScaleConstraint(port, outputs % count, OUTPUT, outputs) for port, count in enumerate(channels))
+    return tuple(ScaleConstraint(port, outputs % count, outputs) for port, count in enumerate(channels))
 
 
 def _collected(gains: Array, x: Moments) -> Array:
@@ -314,9 +318,9 @@ class Concatenate(Primitive):
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         if not self.along_channels:
             same = np.arange(output_channels)
-            return tuple(ScaleConstraint(port, same, OUTPUT, same) for port in range(len(channels)))
+            return tuple(ScaleConstraint(port, same, same) for port in range(len(channels)))
         starts = np.concatenate([[0], np.cumsum(channels)[:-1]])
         return tuple(
-            ScaleConstraint(port, np.arange(count), OUTPUT, start + np.arange(count))
+            ScaleConstraint(port, np.arange(count), start + np.arange(count))
             for port, (start, count) in enumerate(zip(starts, channels, strict=True))
         )

@@ -14,7 +14,7 @@ from spiq_tf.distributions.tails import (
     combined_distribution,
 )
 from spiq_tf.distributions.values import Array, Moments, Source, Weights
-from spiq_tf.primitives.base import OUTPUT, Primitive, ScaleConstraint, same_scale_per_channel
+from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ class Rearrange(Primitive):
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         """A Flatten repeats the scales; where channels are mixed, all channels of a mixture share one."""
-        return (ScaleConstraint(0, self.source, OUTPUT, self.target),)
+        return (ScaleConstraint(0, self.source, self.target),)
 
 
 def _summed(channels: npt.NDArray[np.intp], values: Array, count: int) -> Array:
@@ -87,9 +87,10 @@ def rearrange_of_indices(indices: Array, channels: int) -> Rearrange:
     origin = np.rint(indices).astype(np.intp).reshape(-1, indices.shape[-1])
     outputs = np.arange(origin.shape[1])
     if np.all(origin == origin[0]):  # the same at every spatial location, as nearly always
-        return Rearrange(channels, origin[0], outputs, np.ones(len(outputs)))
+        return Rearrange(channels=channels, source=origin[0], target=outputs, share=np.ones(len(outputs)))
     pairs, counts = np.unique(origin * len(outputs) + outputs, return_counts=True)
-    return Rearrange(channels, pairs // len(outputs), pairs % len(outputs), counts / len(origin))
+    source, target = np.divmod(pairs, len(outputs))
+    return Rearrange(channels=channels, source=source, target=target, share=counts / len(origin))
 
 
 _TINY = 1e-20

@@ -95,8 +95,8 @@ def _node_constraints(graph: LayerGraph, starts: Mapping[str, int]) -> list[tupl
     pairs = []
     for node in graph.nodes:
         for constraint in node.primitive.scale_constraints([t.channels for t in node.inputs], node.output.channels):
-            a, b = (starts[_tensor(node, port).name] for port in (constraint.port, constraint.other_port))
-            pairs.append((a + constraint.channels, b + constraint.other_channels))
+            source, output = starts[node.inputs[constraint.port].name], starts[node.output.name]
+            pairs.append((source + constraint.channels, output + constraint.output_channels))
     return pairs
 
 

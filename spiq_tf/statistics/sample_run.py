@@ -5,7 +5,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
@@ -13,8 +12,9 @@ from absl import logging
 
 from spiq_tf import priors
 from spiq_tf.distributions.values import Array
+from spiq_tf.execution.differentiable import linear_parts, run_differentiable
+from spiq_tf.execution.executor import CallFunction, execute, input_tensors
 from spiq_tf.graph.layer_graph import Call, LayerGraph
-from spiq_tf.statistics.differentiable import linear_parts, replay_differentiable
 from spiq_tf.statistics.samples import SampleRun, Samples
 
 _MAX_VALUES = 500_000_000
@@ -55,23 +55,36 @@ def _run(graph: LayerGraph, samples: Samples) -> tuple[SampleRun, ...]:
 
     Restored with its own, all would have the same averages before a classifier, and logits that hardly vary.
     """
-    recorded = samples.num_differentiated
-    runs: list[dict[str, Any]] = [{name: tf.constant(x) for name, x in example.items()} for example in samples.inputs]
-    read_last = _feature_maps_read_last(graph)
-    with keras.StatelessScope(), contextlib.ExitStack() as open_tapes:  # a layer with state must not notice
+    count, recorded = len(samples.inputs), samples.num_differentiated
+    inputs = {name: [tf.constant(example[name]) for example in samples.inputs] for name in samples.inputs[0]}
+    with contextlib.ExitStack() as open_tapes:
         tapes = [open_tapes.enter_context(tf.GradientTape(watch_accessed_variables=False)) for _ in range(recorded)]
-        for tape, values in zip(tapes, runs, strict=False):
-            for example in values.values():
-                tape.watch(example)
-        for call in graph.calls:
-            restoration = _restoration(graph, call, runs) if samples.restores_batch_norms else None
-            for values in runs:
-                values |= _called(graph, call, values, restoration)
-            for values in runs[recorded:]:
-                for name in read_last[call.index]:
-                    values.pop(name, None)
-    none = [None] * (len(runs) - recorded)
-    return tuple(SampleRun(values, tape) for values, tape in zip(runs, [*tapes, *none], strict=True))
+        for index, tape in enumerate(tapes):
+            for examples in inputs.values():
+                tape.watch(examples[index])
+        values = execute(graph.calls, inputs, _run_on_all(graph, samples))
+    of_runs = ({name: each[k] for name, each in values.items() if k < len(each)} for k in range(count))
+    none = [None] * (count - recorded)
+    return tuple(SampleRun(of_run, tape) for of_run, tape in zip(of_runs, [*tapes, *none], strict=True))
+
+
+def _run_on_all(graph: LayerGraph, samples: Samples) -> CallFunction:
+    """Runs one call on all examples; of the feature maps that it reads last, the recorded runs alone keep theirs.
+
+    Values are lists, an element for each example.
+    """
+    read_last = _feature_maps_read_last(graph)
+
+    def run(call: Call, values: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        inputs = [{t.name: values[t.name][k] for t in input_tensors(call)} for k in range(len(samples.inputs))]
+        restoration = _restoration(graph, call, inputs) if samples.restores_batch_norms else None
+        outputs = [_called(graph, call, each, restoration) for each in inputs]
+        by_name = {name: [each[name] for each in outputs] for name in outputs[0]}
+        known = {**values, **by_name}
+        recorded = samples.num_differentiated
+        return by_name | {name: known[name][:recorded] for name in read_last[call.index] if name in known}
+
+    return run
 
 
 def _feature_maps_read_last(graph: LayerGraph) -> Mapping[int, Sequence[str]]:
@@ -136,18 +149,19 @@ def _called(
     linear = [node for node in (first, *others) if node.primitive.is_linear]
     parts = linear_parts(call.layer, x) if linear else []
     if not parts or len(parts) != len(linear):
-        return _replayed(call, values)
+        return _layer_outputs(call, values)
     activation = call.layer.activation
     outputs = {node.output.name: part for node, part in zip(linear, parts, strict=True)}
     return {**outputs, call.outputs[0].name: parts[-1] if activation is None else activation(parts[-1])}
 
 
-def _replayed(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
-    outputs = list(zip(call.outputs, replay_differentiable(call, values), strict=True))
-    for tensor, y in outputs:
+def _layer_outputs(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+    outputs = run_differentiable(call, values)
+    for tensor in call.outputs:
+        y = outputs[tensor.name]
         if tuple(y.shape[1:]) != tensor.shape[1:]:
             raise _FixedBatchError(
                 f"layer {call.name!r} makes the shape {tuple(y.shape)} of one example: expected {tensor.shape[1:]}"
                 " for each; use -1 for the number of examples"
             )
-    return {t.name: y for t, y in outputs}
+    return outputs

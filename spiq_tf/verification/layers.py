@@ -4,15 +4,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from absl import logging
 
 from spiq_tf.distributions.values import Array
-from spiq_tf.frontend.capture import replay
-from spiq_tf.graph.layer_graph import LayerGraph, Tensor
+from spiq_tf.execution.executor import call_outputs, execute
+from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.correspondence import input_tensor_names
@@ -161,20 +160,19 @@ def _layer_errors(
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
     """Each layer's own errors, the file's values minus those of the float layer on the file's inputs to it; and the
     latter."""
-    layer_outputs: dict[str, Any] = {}
     errors, references = {}, {}
 
-    def record(tensor: Tensor, value: npt.NDArray[Any]) -> None:
-        layer_outputs[tensor.name] = tf.constant(file.get(tensor.name, value))
+    def next_input(tensor: Tensor, value: npt.NDArray[Any]) -> tf.Tensor:
         if tensor.name in file:
             errors[tensor.name], references[tensor.name] = file[tensor.name] - value, value
+        return tf.constant(file.get(tensor.name, value))
 
-    for tensor, x in zip(graph.inputs, batch, strict=True):
-        record(tensor, x)
-    with keras.StatelessScope():
-        for call in graph.calls:
-            for tensor, value in zip(call.outputs, replay(call, layer_outputs), strict=True):
-                record(tensor, value.numpy())
+    def run_on_file_values(call: Call, values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+        outputs = zip(call.outputs, call_outputs(call, values), strict=True)
+        return {tensor.name: next_input(tensor, value.numpy()) for tensor, value in outputs}
+
+    inputs = {t.name: next_input(t, x) for t, x in zip(graph.inputs, batch, strict=True)}
+    execute(graph.calls, inputs, run_on_file_values)
     return errors, references
 
 

@@ -14,6 +14,7 @@ from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.frontend.capture import capture
 from spiq_tf.frontend.entry import to_float32_functional
 from spiq_tf.graph.layer_graph import LayerGraph
+from spiq_tf.process_lock import PROCESS_LOCK
 from spiq_tf.tensor_info import TensorInfo
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -48,7 +49,8 @@ def verify_file(
     with damaged_file_error():
         flat = FlatModel(content)
     batch_size = (flat.shape(int(flat.subgraph.inputs[0])) or (1,))[0]
-    graph = capture(to_float32_functional(model, batch_size), batch_size)
+    with PROCESS_LOCK:
+        graph = capture(to_float32_functional(model, batch_size), batch_size)
     if _reorder_to_model(flat, graph):
         content = flat.content()
     _check_shapes(flat, graph)

@@ -1,18 +1,16 @@
-"""Activations: as layers, as operations, and as what another layer ends with."""
+"""Activations: as layers, as operations, and as the last function of another layer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-from keras.src.activations import activations
-from keras.src.ops import nn
-from keras.src.ops import numpy as operations
 
 from spiq_tf.distributions.values import Array, Shape
 from spiq_tf.errors import InvalidModelError
 from spiq_tf.frontend.expansion.call_site import CallSite, ExpansionRule, Step, apply_function
+from spiq_tf.frontend.keras_internals import operation_classes
 from spiq_tf.primitives.activation import Elementwise, ParametricRelu, Rectifier, Softmax
 from spiq_tf.primitives.base import Primitive
 from spiq_tf.primitives.opaque import Opaque
@@ -36,7 +34,13 @@ _STEEP = ("exponential", "Exp", "Expm1", "Square")
 _SMOOTH_OPERATIONS = "Tanh Exp Expm1 Square Abs Absolute Sin Cos Clip"
 
 
-def _elementwise(function: Any, name: str = "") -> Elementwise:
+def elementwise(function: Any, name: str = "") -> Elementwise:
+    """The primitive of a function of Keras on single values.
+
+    Args:
+        function: takes and returns a tensor.
+        name: of the function or class, for what is known of its bounds and slope.
+    """
     return Elementwise(partial(apply_function, function), _BOUNDS.get(name), name in _STEEP)
 
 
@@ -45,13 +49,18 @@ ACTIVATIONS: dict[Any, Primitive] = {
     _A.relu6: Rectifier(maximum=6.0),
     _A.leaky_relu: Rectifier(negative_slope=0.2),
     _A.softmax: Softmax(),
-    **{getattr(_A, name): _elementwise(getattr(_A, name), name) for name in _SMOOTH.split()},
+    **{getattr(_A, name): elementwise(getattr(_A, name), name) for name in _SMOOTH.split() if hasattr(_A, name)},
 }
 """What a layer may name as its activation."""
 
 
-def ending(function: Any, shape: Shape) -> Sequence[Step]:
-    """Steps of the function that a layer ends with."""
+def fused_activation_steps(function: Any, shape: Shape) -> Sequence[Step]:
+    """The steps of a layer's own activation.
+
+    Args:
+        function: the activation; None where the layer has none.
+        shape: of the tensor that it is applied to.
+    """
     if function is None or function is _A.linear:
         return ()
     run = partial(apply_function, function)
@@ -65,51 +74,56 @@ def ending(function: Any, shape: Shape) -> Sequence[Step]:
 
 
 def pointwise(site: CallSite) -> Sequence[Step] | None:
-    """Anything that makes each value of the one in its place, and nothing else, told by running it on random values:
-    its file form is a table, its moments are those on fields, since it may leave its domain or grow without bound.
+    """Any elementwise function, recognized by running the layer on random values.
 
-    Nothing that has a pole at 0, and nothing of so few values that it would have to be run a hundred times.
+    The file holds a lookup table of it; its moments are sampled, since the closed form may leave its domain or grow
+    without bound. Functions with a pole at 0 are left out, and calls on so few values that the layer would have to be
+    run a hundred times.
+
+    Returns:
+        None where it is no such function.
     """
     (shape, *others), size = site.inputs, int(np.prod(site.inputs[0]))
-    if others or shape != site.output or size < _FEWEST or not site.floats:
+    if others or shape != site.output or size < _MIN_VALUES or not site.floats:
         return None
 
     def run(values: Array) -> Array:
-        """The layer on any number of values, in portions of its own input's shape."""
+        """The layer on any number of values, in chunks of its own input's shape."""
         count = -(-values.size // size)
-        filled = np.concatenate([values.ravel(), np.zeros(count * size - values.size)])
-        made = site.run([filled.reshape(count * shape[0], *shape[1:])])
-        return made.ravel()[: values.size].reshape(values.shape)
+        padded = np.concatenate([values.ravel(), np.zeros(count * size - values.size)])
+        output = site.run([padded.reshape(count * shape[0], *shape[1:])])
+        return output.ravel()[: values.size].reshape(values.shape)
 
-    values = _DRAWN * np.random.default_rng(0).standard_normal(size)
+    values = _DEVIATION * np.random.default_rng(0).standard_normal(size)
     try:
-        found = _is_pointwise(run, values) or _is_pointwise(run, np.abs(values))  # a root, a logarithm
+        elementwise = _is_pointwise(run, values) or _is_pointwise(run, np.abs(values))  # a root, a logarithm
     except InvalidModelError:  # it cannot be run on such values
         return None
-    return (Step(Opaque(site.run, site.inputs, function=run), site.output),) if found else None
+    return (Step(Opaque(site.run, site.inputs, function=run), site.output),) if elementwise else None
 
 
 def _is_pointwise(run: Callable[[Array], Array], values: Array) -> bool:
-    """Whether values in another order give the same, and a few the same among quite other ones: finite numbers."""
-    made, random = run(values), np.random.default_rng(1)
+    """Whether each output depends on its own input alone, and is finite: it stays the same when the values are
+    permuted, and when most of the others are replaced."""
+    expected, random = run(values), np.random.default_rng(1)
     near = np.where(np.arange(values.size) == 0, _NEARLY_ZERO, values)
-    if not (np.all(np.abs(made) < _LARGE) and np.all(np.abs(run(near)) < _LARGE)):  # no numbers among them
+    if not (np.all(np.abs(expected) < _LARGE) and np.all(np.abs(run(near)) < _LARGE)):  # NaN fails too
         return False
     order = random.permutation(values.size)
-    if not np.allclose(run(values[order]), made[order], *_ALIKE):
+    if not np.allclose(run(values[order]), expected[order], *_TOLERANCE):
         return False
-    kept, far = random.random(values.size) < _KEPT, 100 * np.abs(values).max()
-    companions = (far, _NEARLY_ZERO, -far) if values.min() < 0 else (far, _NEARLY_ZERO)
-    trials = (run(np.where(kept, values, other)) for other in companions)
-    return all(np.allclose(trial[kept], made[kept], *_ALIKE) for trial in trials)
+    same, far = random.random(values.size) < _UNCHANGED_SHARE, 100 * np.abs(values).max()
+    replacements = (far, _NEARLY_ZERO, -far) if values.min() < 0 else (far, _NEARLY_ZERO)
+    trials = (run(np.where(same, values, other)) for other in replacements)
+    return all(np.allclose(trial[same], expected[same], *_TOLERANCE) for trial in trials)
 
 
-_FEWEST = 32
-_DRAWN = 3.0  # deviation
-_KEPT = 0.2
+_MIN_VALUES = 32
+_DEVIATION = 3.0  # of the random values
+_UNCHANGED_SHARE = 0.2
 _NEARLY_ZERO, _LARGE = 1e-6, 1e5
-_ALIKE = 1e-5, 1e-6
-"""Relative and absolute: vectorised functions give other last bits in other places."""
+_TOLERANCE = 1e-5, 1e-6
+"""Relative and absolute: the last bits of vectorized functions depend on the index."""
 
 
 def _relu(layer: Any, site: CallSite) -> Sequence[Step]:
@@ -132,11 +146,11 @@ def _softmax(layer: Any, site: CallSite) -> Sequence[Step] | None:
 
 
 def _activation_layer(layer: Any, site: CallSite) -> Sequence[Step]:
-    return ending(layer.activation, site.output)
+    return fused_activation_steps(layer.activation, site.output)
 
 
 def _smooth(layer: Any, site: CallSite) -> Sequence[Step]:
-    return (Step(_elementwise(layer, type(layer).__name__), site.output),)
+    return (Step(elementwise(layer, type(layer).__name__), site.output),)
 
 
 def _plain_relu(layer: Any, site: CallSite) -> Sequence[Step]:
@@ -147,6 +161,16 @@ def _relu6(layer: Any, site: CallSite) -> Sequence[Step]:
     return (Step(Rectifier(maximum=6.0), site.output),)
 
 
+def rules(module: str, names: Mapping[ExpansionRule, str]) -> dict[Any, ExpansionRule]:
+    """The rules of operations by their class, for those that this Keras has.
+
+    Args:
+        module: of keras.src, as `operation_classes` takes it.
+        names: of the classes that each rule is for, separated by spaces.
+    """
+    return {kind: rule for rule, listed in names.items() for kind in operation_classes(module, listed).values()}
+
+
 ACTIVATION_LAYERS: dict[Any, ExpansionRule] = {
     _L.ReLU: _relu,
     _L.LeakyReLU: _leaky_relu,
@@ -155,12 +179,8 @@ ACTIVATION_LAYERS: dict[Any, ExpansionRule] = {
     _L.Softmax: _softmax,
     _L.Activation: _activation_layer,
     # operations that keras.ops and keras.activations leave in a functional model
-    activations.ReLU: _relu,
-    activations.Mish: _smooth,
-    nn.Relu: _plain_relu,
-    nn.Relu6: _relu6,
-    nn.LeakyRelu: _leaky_relu,
-    nn.Softmax: _softmax,
-    **{getattr(nn, name): _smooth for name in _SMOOTH_NN.split()},
-    **{getattr(operations, name): _smooth for name in _SMOOTH_OPERATIONS.split()},
+    **rules("activations.activations", {_relu: "ReLU", _smooth: "Mish"}),
+    **rules("ops.nn", {_plain_relu: "Relu", _relu6: "Relu6", _leaky_relu: "LeakyRelu", _softmax: "Softmax"}),
+    **rules("ops.nn", {_smooth: _SMOOTH_NN}),
+    **rules("ops.numpy", {_smooth: _SMOOTH_OPERATIONS}),
 }

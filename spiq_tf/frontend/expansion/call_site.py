@@ -1,4 +1,4 @@
-"""What an expander is given, and what it makes."""
+"""What an expansion rule is given, and what it makes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,22 +12,47 @@ from spiq_tf.primitives.base import Primitive
 
 
 @dataclass(frozen=True)
+class LayerInput:
+    """An input of the layer, as the operand of a step."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """The output of an earlier step of the same expansion, as the operand of a step."""
+
+    index: int
+
+
+Operand: TypeAlias = LayerInput | StepOutput
+
+
+@dataclass(frozen=True)
 class Step:
-    """One primitive of a layer and the shape that it makes, with the batch axis."""
+    """One primitive of a layer.
+
+    Attributes:
+        primitive: the operation.
+        shape: of its output, with the batch axis.
+        inputs: its operands; None stands for the output of the step before, in the first step for all of the layer's
+            inputs.
+    """
 
     primitive: Primitive
     shape: Shape
+    inputs: tuple[Operand, ...] | None = None
 
 
 @dataclass(frozen=True)
 class CallSite:
-    """Where a layer is called.
+    """How a layer is called.
 
     Attributes:
         inputs: shapes of its inputs, with the batch axis.
         output: shape of the output that is to be described.
         run: the layer itself as a function of arrays, one for each input; returns that output.
-        arguments: what is passed by position, None where a tensor goes.
+        arguments: what is passed by position, None in place of a tensor.
         keywords: what is passed by name.
         floats: whether inputs and output hold float32.
     """
@@ -46,15 +71,15 @@ class CallSite:
 
     @property
     def channels(self) -> int:
-        """Of the output."""
+        """Number of the output's channels."""
         return self.output[-1]
 
 
 ExpansionRule: TypeAlias = Callable[[Any, CallSite], Sequence[Step] | None]
-"""Gives the steps of a layer, or None where it is used in a way that no primitive describes.
+"""Returns the steps of a layer, or None where it is used in a way that no primitive describes.
 
-A layer becomes a chain of steps: the first reads the layer's inputs, each further one the step before. An empty chain
-is a layer that does nothing at inference.
+The steps are a graph in order of execution: each reads inputs of the layer and outputs of steps before it, and the last
+makes the layer's output. Without operands of their own they are a chain. No steps: the layer does nothing at inference.
 """
 
 

@@ -1,4 +1,4 @@
-"""Layers and operations that pool values or move them."""
+"""Layers and operations that move values or reduce them: pools, reshapes, padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,8 @@ from spiq_tf.primitives.shape import Pad, Rearrange, rearrange_of_indices
 
 def average_pool(layer: Any, site: CallSite) -> Sequence[Step]:
     """AveragePooling."""
-    whole = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # padded, it has more positions
-    return (Step(AveragePool(int(np.prod(layer.pool_size)), whole), site.output),)
+    is_global = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # a padded one has more outputs
+    return (Step(AveragePool(int(np.prod(layer.pool_size)), is_global), site.output),)
 
 
 def max_pool(layer: Any, site: CallSite) -> Sequence[Step]:
@@ -33,61 +33,61 @@ def global_max(layer: Any, site: CallSite) -> Sequence[Step]:
 
 
 def mean(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """keras.ops.mean over all positions."""
-    return global_average(layer, site) if _over_positions(layer, site) else None
+    """keras.ops.mean over all spatial locations."""
+    return global_average(layer, site) if _over_locations(layer, site) else None
 
 
-def largest(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """keras.ops.max over all positions."""
-    return global_max(layer, site) if _over_positions(layer, site) else None
+def reduce_max(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.max over all spatial locations."""
+    return global_max(layer, site) if _over_locations(layer, site) else None
 
 
-def total(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """keras.ops.sum over all positions: the average times their number."""
-    if not _over_positions(layer, site):
+def reduce_sum(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """keras.ops.sum over all spatial locations: the average times their number."""
+    if not _over_locations(layer, site):
         return None
     count = float(np.prod(site.spatial))
     times = FixedAffine(np.full(site.channels, count), np.zeros(site.channels))
     return (*global_average(layer, site), Step(times, site.output))
 
 
-def _over_positions(layer: Any, site: CallSite) -> bool:
+def _over_locations(layer: Any, site: CallSite) -> bool:
     rank = len(site.inputs[0])
     axes = () if layer.axis is None else np.atleast_1d(layer.axis)
     return rank > 2 and sorted(int(a) % rank for a in axes) == list(range(1, rank - 1))
 
 
-def moved(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """Anything that moves, repeats or leaves out values, or blends those of one channel: told by running it on the
-    numbers of the channels."""
+def rearranged(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """Anything that moves, repeats or drops values, or interpolates within a channel: recognized by running it on the
+    channels' indices."""
     (shape,) = site.inputs
     if len(shape) < 2 or len(site.output) < 2:
         return None
-    numbers = np.broadcast_to(np.arange(float(shape[-1])), shape)
-    return (Step(rearrange_of_indices(site.run([numbers]), shape[-1]), site.output),)
+    indices = np.broadcast_to(np.arange(float(shape[-1])), shape)
+    return (Step(rearrange_of_indices(site.run([indices]), shape[-1]), site.output),)
 
 
 def patches(layer: Any, site: CallSite) -> Sequence[Step] | None:
     """keras.ops.image.extract_patches, where nothing is padded."""
-    return moved(layer, site) if layer.padding == "valid" else None
+    return rearranged(layer, site) if layer.padding == "valid" else None
 
 
 def flattened(layer: Any, site: CallSite) -> Sequence[Step]:
     """Flatten, which repeats the channels."""
-    channels, positions = site.inputs[0][-1], int(np.prod(site.spatial))
+    channels, locations = site.inputs[0][-1], int(np.prod(site.spatial))
     if len(site.inputs[0]) == 1:
         return ()
-    source = np.tile(np.arange(channels), positions)
+    source = np.tile(np.arange(channels), locations)
     return (Step(Rearrange(channels, source, np.arange(len(source)), np.ones(len(source))), site.output),)
 
 
 def zero_pad(layer: Any, site: CallSite) -> Sequence[Step]:
     """ZeroPadding."""
-    return (Step(Pad(_inside(site)), site.output),)
+    return (Step(Pad(_inner_share(site)), site.output),)
 
 
 def padded(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """keras.ops.pad of positions: with one number, or with what stands at the rim."""
+    """keras.ops.pad of spatial axes: with one value, or with those of the edge (reflect, symmetric, edge)."""
     widths, channels = np.asarray(layer.pad_width), site.output[-1]
     if widths.shape != (len(site.output), 2) or np.any(widths[-1]) or len(site.arguments) != 1:
         return None
@@ -98,13 +98,14 @@ def padded(layer: Any, site: CallSite) -> Sequence[Step] | None:
     value = 0.0 if value is None else value
     if not isinstance(value, int | float):
         return None
-    # what lies below all values, in front of a maximum, counts for nothing
-    return (Step(Pad(1.0) if value <= _BELOW_ALL else Pad(_inside(site), float(value)), site.output),)
+    # padding below all values, before a maximum, has no effect on moments
+    return (Step(Pad(1.0) if value <= _BELOW_ALL else Pad(_inner_share(site), float(value)), site.output),)
 
 
-def _inside(site: CallSite) -> float:
+def _inner_share(site: CallSite) -> float:
+    """Share of the output's spatial locations that hold values of the input."""
     return float(np.prod(site.inputs[0][1:]) / np.prod(site.output[1:]))
 
 
 _BELOW_ALL = -1e4
-"""An int8 file has the lowest value of the tensor in its place."""
+"""An int8 file holds the lowest value of the tensor in place of one below this."""

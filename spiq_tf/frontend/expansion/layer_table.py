@@ -1,35 +1,35 @@
-"""The table of layers and operations: one entry a kind."""
+"""The table of layers and operations: an expansion rule for each kind."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
-from keras.src.ops import image as image_operations
-from keras.src.ops import numpy as operations
 
 from spiq_tf.frontend.expansion import data_movement, linear
-from spiq_tf.frontend.expansion.activation import ACTIVATION_LAYERS, pointwise
+from spiq_tf.frontend.expansion.activation import ACTIVATION_LAYERS, pointwise, rules
 from spiq_tf.frontend.expansion.call_site import CallSite, ExpansionRule, Step
+from spiq_tf.frontend.expansion.gating import gated_linear_unit
 from spiq_tf.frontend.expansion.merge import MERGES, divide, negative, scaled, shifted
 
 
 def expand(layer: Any, site: CallSite) -> Sequence[Step] | None:
     """The steps of a layer, or None if its kind is unknown or it overrides what its kind computes."""
     if any(isinstance(a, keras.Variable) for a in site.arguments):
-        return WEIGHTED[type(layer)](layer, site) if type(layer) in WEIGHTED else None
-    listed = _listed(layer)
-    steps = None if listed is None else listed(layer, site)
+        rule = OPERATIONS_WITH_VARIABLE_OPERAND.get(type(layer))
+        return None if rule is None else rule(layer, site)
+    rule = _rule_of(layer)
+    steps = None if rule is None else rule(layer, site)
     if steps is None and not getattr(layer, "variables", ()):
         return pointwise(site)
     return steps
 
 
-def _listed(layer: Any) -> ExpansionRule | None:
+def _rule_of(layer: Any) -> ExpansionRule | None:
     for kind in type(layer).__mro__:
         if kind in LAYERS:
             return LAYERS[kind]
         if set(vars(kind)) - _HARMLESS:
-            return None  # a subclass with code of its own: what it computes cannot be told
+            return None  # a subclass with code of its own, that may compute anything
     return None
 
 
@@ -41,22 +41,23 @@ def _nothing(layer: Any, site: CallSite) -> Sequence[Step]:
     return ()
 
 
-def _kinds(module: Any, names: Mapping[ExpansionRule, str]) -> dict[Any, ExpansionRule]:
-    return {getattr(module, name): expander for expander, listed in names.items() for name in listed.split()}
+def _layer_rules(names: Mapping[ExpansionRule, str]) -> dict[Any, ExpansionRule]:
+    """The rules of layers by their class, for those that this Keras has."""
+    pairs = ((rule, name) for rule, listed in names.items() for name in listed.split())
+    return {getattr(keras.layers, name): rule for rule, name in pairs if hasattr(keras.layers, name)}
 
 
 LAYERS: dict[Any, ExpansionRule] = {
     **ACTIVATION_LAYERS,
-    **_kinds(keras.layers, {expander: name for name, expander in MERGES.items()}),
-    **_kinds(
-        keras.layers,
+    **_layer_rules({rule: name for name, rule in MERGES.items()}),
+    **_layer_rules(
         {
             linear.convolution: "Conv1D Conv2D DepthwiseConv1D DepthwiseConv2D",
             linear.transposed: "Conv1DTranspose Conv2DTranspose",
             linear.separable: "SeparableConv1D SeparableConv2D",
             linear.dense: "Dense",
             linear.batch_norm: "BatchNormalization",
-            linear.normalised: "GroupNormalization LayerNormalization RMSNormalization",
+            linear.runtime_normalization: "GroupNormalization LayerNormalization RMSNormalization",
             linear.rescaling: "Rescaling",
             linear.normalization: "Normalization",
             data_movement.average_pool: "AveragePooling1D AveragePooling2D",
@@ -65,8 +66,8 @@ LAYERS: dict[Any, ExpansionRule] = {
             data_movement.global_max: "GlobalMaxPooling1D GlobalMaxPooling2D",
             data_movement.flattened: "Flatten",
             data_movement.zero_pad: "ZeroPadding1D ZeroPadding2D",
-            data_movement.moved: "Reshape Permute RepeatVector Cropping1D Cropping2D CenterCrop Resizing UpSampling1D"
-            " UpSampling2D",
+            data_movement.rearranged: "Reshape Permute RepeatVector Cropping1D Cropping2D CenterCrop Resizing"
+            " UpSampling1D UpSampling2D",
             # at inference
             _nothing: "InputLayer Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"
             " GaussianDropout GaussianNoise ActivityRegularization RandomBrightness RandomContrast RandomFlip"
@@ -74,22 +75,23 @@ LAYERS: dict[Any, ExpansionRule] = {
         },
     ),
     # what keras.ops leaves in a functional model
-    **_kinds(image_operations, {data_movement.patches: "ExtractPatches"}),
-    **_kinds(operations, {expander: name for name, expander in MERGES.items() if name != "Average"}),
-    **_kinds(
-        operations,
+    **rules("ops.image", {data_movement.patches: "ExtractPatches"}),
+    **rules("ops.nn", {gated_linear_unit: "Glu"}),
+    **rules("ops.numpy", {rule: name for name, rule in MERGES.items() if name != "Average"}),
+    **rules(
+        "ops.numpy",
         {
             divide: "TrueDivide Divide",
             negative: "Negative",
             data_movement.mean: "Mean",
-            data_movement.largest: "Max Amax",
-            data_movement.total: "Sum",
+            data_movement.reduce_max: "Max Amax",
+            data_movement.reduce_sum: "Sum",
             data_movement.padded: "Pad",
-            data_movement.moved: "Reshape Ravel Transpose Moveaxis Swapaxes ExpandDims Squeeze GetItem Split Repeat"
-            " Tile Flip Roll Take",
+            data_movement.rearranged: "Reshape Ravel Transpose Moveaxis Swapaxes ExpandDims Squeeze GetItem Split"
+            " Repeat Tile Flip Roll Take",
         },
     ),
 }
 
-WEIGHTED: dict[Any, ExpansionRule] = {operations.Multiply: scaled, operations.Add: shifted}
+OPERATIONS_WITH_VARIABLE_OPERAND: dict[Any, ExpansionRule] = rules("ops.numpy", {scaled: "Multiply", shifted: "Add"})
 """Operations on a tensor and a weight that belongs to no layer of the table."""

@@ -5,10 +5,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
 
 from spiq_tf.distributions.values import Array
-from spiq_tf.frontend.expansion.activation import ending
+from spiq_tf.frontend.expansion.activation import fused_activation_steps
 from spiq_tf.frontend.expansion.call_site import CallSite, Step
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.affine import BatchNorm, FixedAffine
@@ -19,30 +18,30 @@ from spiq_tf.primitives.shape import Pad
 
 def convolution(layer: Any, site: CallSite) -> Sequence[Step] | None:
     """Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D."""
-    depthwise = isinstance(layer, BaseDepthwiseConv)
+    depthwise = isinstance(layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D))
     if not isinstance(layer.kernel, keras.Variable):
-        return None  # quantized or LoRA: what is multiplied is no variable
+        return None  # quantized or LoRA: the operand is no variable
     layout = Layout(1 if depthwise else layer.groups, depthwise=depthwise)
     linear = Linear(id(layer.kernel), _key(layer.bias), _tap_validity(layer, site.spatial), layout)
-    steps = (Step(linear, site.output), *ending(layer.activation, site.output))
+    steps = (Step(linear, site.output), *fused_activation_steps(layer.activation, site.output))
     return (_causal_padding(layer, site), *steps) if layer.padding == "causal" else steps
 
 
 def _causal_padding(layer: Any, site: CallSite) -> Step:
-    """The zeros in front of a sequence, so that no output sees what comes later."""
+    """The zeros before a sequence, so that no output depends on later inputs."""
     batch, size, channels = site.inputs[0]
     padded = size + layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
     return Step(Pad(size / padded), (batch, padded, channels))
 
 
 def transposed(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """Conv1DTranspose, Conv2DTranspose: an output position reads one tap in `stride`, on either axis."""
+    """Conv1DTranspose, Conv2DTranspose: an output location reads one tap in `stride`, on either axis."""
     if not isinstance(layer.kernel, keras.Variable):
         return None
     share = np.prod(site.spatial) / np.prod(site.output[1:-1])
     tap_validity = np.full(int(np.prod(layer.kernel_size)), share)
     linear = Linear(id(layer.kernel), _key(layer.bias), tap_validity, Layout(transposed=True))
-    return (Step(linear, site.output), *ending(layer.activation, site.output))
+    return (Step(linear, site.output), *fused_activation_steps(layer.activation, site.output))
 
 
 def separable(layer: Any, site: CallSite) -> Sequence[Step]:
@@ -51,7 +50,7 @@ def separable(layer: Any, site: CallSite) -> Sequence[Step]:
     tap_validity = _tap_validity(layer, site.spatial)
     depth = Linear(id(layer.depthwise_kernel), None, tap_validity, Layout(depthwise=True))
     point = Linear(id(layer.pointwise_kernel), _key(layer.bias), all_taps_valid())
-    return (Step(depth, depth_shape), Step(point, site.output), *ending(layer.activation, site.output))
+    return (Step(depth, depth_shape), Step(point, site.output), *fused_activation_steps(layer.activation, site.output))
 
 
 def _tap_validity(layer: Any, sizes: Sequence[int]) -> Array:
@@ -63,7 +62,7 @@ def dense(layer: Any, site: CallSite) -> Sequence[Step] | None:
     if not isinstance(layer.kernel, keras.Variable):
         return None
     linear = Linear(id(layer.kernel), _key(layer.bias), all_taps_valid(), dense=True)
-    return (Step(linear, site.output), *ending(layer.activation, site.output))
+    return (Step(linear, site.output), *fused_activation_steps(layer.activation, site.output))
 
 
 def batch_norm(layer: Any, site: CallSite) -> Sequence[Step] | None:
@@ -76,10 +75,10 @@ def batch_norm(layer: Any, site: CallSite) -> Sequence[Step] | None:
     return (Step(norm, site.output),)
 
 
-def normalised(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """LayerNormalization, GroupNormalization and RMSNormalization: statistics of the example at hand, trained numbers
-    for each channel behind them."""
-    factor = layer.scale if isinstance(layer, keras.layers.RMSNormalization) else layer.gamma
+def runtime_normalization(layer: Any, site: CallSite) -> Sequence[Step] | None:
+    """LayerNormalization, GroupNormalization and RMSNormalization: statistics of each example at runtime, then trained
+    factors and offsets for each channel."""
+    factor = layer.gamma if hasattr(layer, "gamma") else layer.scale  # RMSNormalization calls it scale
     trained = [w for w in (factor, getattr(layer, "beta", None)) if w is not None]
     if factor is None or np.atleast_1d(layer.axis)[-1] % len(site.output) != len(site.output) - 1:
         return None

@@ -1,4 +1,4 @@
-"""Layers and operations that join tensors, or a tensor and constants, elementwise or side by side."""
+"""Layers and operations on several tensors, or on a tensor and constants: elementwise, and concatenation."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from spiq_tf.primitives.merge import Add, Concatenate, Extremum, Multiply
 
 
 def add(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """Add, x + y, x + constant, x + map."""
+    """Add, x + y, x + constant, x + map of constants."""
     if (constant := _constant(site)) is not None:
         return _affine(1.0, constant, site)
     if (values := _map(site)) is not None:
@@ -22,7 +22,7 @@ def add(layer: Any, site: CallSite) -> Sequence[Step] | None:
 
 
 def subtract(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """Subtract, x - y, x - constant, constant - x, x - map."""
+    """Subtract, x - y, x - constant, constant - x, x - map of constants."""
     if (constant := _constant(site)) is not None:
         return _affine(1.0, -constant, site) if site.arguments[0] is None else _affine(-1.0, constant, site)
     if site.arguments[:1] == (None,) and (values := _map(site)) is not None:
@@ -36,15 +36,15 @@ def average(layer: Any, site: CallSite) -> Sequence[Step] | None:
 
 
 def _sum(factors: tuple[float, ...], site: CallSite) -> Sequence[Step] | None:
-    whole = len(factors) == len(site.inputs) > 1  # or else a constant is among the operands
-    return (Step(Add(factors), site.output),) if _alike(site) and whole else None
+    no_constants = len(factors) == len(site.inputs) > 1
+    return (Step(Add(factors), site.output),) if _broadcast_channels(site) and no_constants else None
 
 
 def multiply(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """Multiply, x * y, x * constant. The input that is not broadcast hands its scale on."""
+    """Multiply, x * y, x * constant. The scale of the input that is not broadcast passes to the output."""
     if (constant := _constant(site)) is not None:
         return _affine(constant, 0.0, site)
-    if len(site.inputs) < 2 or not _alike(site):
+    if len(site.inputs) < 2 or not _broadcast_channels(site):
         return None
     sizes = [(shape[-1], np.prod(shape)) for shape in site.inputs]
     return (Step(Multiply(sizes.index(max(sizes)), len(sizes)), site.output),)
@@ -76,7 +76,7 @@ def minimum(layer: Any, site: CallSite) -> Sequence[Step] | None:
 
 
 def _extremum(sign: int, site: CallSite) -> Sequence[Step] | None:
-    return (Step(Extremum(sign), site.output),) if len(site.inputs) == 2 and _alike(site) else None
+    return (Step(Extremum(sign), site.output),) if len(site.inputs) == 2 and _broadcast_channels(site) else None
 
 
 def concatenate(layer: Any, site: CallSite) -> Sequence[Step] | None:
@@ -89,13 +89,13 @@ def concatenate(layer: Any, site: CallSite) -> Sequence[Step] | None:
 
 
 def scaled(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """x * weight, a number for each channel."""
+    """x * weight, with one value for each channel."""
     key = _channel_weight(site)
     return None if key is None else (Step(ChannelScale(key), site.output),)
 
 
 def shifted(layer: Any, site: CallSite) -> Sequence[Step] | None:
-    """x + weight, a number for each channel."""
+    """x + weight, with one value for each channel."""
     key = _channel_weight(site)
     return None if key is None else (Step(ChannelShift(key), site.output),)
 
@@ -108,7 +108,7 @@ def _channel_weight(site: CallSite) -> int | None:
     return id(weight) if fits else None
 
 
-def _alike(site: CallSite) -> bool:
+def _broadcast_channels(site: CallSite) -> bool:
     """Whether the inputs have the output's axes, with one channel or all of them."""
     return all(shape[-1] in (1, site.channels) and len(shape) == len(site.output) for shape in site.inputs)
 
@@ -119,7 +119,7 @@ def _affine(factor: Array | float, offset: Array | float, site: CallSite) -> Seq
 
 
 def _constant(site: CallSite) -> Array | None:
-    """The other operand of a binary operation where it is a number, or one a channel; shape () or (channels,)."""
+    """The constant operand of a binary operation, of shape (1,) or (channels,); None where it is no such constant."""
     value = _operand(site)
     if value is None or value.size not in (1, site.channels) or (value.size > 1 and value.shape[-1] != value.size):
         return None
@@ -127,7 +127,7 @@ def _constant(site: CallSite) -> Array | None:
 
 
 def _map(site: CallSite) -> Array | None:
-    """The other operand of a binary operation where it is a constant that varies over positions."""
+    """The constant operand of a binary operation where it varies over spatial locations, of the output's shape."""
     value = _operand(site)
     if value is None or value.ndim > len(site.output):
         return None
@@ -135,11 +135,11 @@ def _map(site: CallSite) -> Array | None:
 
 
 def _operand(site: CallSite) -> Array | None:
-    """What is no tensor of the two operands, where the other one has the output's shape."""
-    given = [a for a in site.arguments if a is not None]
-    if len(site.arguments) != 2 or len(given) != 1 or site.inputs != (site.output,):
+    """The one of two operands that is no tensor, where the other one has the output's shape."""
+    constants = [a for a in site.arguments if a is not None]
+    if len(site.arguments) != 2 or len(constants) != 1 or site.inputs != (site.output,):
         return None
-    return np.asarray(given[0], np.float64)
+    return np.asarray(constants[0], np.float64)
 
 
 MERGES: dict[str, ExpansionRule] = {

@@ -6,12 +6,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from spiq_tf.frontend.capture import replay
+from spiq_tf.execution.executor import execute, input_tensors
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.rescaling import RescaledModel
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -169,7 +168,9 @@ def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
     found = []
     for node in nodes:
         inner = node.inputs[0]
-        if node.output.name not in ends or inner.name not in (within - ends) & values.held.keys():
+        if len(node.inputs) > 1 or node.output.name not in ends:
+            continue
+        if inner.name not in (within - ends) & values.held.keys():
             continue
         index, _ = values.held[inner.name]
         made = node.primitive.forward([values.of_file(index).reshape(inner.shape).astype(np.float64)])
@@ -232,14 +233,11 @@ class _Values:
         return np.asarray(value / factor, np.float32) if np.issubdtype(value.dtype, np.floating) else value
 
     def _replay(self, call: Call) -> None:
-        arguments = keras.tree.flatten((call.args, dict(call.kwargs)))
-        read = [a for a in arguments if isinstance(a, Tensor)]
-        inputs = {t.name: tf.constant(self[t.name].reshape(t.shape)) for t in read}
+        inputs = {t.name: tf.constant(self[t.name].reshape(t.shape)) for t in input_tensors(call)}
         keys = {key for node in self._graph.nodes_of_call[call.index] for key in node.primitive.variables()}
         weights = [(self._graph.variables[key], tf.constant(self._rewritten.weights[key])) for key in keys]
-        with keras.StatelessScope(state_mapping=weights):
-            outputs = replay(call, inputs)
-        self._run |= {t.name: np.asarray(y) for t, y in zip(call.outputs, outputs, strict=True)}
+        values = execute([call], inputs, weights=weights)
+        self._run |= {t.name: np.asarray(values[t.name]) for t in call.outputs}
 
 
 def _needs_check(call: Call, graph: LayerGraph, values: _Values, kernels: Collection[int]) -> bool:

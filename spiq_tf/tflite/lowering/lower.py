@@ -9,12 +9,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import tensorflow as tf
 
 from spiq_tf.errors import InvalidModelError, LoweringError, first_words
-from spiq_tf.frontend.capture import replay
-from spiq_tf.graph.layer_graph import LayerGraph, Tensor
+from spiq_tf.execution.executor import execute, run_layer
+from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.rescaling import RescaledModel
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import (
@@ -24,7 +23,7 @@ from spiq_tf.tflite.lowering.correspondence import (
     origin_calls,
     with_reshaped,
 )
-from spiq_tf.tflite.lowering.keras_patches import converter_friendly_keras
+from spiq_tf.tflite.lowering.graph_rewrites import converter_friendly
 from spiq_tf.tflite.passes.affine_to_depthwise import affine_to_depthwise
 from spiq_tf.tflite.passes.fold_constants import flatten_biases, fold_constants
 from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
@@ -68,12 +67,10 @@ def lower(rewritten: RescaledModel, runs: Callable[[str], bool]) -> LoweredModel
         runs: whether the target has an operator, by its name in the schema.
 
     Raises:
-        InvalidModelError: an output is of whole numbers.
+        InvalidModelError: an output holds integers.
         LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
     """
-    # variables, not constants: the converter copies the graph several times before it puts their values in
-    held = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
-    content = _convert(_trace(rewritten.graph, held), rewritten.graph)
+    content = _float_file(rewritten)
     flat = FlatModel(content)
     if fold_constants(flat):
         content = flat.content()
@@ -91,20 +88,22 @@ def lower(rewritten: RescaledModel, runs: Callable[[str], bool]) -> LoweredModel
     return LoweredModel(content, flat, held, origin_calls(flat, rewritten.graph))
 
 
-def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
-    """The model as a concrete function that reads its weights from the held variables."""
+def _float_file(rewritten: RescaledModel) -> bytes:
+    # variables, not constants: the converter copies the graph several times before it puts their values in
+    weights = {key: tf.Variable(value, trainable=False) for key, value in rewritten.weights.items()}
+    return _convert(_trace(rewritten.graph, weights), rewritten.graph)
 
-    whole: list[Tensor] = []
+
+def _trace(graph: LayerGraph, weights: Mapping[int, tf.Variable]) -> Any:
+    """The model as a concrete function that reads its weights from the given variables, by key."""
+
+    integers: list[Tensor] = []
 
     def run(*inputs: Any) -> list[Any]:
-        read = [(v, held[key].read_value()) for key, v in graph.variables.items()]
-        values = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
-        with keras.StatelessScope(state_mapping=read), converter_friendly_keras():
-            for call in graph.calls:
-                with tf.name_scope(f"call{call.index}"):
-                    outputs = replay(call, values)
-                values.update({t.name: y for t, y in zip(call.outputs, outputs, strict=True)})
-        whole[:] = [t for t in graph.outputs if values[t.name].dtype.is_integer]
+        read = [(v, weights[key].read_value()) for key, v in graph.variables.items()]
+        given = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
+        values = execute(graph.calls, given, _run_in_scope, read)
+        integers[:] = [t for t in graph.outputs if values[t.name].dtype.is_integer]
         return [tf.cast(values[t.name], tf.float32) for t in graph.outputs]
 
     signature = [tf.TensorSpec(t.shape, tf.float32, name=f"input{index}") for index, t in enumerate(graph.inputs)]
@@ -112,13 +111,19 @@ def _trace(graph: LayerGraph, held: Mapping[int, tf.Variable]) -> Any:
         traced = tf.function(run, input_signature=signature, autograph=False).get_concrete_function()
     except Exception as error:  # whatever a layer's own code raises
         raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
-    if whole:
+    if integers:
         raise InvalidModelError(
-            f"layer {graph.producers[whole[0].name].call.name!r} makes an output of whole numbers, of which int8 keeps"
-            " 256: expected floats; convert the model without it (an argmax, a top_k), and take that of the int8"
-            " values, which are in the same order"
+            f"layer {graph.producers[integers[0].name].call.name!r} returns integers, of which int8 has 256: expected"
+            " floats; convert the model without it (an argmax, a top_k), and apply it to the int8 values, which are in"
+            " the same order"
         )
-    return traced
+    return converter_friendly(traced, list(weights.values()))
+
+
+def _run_in_scope(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+    """One call under a name scope of its own, which survives in the names of the file's tensors."""
+    with tf.name_scope(f"call{call.index}"):
+        return run_layer(call, values)
 
 
 def _convert(concrete: Any, graph: LayerGraph) -> bytes:

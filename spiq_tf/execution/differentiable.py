@@ -1,10 +1,9 @@
-"""Convolutions, as the fields are run through them: before their activation, and so that they can be differentiated
-safely.
+"""Layers as recorded runs need them: kernels before their activation, and derivatives that are safe and fast.
 
-TensorFlow's CPU kernels for the derivative of a convolution by its weights write where they must not if the kernel has
-one tap, a stride, and one output for what it reads: the process ends, or numbers are wrong. Nobody needs that
-derivative here, but TensorFlow takes it along. A kernel of one tap and a stride s reads every s-th position only: taken
-without a stride of those positions alone, it gives the same, and its derivative is sound.
+TensorFlow's CPU kernels for the derivative of a convolution by its weights write out of bounds if the kernel has one
+tap, a stride, and one output for what it reads: the process ends, or values are wrong. Nobody needs that derivative
+here, but TensorFlow computes it with the other. A kernel of one tap and a stride s reads every s-th spatial location
+only: without a stride, on those locations alone, it computes the same, and its derivative is sound.
 """
 
 from collections.abc import Mapping
@@ -12,42 +11,45 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.layers.convolutional.base_conv_transpose import BaseConvTranspose
-from keras.src.layers.convolutional.base_depthwise_conv import BaseDepthwiseConv
-from keras.src.layers.convolutional.base_separable_conv import BaseSeparableConv
 
-from spiq_tf.frontend.capture import replay
-from spiq_tf.graph.layer_graph import Call, Tensor
+from spiq_tf.execution.executor import by_name, call_outputs, input_tensors
+from spiq_tf.graph.layer_graph import Call
 
 _L = keras.layers
-_STRIDING = (_L.Conv1D, _L.Conv2D, BaseDepthwiseConv, BaseSeparableConv)
+_DEPTHWISE = (_L.DepthwiseConv1D, _L.DepthwiseConv2D)
+_SEPARABLE = (_L.SeparableConv1D, _L.SeparableConv2D)
+_TRANSPOSED = (_L.Conv1DTranspose, _L.Conv2DTranspose, _L.Conv3DTranspose)
+_STRIDED = (_L.Conv1D, _L.Conv2D, *_DEPTHWISE, *_SEPARABLE)
 
 
-def replay_differentiable(call: Call, values: Mapping[str, Any]) -> list[Any]:
-    """As `replay`; of float32 values, in the eager mode."""
+def run_differentiable(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
+    """As `run_layer`, of float32 values in eager mode, so that a tape can differentiate it safely."""
     layer = call.layer
-    if not (isinstance(layer, _STRIDING) and _skips_positions(layer)):
-        return replay(call, dict(values))
-    (tensor,) = (a for a in keras.tree.flatten((call.args, dict(call.kwargs))) if isinstance(a, Tensor))
+    if not (isinstance(layer, _STRIDED) and _skips_locations(layer)):
+        return by_name(call, call_outputs(call, values))
+    (tensor,) = input_tensors(call)
     *_, y = linear_parts(layer, values[tensor.name])
-    return [y if layer.activation is None else layer.activation(y)]
+    return by_name(call, [y if layer.activation is None else layer.activation(y)])
 
 
 def linear_parts(layer: Any, x: tf.Tensor) -> list[tf.Tensor]:
-    """What each kernel of a Dense or a convolution makes of x, the bias with the last, before the activation.
+    """The output of each kernel of a Dense or a convolution, the last with the bias, before the activation.
 
     Args:
-        layer: any; of other layers there are no parts.
-        x: float32, in the eager mode.
+        layer: any; other layers have no parts.
+        x: the layer's input, float32, in eager mode.
+
+    Returns:
+        Two tensors for a separable convolution, one for any other layer with a kernel, none for a layer without.
     """
     if type(layer) is _L.Dense:
         parts = [x @ tf.convert_to_tensor(layer.kernel)]
-    elif isinstance(layer, BaseSeparableConv):
+    elif isinstance(layer, _SEPARABLE):
         deep = _depthwise(layer, x, layer.depthwise_kernel)
         parts = [deep, keras.ops.conv(deep, layer.pointwise_kernel)]
-    elif isinstance(layer, BaseDepthwiseConv):
+    elif isinstance(layer, _DEPTHWISE):
         parts = [_depthwise(layer, x, layer.kernel)]
-    elif isinstance(layer, BaseConvTranspose):
+    elif isinstance(layer, _TRANSPOSED):
         own = {"padding": layer.padding, "output_padding": layer.output_padding, "dilation_rate": layer.dilation_rate}
         parts = [keras.ops.conv_transpose(x, layer.kernel, strides=list(layer.strides), **own)]
     elif hasattr(layer, "convolution_op"):
@@ -58,16 +60,16 @@ def linear_parts(layer: Any, x: tf.Tensor) -> list[tf.Tensor]:
 
 
 def _depthwise(layer: Any, x: tf.Tensor, kernel: Any) -> tf.Tensor:
-    if _skips_positions(layer):
-        return keras.ops.depthwise_conv(_read_positions(layer, x), kernel, padding="valid")
+    if _skips_locations(layer):
+        return keras.ops.depthwise_conv(_read_locations(layer, x), kernel, padding="valid")
     return keras.ops.depthwise_conv(x, kernel, layer.strides, layer.padding, dilation_rate=layer.dilation_rate)
 
 
 def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """A convolution whose derivative is that for its input alone: TensorFlow's takes as long again for the kernel."""
+    """A convolution with the derivative for its input alone: TensorFlow's takes as long again for the kernel's."""
     kernel = tf.convert_to_tensor(layer.kernel)
-    if _skips_positions(layer):
-        return keras.ops.conv(_read_positions(layer, x), kernel, padding="valid")
+    if _skips_locations(layer):
+        return keras.ops.conv(_read_locations(layer, x), kernel, padding="valid")
     if layer.padding == "causal":
         x = tf.pad(x, [[0, 0], [layer.dilation_rate[0] * (layer.kernel_size[0] - 1), 0], [0, 0]])
         return keras.ops.conv(x, kernel, layer.strides, "valid", dilation_rate=layer.dilation_rate)
@@ -87,11 +89,11 @@ def _convolved(layer: Any, x: tf.Tensor) -> tf.Tensor:
     return tf.custom_gradient(convolved)(x)
 
 
-def _skips_positions(layer: Any) -> bool:
+def _skips_locations(layer: Any) -> bool:
     """Whether a convolution has one tap and a stride."""
     return set(layer.kernel_size) == {1} and set(layer.strides) != {1}
 
 
-def _read_positions(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """The positions that it reads."""
+def _read_locations(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """The spatial locations that a kernel of one tap reads."""
     return x[(slice(None), *(slice(None, None, stride) for stride in layer.strides))]

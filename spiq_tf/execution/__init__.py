@@ -1,0 +1,1 @@
+"""Running a graph: the one executor of its layer calls."""
