@@ -6,7 +6,6 @@ import numpy as np
 
 from spiq_tf.distributions.tails import ChannelDistribution
 from spiq_tf.pipeline import ConversionResult, Plan
-from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tensor_info import REPORTED_SIGMAS, TensorInfo
 
@@ -14,7 +13,7 @@ from spiq_tf.tensor_info import REPORTED_SIGMAS, TensorInfo
 def describe(plan: Plan, converted: ConversionResult, target: str) -> QuantizedModel:
     """The result for users, from what the stages returned."""
     graph = plan.rewritten.graph
-    unknown = (node.call.name for node in graph.nodes if isinstance(node.primitive, Opaque))
+    unknown = (node.call.name for node in graph.nodes if node.primitive.is_opaque)
     total = sum(noise.total for noise in plan.choice.noise.values())
     return QuantizedModel(
         name=str(plan.model.name),
@@ -56,7 +55,7 @@ def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
         channel_scales=tuple((plan.choice.scales[held.name] / held.factor).tolist()),
         channel_ranges=_reached(plan.distributions[held.name]),
         noise=_noise(plan, held.name),
-        unscaled=plan.classes.why_unscaled(held.name),
+        unscaled=plan.classes.pinned_reason(held.name),
     )
 
 

@@ -1,13 +1,14 @@
 """The conversion on one screen: data goes one way, each stage a function of what the one before returned."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spiq_tf import priors
 from spiq_tf.conformance.checking import violations_of, warn_of_violations
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.distributions.tails import ChannelDistribution
-from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Source
+from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Source
 from spiq_tf.frontend.capture import capture
 from spiq_tf.frontend.entry import to_float32_functional
 from spiq_tf.frontend.weight_checks import check_weights
@@ -26,8 +27,11 @@ from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.search.sensitivity import measured_gains
 from spiq_tf.statistics import propagation
 from spiq_tf.statistics.input_range import InputRange, input_statistics
-from spiq_tf.statistics.sampled import opaque_layer_inputs, sampled_statistics
-from spiq_tf.statistics.synthetic import run_on_synthetic_inputs
+from spiq_tf.statistics.opaque_inputs import OpaqueInputs, opaque_layer_inputs
+from spiq_tf.statistics.sample_run import run_samples
+from spiq_tf.statistics.sampled import sampled_statistics
+from spiq_tf.statistics.samples import NO_EXAMPLES
+from spiq_tf.statistics.synthetic import synthetic_samples
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
 from spiq_tf.tflite.parameters.assign import assign_tensor_ranges
@@ -60,7 +64,7 @@ class Plan:
         choice: scales and ranges of all tensors.
         rewritten: the model in the new units.
         float_calls: indices of the layer calls that stay float.
-        shown: what layers that no rule describes read on random fields, by tensor name, a mapping for each field.
+        opaque_inputs: what opaque layers read on samples.
     """
 
     model: Any
@@ -70,7 +74,7 @@ class Plan:
     choice: ScaleSolution
     rewritten: RescaledModel
     float_calls: frozenset[int]
-    shown: Sequence[Mapping[str, Array]]
+    opaque_inputs: OpaqueInputs
 
 
 @dataclass(frozen=True)
@@ -98,9 +102,6 @@ class ConversionResult:
     violations: tuple[Violation, ...]
 
 
-_NEAR = 4.0  # deviations: how far what divides reaches towards 0
-
-
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
     """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
     model = to_float32_functional(model, options.batch_size)
@@ -111,10 +112,11 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         graph = high_bias_absorption.absorb_high_biases(graph)
     inputs = input_statistics(graph, input_range)
     given, float_outputs = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
-    batches = run_on_synthetic_inputs(graph, inputs) if options.parts.fields else ()
-    shown = sampled_statistics(graph, batches)
-    moments = propagation.all_moments(graph, inputs, shown)
-    distributions = propagation.all_distributions(graph, moments, inputs, given, shown)
+    samples = synthetic_samples(graph, inputs) if options.parts.fields else NO_EXAMPLES
+    runs = run_samples(graph, samples)
+    sampled = sampled_statistics(graph, runs, samples.gap)
+    moments = propagation.all_moments(graph, inputs, sampled)
+    distributions = propagation.all_distributions(graph, moments, inputs, given, sampled)
     classes = constraints.scale_classes(graph, given)
     if options.parts.scales == "spiq":
         choice = spiq.spiq(graph, classes, distributions)
@@ -122,7 +124,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         choice = dfq.equalize(graph, classes, distributions)
     else:
         classes = classes if options.parts.scales == "noise" else classes.without_scales()
-        gains = noise_gain.output_gains(graph, moments, measured_gains(graph, batches, moments))
+        gains = noise_gain.output_gains(graph, moments, measured_gains(graph, runs, moments))
         choice = minimum_noise.minimize_noise(graph, classes, moments, distributions, gains, options.per_channel_dense)
     rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
     return Plan(
@@ -133,7 +135,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         choice,
         rewritten,
         float_outputs,
-        opaque_layer_inputs(graph, batches, moments),
+        opaque_layer_inputs(graph, runs, moments, samples.gap),
     )
 
 
@@ -145,10 +147,10 @@ def convert_plan(plan: Plan, options: Options) -> ConversionResult:
     float_outputs = lowered.outputs_of(plan.float_calls)
     known = {index: rewritten.ranges[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
     moments = {index: rewritten.moments[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
-    inside = opaque_intermediate_ranges(lowered, graph, plan.shown, known)
+    inside = opaque_intermediate_ranges(lowered, graph, plan.opaque_inputs, known)
     tables = place_lookup_tables(lowered.flat, graph, lowered.tensors, float_outputs)
     reaching = {
-        index: plan.distributions[held.name].range(_NEAR).scaled_by(held.factor)
+        index: plan.distributions[held.name].range(priors.NEAR_SIGMAS.value).scaled_by(held.factor)
         for index, held in lowered.tensors.items()
     }
     reciprocals = div_to_reciprocal(lowered.flat, {**inside, **reaching}, float_outputs)

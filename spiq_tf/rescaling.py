@@ -1,4 +1,4 @@
-"""Absorbs the scales into the weights: the same function in units of one scale a channel."""
+"""Absorbs channel scales into the weights: the same function in rescaled units, each channel over its scale."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from spiq_tf.frontend.cloning import clone_of, fill, read_by_operations
 from spiq_tf.graph.layer_graph import LayerGraph
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RescaledModel:
-    """A model in new units; nothing behind this stage knows that scales existed.
+    """A model in rescaled units (the model's value over the channel's scale); no later stage knows of scales.
 
     Attributes:
-        graph: the original structure.
-        weights: values of all its variables, by key, in the variables' own data types.
-        moments: of every tensor, in the new units.
-        ranges: of every tensor, in the new units.
+        graph: the original structure, with the original weights.
+        weights: rescaled values of all its variables, by key, in the variables' own data types.
+        moments: of every tensor, by name, in rescaled units.
+        ranges: of every tensor, by name, in rescaled units.
     """
 
     graph: LayerGraph
@@ -33,9 +33,15 @@ class RescaledModel:
 def absorb_scales(
     graph: LayerGraph, scales: Mapping[str, Array], moments: Mapping[str, Moments], ranges: Mapping[str, ChannelRanges]
 ) -> RescaledModel:
-    """New weights for which every tensor x becomes x / scale, and its statistics with it.
+    """New weights for which every tensor x becomes x / scale, and its statistics with it (SPIQ, section 3.3).
 
-    A channel that ReLU(max) cut at max is now cut at scale * max in the original's units, scale <= 1.
+    A channel that ReLU(max) saturated at max now saturates at scale * max in the model's units, scale <= 1.
+
+    Args:
+        graph: the model.
+        scales: of each channel of each tensor, by name, shape (channels,).
+        moments: by tensor name, in the model's units.
+        ranges: by tensor name, in the model's units.
     """
     weights = {key: graph.weights[key].astype(v.numpy().dtype) for key, v in graph.variables.items()}
     for node in graph.nodes:
@@ -45,15 +51,15 @@ def absorb_scales(
         for key, value in node.primitive.absorb(graph.weights, inputs, scales[node.output.name]).items():
             weights[key] = value.astype(weights[key].dtype)
     return RescaledModel(
-        graph,
-        weights,
-        {name: Moments(m.mean / scales[name], m.variance / scales[name] ** 2) for name, m in moments.items()},
-        {name: ChannelRanges(r.low / scales[name], r.high / scales[name], r.source) for name, r in ranges.items()},
+        graph=graph,
+        weights=weights,
+        moments={n: Moments(m.mean / scales[n], m.variance / scales[n] ** 2) for n, m in moments.items()},
+        ranges={n: ChannelRanges(r.low / scales[n], r.high / scales[n], r.source) for n, r in ranges.items()},
     )
 
 
-def clone_with(model: keras.Model, rewritten: RescaledModel) -> keras.Model:
-    """A new Keras model of the same architecture that holds the rewritten weights.
+def clone_with(model: keras.Model, rescaled: RescaledModel) -> keras.Model:
+    """A new Keras model of the same architecture with the rescaled weights.
 
     Raises:
         NotCloneableError: a layer of the model cannot be made again from its configuration.
@@ -70,5 +76,5 @@ def clone_with(model: keras.Model, rewritten: RescaledModel) -> keras.Model:
             f"model {model.name!r} cannot be cloned, so there is no rewritten Keras model (spiq_tf.convert works"
             f" all the same); give its custom layers a get_config: {error}"
         ) from error
-    fill(clone, [rewritten.weights[id(v)] for v in model.weights])
+    fill(clone, [rescaled.weights[id(v)] for v in model.weights])
     return clone

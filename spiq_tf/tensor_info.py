@@ -22,7 +22,7 @@ class TensorInfo:
             its centre and within its bounds, in the model's units, or None. The file may cut it, or hold more.
         noise: predicted, what rounding this tensor, cutting its tails and rounding the weights that make it add
             to the outputs: its power relative to theirs. None where the method predicts none.
-        unscaled: why some of its channels had to keep scale 1 ("probs: leaves the model"), or None.
+        unscaled: why some of its channels had to keep scale 1 ("probs: is a model output"), or None.
     """
 
     name: str

@@ -12,7 +12,8 @@ from keras import layers
 from spiq_tf.frontend.capture import capture
 from spiq_tf.statistics.differentiable import linear_parts, replay_differentiable
 from spiq_tf.statistics.input_range import input_statistics
-from spiq_tf.statistics.synthetic import run_on_synthetic_inputs
+from spiq_tf.statistics.sample_run import run_samples
+from spiq_tf.statistics.synthetic import synthetic_samples
 
 LAYERS = {
     "conv2d": ((16, 16, 4), lambda: layers.Conv2D(1, 1, strides=2, activation="relu")),
@@ -60,7 +61,7 @@ def test_what_lies_before_an_activation(name, random):
     found = linear_parts(layer, keras.ops.convert_to_tensor(x))
     known = {node.output.name for node in graph.nodes if node.primitive.is_linear}
     assert len(found) == len(known)
-    (batch, *_) = run_on_synthetic_inputs(graph, input_statistics(graph, (-2.0, 2.0)))
+    (batch, *_) = run_samples(graph, synthetic_samples(graph, input_statistics(graph, (-2.0, 2.0))))
     assert known <= batch.values.keys()
     layer.activation = keras.activations.linear
     np.testing.assert_allclose(found[-1], layer(x), atol=1e-5)

@@ -64,7 +64,7 @@ def test_quadrature_of_a_sigmoid(mean, deviation):
 
 def test_largest_of_two_gaussians():
     """The maximum of two standard normals has mean 1 / sqrt(pi) and variance 1 - 1 / pi."""
-    mean, variance = gaussian.largest_of(2)
+    mean, variance = gaussian.maximum_moments(2)
     assert mean == pytest.approx(1 / np.sqrt(np.pi), abs=1e-5)
     assert variance == pytest.approx(1 - 1 / np.pi, abs=1e-5)
 
@@ -75,13 +75,13 @@ def test_excess_kurtosis_of_a_rectified_gaussian(slope, place, random):
     x = place + 1.5 * random.standard_normal(4_000_000)
     y = np.where(x < 0, slope * x, x)
     expected = np.mean((y - y.mean()) ** 4) / y.var() ** 2 - 3
-    found = gaussian.excess_of(np.array([place]), np.array([1.5]), lambda v: np.where(v < 0, slope * v, v))
+    found = gaussian.excess_kurtosis_of(np.array([place]), np.array([1.5]), lambda v: np.where(v < 0, slope * v, v))
     assert found[0] == pytest.approx(expected, rel=0.02, abs=0.02)
 
 
 def test_closed_form_of_the_excess_kurtosis_behind_a_relu():
     """Against summation over a grid; far below, where a channel fires once in ten thousand times, and far above."""
     place = np.array([-3.9, -2.0, -0.5, 0.0, 1.0, 4.0, 7.9])
-    summed = gaussian.excess_of(place, np.ones(7), lambda v: np.maximum(v, 0.0))
-    np.testing.assert_allclose(gaussian.rectified_excess(place), summed, rtol=1e-3, atol=1e-3)
-    assert gaussian.rectified_excess(np.array([-50.0])) == gaussian.rectified_excess(np.array([-4.0]))
+    summed = gaussian.excess_kurtosis_of(place, np.ones(7), lambda v: np.maximum(v, 0.0))
+    np.testing.assert_allclose(gaussian.relu_excess_kurtosis(place), summed, rtol=1e-3, atol=1e-3)
+    assert gaussian.relu_excess_kurtosis(np.array([-50.0])) == gaussian.relu_excess_kurtosis(np.array([-4.0]))

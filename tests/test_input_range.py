@@ -103,7 +103,7 @@ def test_layers_in_front_that_agree_state_the_range():
 @pytest.mark.parametrize("other", [layers.Rescaling(1.0), layers.Rescaling(0.01), layers.ReLU()])
 def test_layers_in_front_that_do_not_agree(other):
     for pair in ((layers.Rescaling(1 / 255), other), (other, layers.Rescaling(1 / 255))):
-        with pytest.raises(spiq_tf.InputRangeError, match=r"in front of all that reads it.*pass input_range"):
+        with pytest.raises(spiq_tf.InputRangeError, match=r"before all that reads it.*pass input_range"):
             told(in_two_branches(*pair))
 
 
@@ -145,7 +145,9 @@ def test_a_range_that_is_meant_behind_the_rescaling_is_warned_of():
     image = keras.Input((8, 8, 3), name="image")
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     model = settle(keras.Model(image, conv_bn(x, 4)), values=(0.0, 255.0))
-    message = r"input_range of input 'image': \(-1, 1\) contradicts the layer in front, which is fed \(0, 255\)"
+    message = (
+        r"input_range of input 'image': \(-1, 1\) contradicts the layer that reads it, whose input range is \(0, 255\)"
+    )
     with pytest.warns(spiq_tf.InputRangeWarning, match=message):
         spiq_tf.convert(model, input_range=(-1, 1))
     spiq_tf.convert(model, input_range=(16, 235))  # a warning fails the test

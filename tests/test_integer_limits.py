@@ -1,5 +1,5 @@
-"""The numbers of 8 bits stand in the module of bit widths alone: elsewhere a bit width is asked, so that another one is a
-value and not an edit."""
+"""The numbers of 8 bits stand in the module of bit widths alone: elsewhere a bit width is asked, so that another one is
+a value and not an edit."""
 
 import ast
 import io
@@ -17,12 +17,9 @@ ALLOWED = {
     "statistics/preprocessing.py": "pixels: conventions of preprocessing",
     "statistics/input_range.py": "pixels: models that are fed 0..255",
     "tflite/passes/pixel_inputs.py": "pixels: what a byte of an image can be",
-    "verification/degenerate_output.py": "what varies by less than a 255th is constant to any 8-bit file",
     "targets/target.py": "limits: multipliers and ratios of scales that the runtimes' kernels hold",
     "tflite/flatbuffer.py": "the schema: operator codes above 127 do not fit the deprecated field",
-    "reporting/pictures.py": "steps of the scale that a channel spans, as the report shows them",
-    "statistics/sampled.py": "a number of spatial locations",
-    "primitives/opaque.py": "a number of points of a grid",
+    "priors.py": "a number of spatial locations",
 }
 """Other modules with these numbers, each with what they mean there."""
 

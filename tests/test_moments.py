@@ -7,9 +7,10 @@ import pytest
 from spiq_tf.distributions.tails import TensorStatistics, gaussian_distribution
 from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.frontend.capture import capture
-from spiq_tf.primitives.linear import ClassifierHead, Linear
+from spiq_tf.graph.classifier_head import network_roles
 from spiq_tf.primitives.merge import Add, Multiply
 from spiq_tf.primitives.pool import MaxPool
+from spiq_tf.primitives.role import ClassifierHead
 from spiq_tf.primitives.shape import Pad
 from spiq_tf.statistics.propagation import all_contrast_exponents, all_distributions, all_moments
 from tests.layer_table import TABLE
@@ -177,15 +178,16 @@ def test_layers_that_know_that_they_stand_in_the_head():
         ),
     ]
     graph = capture(keras.Model(x, outputs), 1)
-    heads = {node.call.name: node.primitive.head for node in graph.nodes if isinstance(node.primitive, Linear)}
+    roles = network_roles(graph)
+    heads = {node.call.name: roles[node.output.name].head for node in graph.nodes if node.primitive.is_linear}
     known = {name: head for name, head in heads.items() if head is not None}
     assert known == {
-        "hidden": ClassifierHead(13, False),
-        "classes": ClassifierHead(10, True, depth=1),
-        "box": ClassifierHead(3, True, depth=1),
-        "strung": ClassifierHead(5, True),
-        "left": ClassifierHead(12, True),
-        "right": ClassifierHead(12, True),
+        "hidden": ClassifierHead(num_logits=13, is_logits=False),
+        "classes": ClassifierHead(num_logits=10, is_logits=True, hidden_depth=1),
+        "box": ClassifierHead(num_logits=3, is_logits=True, hidden_depth=1),
+        "strung": ClassifierHead(num_logits=5, is_logits=True),
+        "left": ClassifierHead(num_logits=12, is_logits=True),
+        "right": ClassifierHead(num_logits=12, is_logits=True),
     }
     assert set(heads) == {"features", "gate", "pixels", "seed", "drawn", "one", "other", *known}
 
@@ -330,7 +332,7 @@ def test_kurtosis_of_a_map_within_a_rim_of_one_value(random):
     real = np.mean((values - told.mean) ** 4, axis=0) / told.variance**2 - 3
     distribution = primitive.distribution([x], told, {})
     np.testing.assert_allclose(distribution.excess_kurtosis, real, atol=0.05)
-    assert np.all(distribution.above.reach(0.0) >= 1.5)
+    assert np.all(distribution.above.end(0.0) >= 1.5)
 
 
 def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random):
@@ -349,7 +351,7 @@ def test_a_gated_tensor_reaches_as_far_as_values_that_meet_typical_gates(random)
     y = x * gate
     np.testing.assert_allclose(moments.variance, y.var(), rtol=0.02)
     np.testing.assert_allclose(distribution.excess_kurtosis, np.mean(y**4) / y.var() ** 2 - 3, rtol=0.2)
-    np.testing.assert_allclose(distribution.above.reach(4.26), np.quantile(y, 1 - 1e-5), rtol=0.25)
+    np.testing.assert_allclose(distribution.above.end(4.26), np.quantile(y, 1 - 1e-5), rtol=0.25)
 
 
 def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():

@@ -15,6 +15,8 @@ from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Moments
 from spiq_tf.frontend.capture import capture
 from spiq_tf.options import checked_options
 from spiq_tf.search import constraints, minimum_noise, noise_gain
+from spiq_tf.search.clipping_noise import ClippedTail
+from spiq_tf.search.noise_problem import NoiseProblem
 from spiq_tf.search.objective import CoupledTensors
 from spiq_tf.statistics import propagation
 from tests.layer_table import TABLE
@@ -30,10 +32,10 @@ def second_moment(excess_kurtosis, z):
     return 0.5 * (np.exp(-steepness * ((1 + z) ** 0.7 - 1)) + 2e-5 * np.exp(-z / 8))
 
 
-@pytest.mark.parametrize("excess", [0.3, 1.0, 6.0])
+@pytest.mark.parametrize("excess_kurtosis", [0.3, 1.0, 6.0])
 @pytest.mark.parametrize("bound", [np.inf, 9.0])
 @pytest.mark.parametrize("threshold", [3.0, 5.5, 8.5])
-def test_cut_noise_is_the_integral_over_the_tail(excess_kurtosis, bound, threshold):
+def test_clipping_noise_is_the_integral_over_the_tail(excess_kurtosis, bound, threshold):
     """The integral of 2 (x - t) P(X > x) up to the bound, where P is half of the curvature of M2; X = 1 + 2 Z."""
 
     def exceeded(z, h=1e-3):
@@ -50,19 +52,19 @@ def test_cut_noise_is_the_integral_over_the_tail(excess_kurtosis, bound, thresho
     places = [*(threshold + p for p in places), *([bound] if np.isfinite(bound) else [])]
     expected = sum(quad(integrand, a, b, limit=200)[0] for a, b in itertools.pairwise(places))
     side = Tail(*(np.array([v]) for v in (1.0, 2.0, bound, excess_kurtosis)))
-    found, _ = noise_gain.ClippedTail(side).cut_noise(np.array([threshold]))
+    found, _ = ClippedTail(side).noise(np.array([threshold]))
     np.testing.assert_allclose(found, expected, rtol=1e-2)
 
 
 def test_nothing_is_cut_beyond_the_bound():
     side = Tail(*(np.array([v]) for v in (0.0, 1.0, 6.0, 1.0)))
-    assert noise_gain.ClippedTail(side).cut_noise(np.array([6.0]))[0] == 0
-    assert noise_gain.ClippedTail(side).cut_noise(np.array([5.0]))[0] > 0
+    assert ClippedTail(side).noise(np.array([6.0]))[0] == 0
+    assert ClippedTail(side).noise(np.array([5.0]))[0] > 0
 
 
 def test_a_constant_beyond_the_threshold_is_cut_by_its_whole_distance():
     side = Tail(*(np.array([v]) for v in (5.0, 0.0, np.inf, 1.0)))
-    np.testing.assert_allclose(noise_gain.ClippedTail(side).cut_noise(np.array([2.0]))[0], 9.0, rtol=1e-6)
+    np.testing.assert_allclose(ClippedTail(side).noise(np.array([2.0]))[0], 9.0, rtol=1e-6)
 
 
 def passing(row):
@@ -79,7 +81,7 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
     wide = ChannelRanges(np.full(6, -9.0), np.full(6, 9.0), Source.GIVEN)
     graph = capture(model, 1)
     moments = propagation.all_moments(graph, {t.name: InputStatistics(drawn[t.name], wide) for t in graph.inputs})
-    gain = noise_gain.output_gains(graph, moments, {})["x"].rounding
+    gain = noise_gain.output_gains(graph, moments, {})["x"].white
 
     values = {k: m.mean + m.deviation * random.standard_normal((SAMPLES, 8, 8, 6)) for k, m in drawn.items()}
     added = SHIFT * drawn["x"].deviation * random.standard_normal((SAMPLES, 8, 8, 6))
@@ -91,20 +93,29 @@ def test_gains_equal_noise_put_on_by_hand(row, random):
     np.testing.assert_allclose(gain @ (SHIFT**2 * drawn["x"].variance), measured, rtol=0.15)
 
 
+def noise_problem(graph, moments, distributions, classes):
+    return NoiseProblem(
+        graph=graph,
+        classes=classes,
+        moments=moments,
+        distributions=distributions,
+        gains=noise_gain.output_gains(graph, moments, {}),
+        per_channel_dense=False,
+    )
+
+
 @pytest.mark.parametrize("name", ["residual", "saturating_addition", "concatenation", "depthwise"])
 def test_gradient_of_the_noise_equals_finite_differences(name, random):
     graph = capture(NETWORKS[name](), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
-    problem = minimum_noise._Problem(
-        graph, classes, moments, distributions, noise_gain.output_gains(graph, moments, {}), False
-    )
+    problem = noise_problem(graph, moments, distributions, classes)
     checked = 0
-    for tensors in problem.families():
-        free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
-        family = problem.family(tensors, free, intervals)
-        x = family._start() + 0.1 * random.standard_normal(len(free) + 2 * (max(intervals.values()) + 1))
+    for tensors in problem.coupled_tensors():
+        free, ranges = problem.free_classes(tensors), problem.range_indices(tensors)
+        family = problem.terms(tensors, free, ranges)
+        x = family._start() + 0.1 * random.standard_normal(len(free) + 2 * (max(ranges.values()) + 1))
         _, gradient = family.noise(x)
         for place in range(len(x)):
             step = np.where(np.arange(len(x)) == place, 1e-5, 0.0)
@@ -117,17 +128,15 @@ def test_gradient_of_the_noise_equals_finite_differences(name, random):
 def test_the_choice_is_a_minimum(random):
     """No scale or range moved by a tenth lowers the predicted noise noticeably."""
     graph = capture(NETWORKS["residual"](), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
-    problem = minimum_noise._Problem(
-        graph, classes, moments, distributions, noise_gain.output_gains(graph, moments, {}), False
-    )
-    for tensors in problem.families():
-        free, intervals = problem.free_classes(tensors), problem.intervals(tensors)
-        family = problem.family(tensors, free, intervals)
+    problem = noise_problem(graph, moments, distributions, classes)
+    for tensors in problem.coupled_tensors():
+        free, ranges = problem.free_classes(tensors), problem.range_indices(tensors)
+        family = problem.terms(tensors, free, ranges)
         found = family.solve()
-        best = sum(n.rounding + n.cutting + n.weights for n in found.noise.values())
+        best = sum(n.rounding + n.clipping + n.weights for n in found.noise.values())
         x = np.log(np.concatenate([found.scales, found.high, np.maximum(-found.low, 1e-300)]))
         np.testing.assert_allclose(family.noise(x)[0], best, rtol=1e-6)
         bounds = family._bounds(family._start())
@@ -155,7 +164,7 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3)(image))
     y = layers.ReLU(threshold=0.5, name="threshold")(x)
     graph = capture(settle(keras.Model(image, layers.Conv2D(2, 1)(layers.Add(name="sum")([x, y])))), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions = propagation.all_distributions(graph, moments, inputs)
     ones = np.ones(4)
@@ -187,11 +196,11 @@ def test_descent_ends_at_the_least_noise(real_networks, monkeypatch):
     assert len(solved) > 20
     noise, least = [], []
     for family, solution in solved:
-        found = sum(n.rounding + n.cutting + n.weights for n in solution.noise.values())
+        found = sum(n.rounding + n.clipping + n.weights for n in solution.noise.values())
         bounds, options = family._bounds(family._start()), {"maxiter": 1000, "ftol": 1e-8}
         start = np.clip(family._start(), bounds.lb, bounds.ub)
-        longer = minimize(family._logarithm, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        noise_gain.append(found)
+        longer = minimize(family._log_noise, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        noise.append(found)
         least.append(np.exp(longer.fun))
     assert np.all(np.array(noise) < 1.1 * np.array(least))
     assert sum(noise) < 1.01 * sum(least)

@@ -98,7 +98,13 @@ class Case:
         b = FileBuilder(*[self.input_shape] * self.inputs)
         before = [b.constant(value, np.asarray(value).dtype) for value in self.first]
         constants = [b.constant(value, np.asarray(value).dtype) for value in self.constants]
-        made = b.op(self.kind, [*before, *range(self.inputs), *constants], *self.shapes, table=self.options, version=self.version)
+        made = b.op(
+            self.kind,
+            [*before, *range(self.inputs), *constants],
+            *self.shapes,
+            table=self.options,
+            version=self.version,
+        )
         flat = b.file(*(made if isinstance(made, list) else [made]))
         flat.model.signatureDefs = []  # litert-quantizer asks for them where it leaves all float
         return flat
@@ -187,9 +193,7 @@ FLOAT_ONLY = [
     Case("RELU_N1_TO_1"),
     Case("EXPAND_DIMS", (ints(1)[0],), ((1, 1, 4, 4, 3),), schema.ExpandDimsOptionsT()),
     Case("SQUEEZE", shapes=((4, 4, 3),), options=schema.SqueezeOptionsT(squeezeDims=[0])),
-    Case(
-        "SPLIT_V", (ints(1, 3), ints(2)[0]), ((1, 4, 1, 3), (1, 4, 3, 3)), schema.SplitVOptionsT(numSplits=2)
-    ),
+    Case("SPLIT_V", (ints(1, 3), ints(2)[0]), ((1, 4, 1, 3), (1, 4, 3, 3)), schema.SplitVOptionsT(numSplits=2)),
 ]
 
 

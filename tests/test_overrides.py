@@ -203,8 +203,8 @@ def test_report_in_words():
     assert lines[:2] == ["Operators that stay float: 1", "  CONV_2D (last)"]
     assert any(line.startswith("  unknown: [") for line in lines)
     assert "Ranges of the model's inputs, told from the model: none" in lines
-    assert "  norm (layer swish lets no scale pass)" in lines
-    assert "  last (leaves the model)" in lines
+    assert "  norm (layer swish does not commute with a channel scale)" in lines
+    assert "  last (is a model output)" in lines
 
 
 def test_floats_beside_those_that_were_asked_for_are_warned_of():

@@ -155,7 +155,7 @@ def test_every_layer_once_with_its_numbers(report, result, found):
         assert f"{layer.noise.sqnr_db:.1f} dB" in values
     notes = read.texts("p", "note")
     assert "stays float: FULLY_CONNECTED" in notes
-    assert "one scale for all channels: leaves the model" in notes
+    assert "one scale for all channels: is a model output" in notes
 
 
 def test_page_without_a_verification_says_that_nothing_is_measured(result):

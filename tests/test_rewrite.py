@@ -17,7 +17,7 @@ def random_scales(graph, random):
     """A scale for each class that may have one, in [1/8, 8], or up to 1 where an activation saturates."""
     classes = scale_classes(graph)
     drawn = 2.0 ** random.uniform(-3, np.where(classes.saturates, 0, 3))
-    scale = np.where(classes.unscaled, 1.0, drawn)
+    scale = np.where(classes.pinned, 1.0, drawn)
     return {name: scale[label] for name, label in classes.of.items()}
 
 
@@ -155,7 +155,7 @@ def test_one_variable_in_two_roles_is_left_alone():
     graph = capture(model, 1)
     classes = scale_classes(graph)
     reader = next(n for n in graph.nodes if n.call.layer is dense)
-    assert classes.unscaled[classes.of[reader.output.name]].all()
+    assert classes.pinned[classes.of[reader.output.name]].all()
 
 
 def test_channels_of_an_addition_share_their_scale():
@@ -172,7 +172,7 @@ def test_what_enters_or_leaves_the_model_is_unscaled():
     graph = capture(NETWORKS["two_outputs"](), 1)
     classes = scale_classes(graph)
     for tensor in (*graph.inputs, *graph.outputs):
-        assert classes.unscaled[classes.of[tensor.name]].all(), tensor.name
+        assert classes.pinned[classes.of[tensor.name]].all(), tensor.name
 
 
 def test_rewrite_returns_the_same_architecture_and_leaves_the_model_alone():

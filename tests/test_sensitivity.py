@@ -11,7 +11,9 @@ from spiq_tf import pipeline
 from spiq_tf.frontend.capture import capture, replay
 from spiq_tf.search import noise_gain
 from spiq_tf.search.sensitivity import measured_gains
-from spiq_tf.statistics import propagation, synthetic
+from spiq_tf.statistics import propagation, sample_run
+from spiq_tf.statistics.sample_run import run_samples
+from spiq_tf.statistics.synthetic import synthetic_input, synthetic_samples
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
@@ -28,7 +30,7 @@ def outputs(graph, fields, put_on=None, noise=None):
 
 def measured(graph, inputs):
     return measured_gains(
-        graph, synthetic.run_on_synthetic_inputs(graph, inputs), propagation.all_moments(graph, inputs)
+        graph, run_samples(graph, synthetic_samples(graph, inputs)), propagation.all_moments(graph, inputs)
     )
 
 
@@ -53,9 +55,9 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
         "unknown": lambda x: layers.GroupNormalization(2)(x),
     }[kind]
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
-    inputs = pipeline.input_channels(graph, RANGE)
-    found = measured(graph, inputs)["first"].rounding
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
+    inputs = pipeline.input_statistics(graph, RANGE)
+    found = measured(graph, inputs)["first"].white
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
     clean = outputs(graph, drawn)
     first, last = np.asarray(clean["first"]), np.asarray(clean[graph.outputs[0].name])
     size = SHIFT * first.std(axis=(0, 1, 2)) * np.geomspace(0.3, 3, 8)
@@ -68,7 +70,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
     np.testing.assert_allclose(found @ size**2, power, rtol=0.1)
 
 
-def test_lasting_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
+def test_correlated_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     """A mean over 3 x 3 sums to 1, a difference of neighbours to 0; independent noise passes both alike."""
     smooth, edge = np.full((3, 3), 1 / 9), np.zeros((3, 3))
     edge[1, 0], edge[1, 2] = 1 / np.sqrt(18), -1 / np.sqrt(18)
@@ -77,19 +79,19 @@ def test_lasting_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     model = image_model(layers.Conv2D(2, 1, name="first"), taps, size=48)
     taps.set_weights([kernel, np.zeros(2)])
     graph = capture(model, 1)
-    gains = measured(graph, pipeline.input_channels(graph, RANGE))["first"]
-    np.testing.assert_allclose(gains.rounding[0], gains.rounding[1], rtol=0.1)
-    assert gains.lasting[0] > 2 * gains.rounding[0]
-    assert gains.lasting[1] < gains.rounding[1]
+    gains = measured(graph, pipeline.input_statistics(graph, RANGE))["first"]
+    np.testing.assert_allclose(gains.white[0], gains.white[1], rtol=0.1)
+    assert gains.correlated[0] > 2 * gains.white[0]
+    assert gains.correlated[1] < gains.white[1]
 
 
 def test_gains_do_not_depend_on_the_size_of_the_fields():
     """What leaves a BatchNorm is as it states, and passes gradients as on real images, whatever is fed."""
     model = NETWORKS["residual"]()
     graph = capture(model, 1)
-    gains = [measured(graph, pipeline.input_channels(graph, (-a, a))) for a in (0.2, 5.0)]
+    gains = [measured(graph, pipeline.input_statistics(graph, (-a, a))) for a in (0.2, 5.0)]
     for name in {t.name for t in graph.tensors} & set(gains[0]) - {"image"}:
-        np.testing.assert_allclose(gains[0][name].rounding, gains[1][name].rounding, rtol=1e-3, err_msg=name)
+        np.testing.assert_allclose(gains[0][name].white, gains[1][name].white, rtol=1e-3, err_msg=name)
 
 
 def test_what_no_gradient_reaches_is_left_to_closed_forms():
@@ -101,7 +103,7 @@ def test_what_no_gradient_reaches_is_left_to_closed_forms():
     x = conv_bn(image, 4, activation=layers.ReLU())
     model = settle(keras.Model(image, layers.Conv2D(2, 1, name="last")(Sign(name="sign")(x))))
     graph = capture(model, 1)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     found = measured(graph, inputs)
     assert {"sign/sign", "last"} <= set(found)  # the layer is read as its operation
     assert not {t.name for t in graph.inputs} & set(found)
@@ -113,15 +115,15 @@ def test_an_output_of_nothing_but_a_batch(batch):
     x = keras.Input((5,), name="x")
     model = settle(keras.Model(x, keras.ops.mean(layers.Dense(3, name="dense")(x), axis=-1)))
     graph = capture(model, batch)
-    inputs = pipeline.input_channels(graph, RANGE)
+    inputs = pipeline.input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     total = moments[graph.outputs[0].name]
     slope = np.asarray(model.get_layer("dense").kernel).mean(axis=1)
     expected = slope**2 / (total.variance + total.mean**2)
     # three float32 weights may cancel: the tolerance counts in the largest gain
-    found = measured(graph, inputs)["x"].rounding
+    found = measured(graph, inputs)["x"].white
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6 * expected.max())
-    assert noise_gain.output_gains(graph, moments, measured(graph, inputs))["x"].rounding.shape == (5,)
+    assert noise_gain.output_gains(graph, moments, measured(graph, inputs))["x"].white.shape == (5,)
 
 
 def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
@@ -132,7 +134,7 @@ def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
     model = image_model(layers.Conv2D(3, 1), Hue(name="hue"), layers.Conv2D(2, 1))
     graph = capture(model, 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert measured(graph, pipeline.input_channels(graph, RANGE)) == {}
+        assert measured(graph, pipeline.input_statistics(graph, RANGE)) == {}
     assert "AdjustHue" in caplog.text
 
 
@@ -150,8 +152,8 @@ def test_a_layer_that_holds_the_number_of_examples_is_named(caplog):
 def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
     """There is no wave in it, and no brightness to add. Tolerance: 400 draws, alike by channel."""
     graph = capture(keras.Sequential([keras.Input((1, 1, 6), name="x"), layers.Flatten()]), 1)
-    inputs = pipeline.input_channels(graph, (-9.0, 9.0))
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])
+    inputs = pipeline.input_statistics(graph, (-9.0, 9.0))
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])
     np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
 
 
@@ -159,9 +161,9 @@ def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
 def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     model = keras.Sequential([keras.Input(shape[1:], name="x", batch_size=shape[0]), layers.Flatten()])
     graph = capture(model, shape[0])
-    inputs = pipeline.input_channels(graph, (-1.0, 3.0))
+    inputs = pipeline.input_statistics(graph, (-1.0, 3.0))
     random = np.random.default_rng(0)
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(64)])
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(64)])
     assert drawn.shape == (64, *shape[1:])
     assert drawn.min() >= -1
     assert drawn.max() <= 3
@@ -178,8 +180,8 @@ def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
 
 
 def test_a_model_too_large_for_fields_is_left_to_closed_forms(monkeypatch, caplog):
-    monkeypatch.setattr(synthetic, "_MOST_VALUES", 100)
+    monkeypatch.setattr(sample_run, "_MAX_VALUES", 100)
     graph = capture(NETWORKS["residual"](), 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert synthetic.run_on_synthetic_inputs(graph, pipeline.input_channels(graph, RANGE)) == ()
+        assert run_samples(graph, synthetic_samples(graph, pipeline.input_statistics(graph, RANGE))) == ()
     assert "more than 1e+02" in caplog.text

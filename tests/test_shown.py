@@ -1,4 +1,4 @@
-"""What random fields show of a model's tensors, against many more images."""
+"""What synthetic inputs show of a model's tensors, against many more images."""
 
 from dataclasses import replace
 
@@ -8,27 +8,30 @@ import pytest
 import scipy.stats
 from keras import layers
 
-from spiq_tf import pipeline
+from spiq_tf import priors
 from spiq_tf.frontend.capture import capture
 from spiq_tf.statistics import propagation, synthetic
+from spiq_tf.statistics.input_range import input_statistics
+from spiq_tf.statistics.sample_run import run_samples
 from spiq_tf.statistics.sampled import NO_SAMPLES, sampled_statistics
+from spiq_tf.statistics.synthetic import synthetic_gap, synthetic_input, synthetic_samples
 from tests.networks import RANGE, conv_bn
 
 
+def on_synthetic_inputs(graph, inputs):
+    """Statistics of the model's runs on synthetic inputs."""
+    samples = synthetic_samples(graph, inputs)
+    return sampled_statistics(graph, run_samples(graph, samples), samples.gap)
+
+
 def drawn_images(graph, inputs, random, count):
-    return np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(count)])
+    return np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(count)])
 
 
 def predicted(model):
     graph = capture(model, 1)
-    inputs = pipeline.input_channels(graph, RANGE)
-    return (
-        graph,
-        inputs,
-        propagation.all_moments(
-            graph, inputs, sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
-        ),
-    )
+    inputs = input_statistics(graph, RANGE)
+    return graph, inputs, propagation.all_moments(graph, inputs, on_synthetic_inputs(graph, inputs))
 
 
 def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
@@ -39,10 +42,10 @@ def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
     model = keras.Model(image, layers.Conv2D(2, 1)(smooth(image)))
     smooth.set_weights([kernel])
     graph = capture(model, 1)
-    inputs = pipeline.input_channels(graph, RANGE)
-    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
+    inputs = input_statistics(graph, RANGE)
+    shown = on_synthetic_inputs(graph, inputs)
     closed = propagation.all_moments(graph, inputs)["smooth/0"].variance
-    drawn = np.concatenate([synthetic.synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(200)])
+    drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(200)])
     real = np.asarray(keras.ops.conv(drawn, kernel.astype(np.float32))).reshape(-1, 4).var(axis=0)
     assert np.all(closed < 0.3 * real)
     found = propagation.all_moments(graph, inputs, shown)["smooth/0"].variance
@@ -58,12 +61,10 @@ def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
     kernel = np.repeat(random.standard_normal((1, 6)), 16 * 16 * 3, axis=0) / 100
     dense.set_weights([kernel])
     graph = capture(model, 1)
-    inputs = pipeline.input_channels(graph, RANGE)
-    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
+    inputs = input_statistics(graph, RANGE)
+    shown = on_synthetic_inputs(graph, inputs)
     closed = propagation.all_moments(graph, inputs)["first"].deviation
-    drawn = [
-        synthetic.synthetic_input(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)
-    ]
+    drawn = [synthetic_input(graph.inputs[0], inputs["image"], random).reshape(-1) @ kernel for _ in range(400)]
     real = np.std(drawn, axis=0)
     assert np.all(closed < 0.3 * real)
     found = propagation.all_moments(graph, inputs, shown)["first"].deviation
@@ -94,24 +95,25 @@ def classifier(random, aligned):
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_averages_and_scores_vary_with_the_image(aligned, random):
-    """Of 300 images with the spectrum of the fields, whose statistics the BatchNorms state, 1.75 times the
+    """Of 300 images with the spectrum of the fields, whose statistics the BatchNorms state, SAMPLE_GAP times the
     deviation is predicted, as real images differ more; within a factor of 1.3, from 16 fields."""
     model = classifier(random, aligned)
     graph = capture(model, 1)
-    images = drawn_images(graph, pipeline.input_channels(graph, RANGE), random, 300)
+    images = drawn_images(graph, input_statistics(graph, RANGE), random, 300)
     normalised_on(model, images)
     scores, averages = model.predict(images, verbose=0)
     _, _, moments = predicted(model)
+    gap = priors.SAMPLE_GAP.value
     for name, values in (("averages", averages), ("scores", scores)):
         ratio = np.sqrt(moments[name].variance.mean() / values.var(axis=0).mean())
-        assert 1.75 / 1.3 < ratio < 1.75 * 1.3
+        assert gap / 1.3 < ratio < gap * 1.3
 
 
 def test_only_recorded_fields_keep_their_maps(monkeypatch, random):
     """Maps of all fields at once would take a gigabyte of a large network."""
-    monkeypatch.setattr(synthetic, "_RECORDED", 2)
+    monkeypatch.setattr(synthetic, "_MAX_DIFFERENTIATED", 2)
     graph = capture(classifier(random, False), 1)
-    batches = synthetic.run_on_synthetic_inputs(graph, pipeline.input_channels(graph, RANGE))
+    batches = run_samples(graph, synthetic_samples(graph, input_statistics(graph, RANGE)))
     maps = {t.name for t in graph.tensors if t.is_feature_map}
     assert [batch.tape is not None for batch in batches] == [True] * 2 + [False] * 14
     assert all(maps <= batch.values.keys() for batch in batches[:2])
@@ -144,14 +146,14 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     image = keras.Input((32, 32, 3), name="image")
     x = conv_bn(image, 12, activation=layers.Activation("sigmoid"))
     model = keras.Model(image, layers.Conv2D(3, 1, name="pixels")(x))
-    images = drawn_images(capture(model, 1), pipeline.input_channels(capture(model, 1), RANGE), random, 200)
+    images = drawn_images(capture(model, 1), input_statistics(capture(model, 1), RANGE), random, 200)
     normalised_on(model, images)
     graph = capture(model, 1)
-    inputs = pipeline.input_channels(graph, RANGE)
-    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
+    inputs = input_statistics(graph, RANGE)
+    shown = on_synthetic_inputs(graph, inputs)
     moments = propagation.all_moments(graph, inputs, shown)
     values = model.predict(images, verbose=0)
-    own = propagation.all_distributions(graph, moments, inputs, shown=shown)["pixels"]
+    own = propagation.all_distributions(graph, moments, inputs, sampled=shown)["pixels"]
     tail = propagation.all_distributions(graph, moments, inputs)["pixels"].range(8.0)
     low, high = values.min(axis=(0, 1, 2)), values.max(axis=(0, 1, 2))
     assert np.all(-own.below.bound <= low)
@@ -159,7 +161,7 @@ def test_what_leaves_as_a_map_reaches_as_far_as_fields_say(random):
     span = own.above.bound + own.below.bound
     assert np.all(span < 2 * (high - low))
     assert np.all(span < 0.8 * (tail.high - tail.low))
-    between = [propagation.all_distributions(graph, moments, inputs, shown=s)["conv2d"] for s in (shown, NO_SAMPLES)]
+    between = [propagation.all_distributions(graph, moments, inputs, sampled=s)["conv2d"] for s in (shown, NO_SAMPLES)]
     np.testing.assert_array_equal(between[0].above.bound, between[1].above.bound)
 
 
@@ -172,13 +174,13 @@ def test_a_decoder_reaches_as_far_as_fields_say(random):
     last = layers.Conv2D(2, 3, bias_initializer="zeros", name="last")
     scores = last(x)
     model = keras.Model(image, scores)
-    images = drawn_images(capture(model, 1), pipeline.input_channels(capture(model, 1), RANGE), random, 200)
+    images = drawn_images(capture(model, 1), input_statistics(capture(model, 1), RANGE), random, 200)
     normalised_on(model, images)
 
     def bound(model):
         graph, inputs, moments = predicted(model)
-        shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
-        return propagation.all_distributions(graph, moments, inputs, shown=shown)["norm"].above.bound
+        shown = on_synthetic_inputs(graph, inputs)
+        return propagation.all_distributions(graph, moments, inputs, sampled=shown)["norm"].above.bound
 
     norm = keras.Model(image, model.get_layer("norm").output)
     highest = np.quantile(norm.predict(images, verbose=0), 1 - 1e-4, axis=(0, 1, 2))
@@ -196,14 +198,14 @@ def test_a_sum_is_as_heavy_as_on_fields_where_that_is_more(random):
     model = keras.Model(image, layers.Conv2D(2, 3)(layers.ReLU()(conv_bn(image, 8))))
     normalised_on(model, random.uniform(-1, 1, (64, 32, 32, 3)).astype(np.float32))
     graph, inputs, moments = predicted(model)
-    shown = sampled_statistics(graph, synthetic.run_on_synthetic_inputs(graph, inputs))
+    shown = on_synthetic_inputs(graph, inputs)
     name = "batch_normalization"
-    assert name in shown.reach
-    own = shown.reach[name]
+    assert name in shown.ranges
+    own = shown.ranges[name]
 
     def distribution(excess_kurtosis):
-        heavy = replace(shown, reach={name: replace(own, excess_kurtosis=excess_kurtosis)})
-        return propagation.all_distributions(graph, moments, inputs, shown=heavy)[name]
+        heavy = replace(shown, ranges={name: replace(own, excess_kurtosis=excess_kurtosis)})
+        return propagation.all_distributions(graph, moments, inputs, sampled=heavy)[name]
 
     closed = propagation.all_distributions(graph, moments, inputs)[name]
     np.testing.assert_array_equal(distribution(-1.0).above.excess_kurtosis, closed.above.excess_kurtosis)
@@ -219,9 +221,9 @@ def test_a_kurtosis_on_fields_is_that_of_their_values(random):
     image = keras.Input((32, 32, 3), name="image")
     model = keras.Model(image, layers.Conv2D(2, 3)(layers.ReLU()(conv_bn(image, 8))))
     graph = capture(model, 1)
-    inputs = pipeline.input_channels(graph, RANGE)
-    batches = synthetic.run_on_synthetic_inputs(graph, inputs)
-    found = sampled_statistics(graph, batches).reach["batch_normalization"]
+    inputs = input_statistics(graph, RANGE)
+    batches = run_samples(graph, synthetic_samples(graph, inputs))
+    found = sampled_statistics(graph, batches, synthetic_gap()).ranges["batch_normalization"]
     values = np.concatenate([b.values["batch_normalization"].numpy().reshape(-1, 8) for b in batches if b.tape])
     np.testing.assert_allclose(found.high, values.max(axis=0))
     np.testing.assert_allclose(found.low, values.min(axis=0))

@@ -19,14 +19,21 @@ from spiq_tf.options import checked_options
 from spiq_tf.primitives.opaque import RuntimeNormalization
 from spiq_tf.statistics.input_range import input_statistics
 from spiq_tf.statistics.propagation import all_distributions, all_moments
+from spiq_tf.statistics.sample_run import run_samples
 from spiq_tf.statistics.sampled import sampled_statistics
-from spiq_tf.statistics.synthetic import run_on_synthetic_inputs
+from spiq_tf.statistics.synthetic import synthetic_samples
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.keras_patches import converter_friendly_keras
 from tests.networks import RANGE, conv_bn, images, settle
 
 OPTIONS = checked_options()
+
+
+def on_synthetic_inputs(graph, inputs):
+    """Statistics of the model's runs on synthetic inputs."""
+    samples = synthetic_samples(graph, inputs)
+    return sampled_statistics(graph, run_samples(graph, samples), samples.gap)
 
 
 def _model(layer, channels=32):
@@ -46,7 +53,7 @@ def test_moments_are_those_of_images(layer):
     graph = capture(model, 1)
     inputs = input_statistics(graph, RANGE)
     last = graph.nodes[-2].output.name  # in front of the convolution
-    found = all_moments(graph, inputs, sampled_statistics(graph, run_on_synthetic_inputs(graph, inputs)))[last]
+    found = all_moments(graph, inputs, on_synthetic_inputs(graph, inputs))[last]
     behind = keras.Model(model.inputs, model.layers[-1].input)
     real = np.asarray(behind.predict(images(model, 64), verbose=0), np.float64).reshape(-1, 32)
     np.testing.assert_allclose(found.mean, real.mean(axis=0), atol=0.3 * real.std(axis=0).max())
@@ -84,11 +91,12 @@ def test_means_inside_that_have_another_sign_than_on_fields():
     x = layer(layers.Conv2D(16, 3, use_bias=False)(image))
     model = settle(keras.Model(image, layers.Conv2D(4, 3)(x)))
     plan = pipeline.plan(model, (-3.0, 3.0), OPTIONS)
-    shown = [
+    examples = [
         {name: v - v.mean(axis=(1, 2), keepdims=True) + 0.1 * v.std() for name, v in each.items()}
-        for each in plan.shown
+        for each in plan.opaque_inputs.examples
     ]
-    converted = pipeline.convert_plan(replace(plan, shown=shown), OPTIONS)
+    moved = replace(plan, opaque_inputs=replace(plan.opaque_inputs, examples=examples))
+    converted = pipeline.convert_plan(moved, OPTIONS)
     interpreter = Interpreter(converted.lowered.content, keep_all=True)
     (mean,) = (
         int(o.outputs[0])
@@ -446,10 +454,10 @@ def test_a_variance_over_positions():
     model = settle(keras.Model(image, layers.Conv2D(4, 1)(distribution(conv_bn(image, 16)))))
     graph = capture(model, 1)
     inputs = input_statistics(graph, RANGE)
-    shown = sampled_statistics(graph, run_on_synthetic_inputs(graph, inputs))
+    shown = on_synthetic_inputs(graph, inputs)
     moments = all_moments(graph, inputs, shown)
     name = next(n.output.name for n in graph.nodes if "var" in n.output.name or "spread" in n.output.name)
-    own = all_distributions(graph, moments, inputs, shown=shown)[name].range(6.0)
+    own = all_distributions(graph, moments, inputs, sampled=shown)[name].range(6.0)
     assert np.all(own.low >= 0)
     real = keras.Model(image, distribution.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
     assert np.mean(real > own.high) < 0.01

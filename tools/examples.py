@@ -37,12 +37,13 @@ class Examples:
     input_range: tuple[float, float]
 
 
-def load(path: str, limit: int) -> Examples:
+def load(path: str, limit: int, evaluation: str | None = None) -> Examples:
     """Reads a model, and its examples as the flags say.
 
     Args:
         path: of the .keras file. A .json of the same name may state "preprocess" and "input_range".
         limit: how many examples to take, drawn with a fixed seed.
+        evaluation: path of the .npz; by default that of the flag.
 
     Raises:
         ValueError: the input range stands nowhere.
@@ -55,7 +56,7 @@ def load(path: str, limit: int) -> Examples:
     if not FLAGS.input_range and "input_range" not in stated:
         raise ValueError(f"no input range: expected it in {beside} or as --input_range=LOW,HIGH")
     low, high = FLAGS.input_range or stated["input_range"]
-    with np.load(FLAGS.eval) as data:
+    with np.load(evaluation or FLAGS.eval) as data:
         picked = np.random.default_rng(0).permutation(len(data["y"]))[:limit]
         raw, labels = _raw(data, picked), data["y"][picked]
     formula = FLAGS.preprocess or stated.get("preprocess", "x")

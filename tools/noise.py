@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     print(f"{'tensor':44}{'predicted':>10}{'measured':>10}  dB below the output")
     for name in names:
         noise = plan.choice.noise[name]
-        predicted.append(noise.rounding + noise.cutting)
+        predicted.append(noise.rounding + noise.clipping)
         measured.append(float(np.sum((outputs(plan, given.inputs, name) - reference) ** 2)) / power)
         print(f"{name[:43]:44}{decibels(predicted[-1]):10.1f}{decibels(measured[-1]):10.1f}", flush=True)
     ratio = 10 * np.log10(np.array(predicted) / np.array(measured))

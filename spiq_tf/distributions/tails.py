@@ -1,4 +1,7 @@
-"""How far the values of a tensor's channels reach: a core, a tail, and ends that nothing passes."""
+"""Distributions of a tensor's channels: centre, deviation and kurtosis of either tail, and bounds.
+
+Distributions are in the model's units, like moments.
+"""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -6,27 +9,22 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
 
-COMMON_EXCESS = 1.0
-"""Excess kurtosis that a sum in a trained network has of itself where its deviation grows in proportion to the contrast
-of the image: its terms grow and shrink together. The median over a network's convolutions is 0.3 to 3 in ten networks,
-more in DS-CNN."""
-
-_NEAR, _FAR = 4.0, 8.0  # deviations between which a function's reach is taken for a straight line
 _FLAT = 1e-9
 
 
 @dataclass(frozen=True)
 class Tail:
-    """One side of the distribution of each channel, in the direction in which it grows; all of shape (channels,).
+    """One tail of the distribution of each channel, in the direction in which it grows; all of shape (channels,).
 
-    Values are min(X, bound), X with the given centre and deviation and a tail as heavy as its kurtosis says.
+    Values are min(X, bound), where X has the given centre, deviation and excess kurtosis.
 
     Attributes:
-        centre, deviation: of X; a deviation of zero stands for a constant.
-        bound: what no value exceeds; infinite where nothing bounds it.
-        excess: kurtosis of X above a Gaussian's.
+        centre, deviation: of X, in the model's units; a deviation of zero stands for a constant.
+        bound: what no value exceeds, in the model's units; infinite where nothing bounds it.
+        excess_kurtosis: of X: kurtosis minus 3.
     """
 
     centre: Array
@@ -34,20 +32,20 @@ class Tail:
     bound: Array
     excess_kurtosis: Array
 
-    def reach(self, deviations: float) -> Array:
-        """The value that lies so many deviations from the centre, or the bound."""
+    def end(self, deviations: float) -> Array:
+        """The k-sigma end: centre + k deviations, but no more than the bound, shape (channels,)."""
         return np.minimum(self.centre + deviations * self.deviation, self.bound)
 
 
 @dataclass(frozen=True)
 class ChannelDistribution:
-    """Both sides of a tensor's channels.
+    """The distribution of each channel of a tensor, by its two tails.
 
     Attributes:
-        below: towards the smallest value, with its sign turned: x >= -below.bound.
-        above: towards the largest.
-        excess: kurtosis of the values themselves above a Gaussian's, shape (channels,); after a ReLU not that of
-            the sides, which describe what the ReLU cut.
+        below: the lower tail, of -x: x >= -below.bound.
+        above: the upper tail, of x.
+        excess_kurtosis: of the values themselves, shape (channels,); after a ReLU not that of the tails, which
+            describe the variable that the ReLU rectifies.
         source: where the ranges come from.
     """
 
@@ -57,36 +55,36 @@ class ChannelDistribution:
     source: Source
 
     def range(self, deviations: float) -> ChannelRanges:
-        """[centre - lambda deviation, centre + lambda deviation] a channel, within the bounds (SPIQ, section 3.2)."""
-        return ChannelRanges(-self.below.reach(deviations), self.above.reach(deviations), self.source)
+        """For each channel [centre - k deviation, centre + k deviation], within the bounds (SPIQ, section 3.2)."""
+        return ChannelRanges(-self.below.end(deviations), self.above.end(deviations), self.source)
 
     def with_added_kurtosis(self, excess_kurtosis: float) -> "ChannelDistribution":
-        """With so much more excess kurtosis on either side."""
+        """With so much more excess kurtosis of either tail."""
         below, above = (
-            replace(side, excess_kurtosis=side.excess_kurtosis + excess_kurtosis) for side in (self.below, self.above)
+            replace(tail, excess_kurtosis=tail.excess_kurtosis + excess_kurtosis) for tail in (self.below, self.above)
         )
         return replace(self, below=below, above=above)
 
     def clipped_to(self, low: Array | float, high: Array | float) -> "ChannelDistribution":
-        """The part of it that lies in [low, high]."""
+        """With values clipped to [low, high], in the model's units, scalars or of shape (channels,)."""
         below = replace(self.below, bound=np.minimum(self.below.bound, -low))
         return replace(self, below=below, above=replace(self.above, bound=np.minimum(self.above.bound, high)))
 
     @property
     def negated(self) -> "ChannelDistribution":
-        """Of -x."""
+        """The distribution of -x."""
         return ChannelDistribution(self.above, self.below, self.excess_kurtosis, self.source)
 
 
 @dataclass(frozen=True)
 class TensorStatistics:
-    """What is known of one tensor's channels.
+    """Statistics of one tensor's channels.
 
     Attributes:
-        moments: over all images.
-        spread: how far they reach.
-        elasticity: by how many per cent the deviation of each grows with one per cent more contrast in the image,
-            shape (channels,).
+        moments: over all images and spatial locations, in the model's units.
+        distribution: of each channel, in the model's units.
+        contrast_exponent: d ln sigma / d ln contrast of each channel: by how many per cent its deviation grows with one
+            per cent more contrast in the image, shape (channels,).
     """
 
     moments: Moments
@@ -101,15 +99,23 @@ def gaussian_distribution(
     low: Array | float = -np.inf,
     high: Array | float = np.inf,
 ) -> ChannelDistribution:
-    """Of a variable with the given moments, the same on both sides, that keeps to [low, high]."""
+    """Of a variable with the given moments, symmetric about its mean, within [low, high].
+
+    Args:
+        moments: of the channels.
+        excess_kurtosis: of the variable and of both tails, a scalar or of shape (channels,).
+        source: where the ranges come from.
+        low, high: bounds, scalars or of shape (channels,).
+    """
     ones = np.ones_like(moments.mean)
-    tail = excess_kurtosis * ones
-    below = Tail(-moments.mean, moments.deviation * ones, -low * ones, tail)
-    return ChannelDistribution(below, Tail(moments.mean, moments.deviation * ones, high * ones, tail), tail, source)
+    kurtosis = excess_kurtosis * ones
+    below = Tail(-moments.mean, moments.deviation * ones, -low * ones, kurtosis)
+    above = Tail(moments.mean, moments.deviation * ones, high * ones, kurtosis)
+    return ChannelDistribution(below, above, kurtosis, source)
 
 
 def bounded_distribution(low: Array, high: Array, source: Source) -> ChannelDistribution:
-    """Of a variable of which nothing is known but that it fills [low, high]."""
+    """Of a variable of which nothing is known but that it fills [low, high], both of shape (channels,)."""
     zero = np.zeros_like(low)
     return ChannelDistribution(Tail(-low, zero, -low, zero), Tail(high, zero, high, zero), zero, source)
 
@@ -117,39 +123,50 @@ def bounded_distribution(low: Array, high: Array, source: Source) -> ChannelDist
 def mapped_distribution(
     extremes: Callable[..., tuple[Array, Array]], source: Source, *inputs: ChannelDistribution
 ) -> ChannelDistribution:
-    """Of a function of the inputs, told from its extremes over two ranges of each; its tail is their heaviest."""
-    near_low, near_high = extremes(*(x.range(_NEAR) for x in inputs))
-    far_low, far_high = extremes(*(x.range(_FAR) for x in inputs))
+    """Of a function of the inputs, from its extremes over the ranges of NEAR_SIGMAS and FAR_SIGMAS of each.
+
+    Args:
+        extremes: the function's smallest and largest values, shape (channels,), over given `ChannelRanges`.
+        source: where the ranges come from.
+        inputs: distributions of the inputs; the heaviest of their tails is that of the output.
+    """
+    near_low, near_high = extremes(*(x.range(priors.NEAR_SIGMAS.value) for x in inputs))
+    far_low, far_high = extremes(*(x.range(priors.FAR_SIGMAS.value) for x in inputs))
     excess_kurtosis = functools.reduce(np.maximum, (x.excess_kurtosis for x in inputs)) + 0.0 * near_low
-    tail = (
-        functools.reduce(np.maximum, (np.maximum(x.below.excess_kurtosis, x.above.excess_kurtosis) for x in inputs))
-        + 0.0 * near_low
-    )
-    return ChannelDistribution(
-        _line(-near_low, -far_low, tail), _line(near_high, far_high, tail), excess_kurtosis, source
-    )
+    of_tails = (np.maximum(x.below.excess_kurtosis, x.above.excess_kurtosis) for x in inputs)
+    of_tail = functools.reduce(np.maximum, of_tails) + 0.0 * near_low
+    below, above = _linear_tail(-near_low, -far_low, of_tail), _linear_tail(near_high, far_high, of_tail)
+    return ChannelDistribution(below, above, excess_kurtosis, source)
 
 
-def _line(near: Array, far: Array, excess_kurtosis: Array) -> Tail:
-    slope = np.maximum(far - near, 0.0) / (_FAR - _NEAR)
-    flat = slope < _FLAT * (1 + np.abs(far))
-    slope = np.where(flat, 0.0, slope)
-    return Tail(far - _FAR * slope, slope, np.where(flat, far, np.inf), excess_kurtosis)
+def _linear_tail(near: Array, far: Array, excess_kurtosis: Array) -> Tail:
+    """The tail whose ends at NEAR_SIGMAS and FAR_SIGMAS are the given ones; a bound where they do not differ."""
+    sigmas = priors.FAR_SIGMAS.value
+    slope = np.maximum(far - near, 0.0) / (sigmas - priors.NEAR_SIGMAS.value)
+    is_flat = slope < _FLAT * (1 + np.abs(far))
+    slope = np.where(is_flat, 0.0, slope)
+    return Tail(far - sigmas * slope, slope, np.where(is_flat, far, np.inf), excess_kurtosis)
 
 
 def combined_distribution(
     parts: Sequence[ChannelDistribution], join: Callable[[Sequence[Array]], Array]
 ) -> ChannelDistribution:
-    """Of a tensor whose channels come from several: every field is larger where values reach farther."""
+    """Of a tensor whose channels come from several.
+
+    Args:
+        parts: the distributions.
+        join: of arrays of one field of each part, shape (channels,): a concatenation or a maximum. (Every field is
+            larger where values reach farther.)
+    """
     below, above = combined_tail([p.below for p in parts], join), combined_tail([p.above for p in parts], join)
     return ChannelDistribution(below, above, join([p.excess_kurtosis for p in parts]), max(p.source for p in parts))
 
 
-def combined_tail(sides: Sequence[Tail], join: Callable[[Sequence[Array]], Array]) -> Tail:
-    """The same of one side."""
-    return Tail(*(join([getattr(s, f.name) for s in sides]) for f in fields(Tail)))
+def combined_tail(tails: Sequence[Tail], join: Callable[[Sequence[Array]], Array]) -> Tail:
+    """The same of one tail."""
+    return Tail(*(join([getattr(tail, f.name) for tail in tails]) for f in fields(Tail)))
 
 
 def channelwise_max(parts: Sequence[Array]) -> Array:
-    """The largest of several values, channel by channel."""
+    """The largest of several values, channel by channel, shape (channels,)."""
     return np.max(np.stack(parts), axis=0)

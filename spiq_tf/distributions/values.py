@@ -1,4 +1,9 @@
-"""The small values that the stages hand on: moments, ranges, and where they come from."""
+"""Moments and ranges of a tensor's channels, and where they come from.
+
+Each is in one of three units: the *model's* (of the user's model), *rescaled* (the model's value over its channel
+scale) or the *file's* (the rescaled value times the factor of `TensorProvenance`). The types are the same: whoever
+holds them says which; where nothing is said, it is the model's.
+"""
 
 import enum
 from collections.abc import Iterable, Mapping
@@ -22,9 +27,9 @@ class Source(enum.IntEnum):
     BATCH_NORM = 0  # read from a BatchNorm layer
     PROPAGATED = 1  # computed from the ranges or moments of the inputs
     FIXED = 2  # the operator fixes it: a sigmoid, a softmax
-    GIVEN = 3  # stated by the user: the model's input
-    TOLD = 4  # the model's input, told from the model
-    FALLBACK = 5  # an unknown layer, sampled
+    GIVEN = 3  # given by the user: of a model input, or of a layer's output
+    TOLD = 4  # of a model input, inferred from its preprocessing layer or its first BatchNorm
+    FALLBACK = 5  # sampled: of an opaque layer
 
     @property
     def label(self) -> str:
@@ -34,7 +39,7 @@ class Source(enum.IntEnum):
 
 @dataclass(frozen=True)
 class Moments:
-    """Mean and variance of each channel, over images and positions; both of shape (channels,)."""
+    """Mean and variance of each channel, over images and spatial locations; both of shape (channels,)."""
 
     mean: Array
     variance: Array
@@ -45,13 +50,13 @@ class Moments:
         return np.sqrt(self.variance)
 
     def scaled_by(self, factor: float) -> "Moments":
-        """Of the channels, each times a number."""
+        """Of all channels times one factor."""
         return Moments(self.mean * factor, self.variance * factor**2)
 
 
 @dataclass(frozen=True)
 class ChannelRanges:
-    """The interval that each channel keeps to; low and high of shape (channels,), low <= high."""
+    """The range of each channel; low and high of shape (channels,), low <= high."""
 
     low: Array
     high: Array
@@ -63,25 +68,30 @@ class ChannelRanges:
         return np.maximum(np.abs(self.low), np.abs(self.high))
 
     def scaled_by(self, factor: float) -> "ChannelRanges":
-        """Of the channels, each times a number."""
+        """Of all channels times one factor, which may be negative."""
         low, high = (self.low, self.high) if factor >= 0 else (self.high, self.low)
         return ChannelRanges(low * factor, high * factor, self.source)
 
 
 @dataclass(frozen=True)
 class InputStatistics:
-    """What is known of the channels of one of the model's inputs."""
+    """Moments and ranges of the channels of one model input, in the model's units."""
 
     moments: Moments
     range: ChannelRanges
 
 
 def derived_source(sources: Iterable[Source]) -> Source:
-    """The source of a range that is computed from others: a fallback stays one."""
+    """The source of a range that is computed from others: FALLBACK if one of them is, or else PROPAGATED."""
     return Source.FALLBACK if Source.FALLBACK in sources else Source.PROPAGATED
 
 
 def mixture(mean: Array, variance: Array, shares: Array) -> Moments:
-    """Moments of values that come from several places: mean and variance (places, channels), shares (places,)."""
+    """Moments of a mixture.
+
+    Args:
+        mean, variance: of each component, shape (components, channels).
+        shares: of the components, shape (components,), with a sum of 1.
+    """
     mixed = shares @ mean
     return Moments(mixed, shares @ (variance + (mean - mixed) ** 2))

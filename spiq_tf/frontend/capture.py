@@ -17,7 +17,6 @@ from spiq_tf.frontend.expansion.layer_table import expand
 from spiq_tf.frontend.keras_internals import accepted_call_kwargs, graph_of, is_graph, output_spec
 from spiq_tf.frontend.subclassed import expand_call, makes_mask
 from spiq_tf.frontend.unsupported_layers import check_layer
-from spiq_tf.graph.classifier_head import with_classifier_heads
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Node, Tensor
 from spiq_tf.graph.self_gated import with_self_gated_products
 from spiq_tf.primitives.opaque import Opaque
@@ -77,7 +76,7 @@ class _Capture:
             input_names=_distinct([x.name for x in self._model.inputs]),
             output_names=_distinct(_output_names(self._model)),
             calls=tuple(self._calls),
-            nodes=with_classifier_heads(with_self_gated_products(self._nodes), [self._tensors[id(x)] for x in outputs]),
+            nodes=with_self_gated_products(self._nodes),
             weights=_Weights(variables),
             variables=variables,
         )

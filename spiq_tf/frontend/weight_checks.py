@@ -4,7 +4,6 @@ import numpy as np
 
 from spiq_tf.errors import InvalidModelError
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.primitives.affine import BatchNorm
 
 
 def check_weights(graph: LayerGraph) -> None:
@@ -18,7 +17,8 @@ def check_weights(graph: LayerGraph) -> None:
                 f" {values.size} values in {variable.name!r}; the training diverged, or the file is damaged"
             )
     for node in graph.nodes:
-        if isinstance(node.primitive, BatchNorm) and (lowest := graph.weights[node.primitive.variance].min()) < 0:
+        stated = node.primitive.input_moments(graph.weights)
+        if stated is not None and (lowest := stated.variance.min()) < 0:
             raise InvalidModelError(
                 f"layer {node.call.name!r}: expected moving_variance >= 0, found {lowest:g}; the weights were"
                 " loaded into the wrong variables, or the file is damaged"

@@ -1,1 +1,1 @@
-"""`LayerGraph`: layer calls, the primitives that they expand into, and what the structure alone says of a tensor."""
+"""`LayerGraph`: layer calls, the primitives that they expand into, and facts that follow from the structure alone."""

@@ -1,83 +1,114 @@
-"""The head of a network: layers that read features of whole examples, and make no map of them again."""
+"""The classifier head of a network: layers that read features of whole examples, and make no feature map again."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
-from spiq_tf.graph.layer_graph import Node, Tensor
-from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.linear import ClassifierHead, Linear
-from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.primitives.pool import AveragePool
+from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
+from spiq_tf.primitives.role import NO_ROLE, ClassifierHead, Role
 
 
-def with_classifier_heads(nodes: Sequence[Node], outputs: Sequence[Tensor]) -> tuple[Node, ...]:
-    """The nodes, with linear ones that know where they stand in the head.
+def network_roles(graph: LayerGraph) -> Mapping[str, Role]:
+    """The role of every node, by the name of its output: classifier head, dense output, logits by averaging.
 
-    Args:
-        nodes: in order of execution.
-        outputs: of the model.
+    A layer belongs to the classifier head if it is linear, reads features (not pixels), makes no feature map nor
+    anything that becomes one again, reaches an output, and has no BatchNorm after it that states its moments.
     """
-    depths = _depths(nodes)
-    normed = _normed(nodes)
-    scores: dict[str, set[Tensor]] = {t.name: {t} for t in outputs}  # that are made of a tensor
-    leaves: set[str] = {t.name for t in outputs if t.is_feature_map}  # tensors of which a map is made again
-    read_on: set[str] = set()  # tensors that another linear primitive reads, further behind
-    found = []
-    for node in reversed(nodes):
-        name, primitive, reached = node.output.name, node.primitive, scores.get(node.output.name, set())
-        alone, last = not node.output.is_feature_map and name not in leaves, name not in read_on
-        if primitive.is_linear and last and reached:
-            reached = {node.output}  # whatever is made of the scores behind it
+    depths, normalized = _hidden_depths(graph.nodes), _tensors_with_stated_moments(graph.nodes)
+    downstream = _Downstream(graph.outputs)
+    roles = {}
+    for node in reversed(graph.nodes):
+        name = node.output.name
         depth = depths.get(node.inputs[0].name, _NO_FEATURES)
-        if isinstance(primitive, Linear) and reached and alone and depth > _NO_FEATURES and name not in normed:
-            primitive = replace(primitive, head=ClassifierHead(sum(t.channels for t in reached), last, depth))
-        elif isinstance(primitive, Linear) and last and reached and node.output.is_feature_map:
-            primitive = replace(primitive, ends=True)
-        elif isinstance(primitive, AveragePool) and primitive.whole and last and reached and alone:
-            primitive = replace(primitive, scores=True)
-        found.append(replace(node, primitive=primitive))
+        in_head = depth > _NO_FEATURES and name not in normalized
+        roles[name] = _role(node, downstream, depth if in_head else None)
+        downstream.add(node)
+    return roles
+
+
+class _Downstream:
+    """What follows each tensor, collected from the outputs back, by tensor name."""
+
+    def __init__(self, outputs: Sequence[Tensor]) -> None:
+        self._logits = {t.name: {t} for t in outputs}  # or other outputs, which are computed from the tensor
+        self._spatial = {t.name for t in outputs if t.is_feature_map}  # that are feature maps again downstream
+        self._linear: set[str] = set()  # that a linear primitive reads, directly or further downstream
+
+    def logits_of(self, node: Node) -> set[Tensor]:
+        """The logits that a node's output becomes: itself, if it is the last linear one, whatever follows it."""
+        logits = self._logits.get(node.output.name, set())
+        return {node.output} if node.primitive.is_linear and self.is_last(node) and logits else logits
+
+    def is_last(self, node: Node) -> bool:
+        """Whether no linear primitive follows."""
+        return node.output.name not in self._linear
+
+    def becomes_feature_map(self, node: Node) -> bool:
+        """Whether the output is a feature map, or becomes one."""
+        return node.output.is_feature_map or node.output.name in self._spatial
+
+    def add(self, node: Node) -> None:
+        """Passes on to a node's inputs what follows it."""
+        logits = self.logits_of(node)
         for tensor in node.inputs:
-            scores.setdefault(tensor.name, set()).update(reached)
-            if node.output.is_feature_map or name in leaves:
-                leaves.add(tensor.name)
-            if primitive.is_linear or name in read_on:
-                read_on.add(tensor.name)
-    return tuple(reversed(found))
+            self._logits.setdefault(tensor.name, set()).update(logits)
+            if self.becomes_feature_map(node):
+                self._spatial.add(tensor.name)
+            if node.primitive.is_linear or node.output.name in self._linear:
+                self._linear.add(tensor.name)
 
 
-def _normed(nodes: Sequence[Node]) -> set[str]:
-    """Tensors whose moments a BatchNorm states: what it reads, and what a concatenation in front of it joins."""
-    found: set[str] = set()
+def _role(node: Node, downstream: _Downstream, hidden_depth: int | None) -> Role:
+    """The role of one node; hidden_depth is None where it cannot belong to the head."""
+    primitive, logits, is_last = node.primitive, downstream.logits_of(node), downstream.is_last(node)
+    if not logits:
+        return NO_ROLE
+    is_flat = not downstream.becomes_feature_map(node)
+    if primitive.is_linear and is_flat and hidden_depth is not None:
+        num_logits = sum(t.channels for t in logits)
+        return Role(head=ClassifierHead(num_logits=num_logits, is_logits=is_last, hidden_depth=hidden_depth))
+    if primitive.is_linear and is_last and node.output.is_feature_map:
+        return Role(is_dense_output=True)
+    if primitive.is_global_average and is_last and is_flat:
+        return Role(averages_are_logits=True)
+    return NO_ROLE
+
+
+def _tensors_with_stated_moments(nodes: Sequence[Node]) -> set[str]:
+    """Tensors whose moments a BatchNorm states: what it reads, and what a concatenation before it joins."""
+    names: set[str] = set()
     for node in reversed(nodes):
-        if isinstance(node.primitive, BatchNorm) or (node.output.name in found and node.primitive.has_inverse_moments):
-            found |= {t.name for t in node.inputs}
-    return found
+        primitive = node.primitive
+        if primitive.states_input_moments or (node.output.name in names and primitive.has_inverse_moments):
+            names |= {t.name for t in node.inputs}
+    return names
 
 
 def image_derived_tensors(nodes: Sequence[Node], inputs: Sequence[Tensor]) -> set[str]:
-    """Tensors in which the pixels of an input map are only moved, or changed one by one."""
-    found = {t.name for t in inputs if t.is_feature_map}
+    """Tensors in which the pixels of an input feature map are only moved, or changed one by one.
+
+    Args:
+        nodes: of the graph, in order of execution.
+        inputs: of the model.
+    """
+    names = {t.name for t in inputs if t.is_feature_map}
     for node in nodes:
-        if not _has_weights(node) and any(t.name in found for t in node.inputs):
-            found.add(node.output.name)
-    return found
-
-
-def _has_weights(node: Node) -> bool:
-    return node.primitive.is_linear or (isinstance(node.primitive, Opaque) and bool(node.primitive.variables()))
+        if not node.primitive.extracts_features and any(t.name in names for t in node.inputs):
+            names.add(node.output.name)
+    return names
 
 
 _NO_FEATURES = -1
 
 
-def _depths(nodes: Sequence[Node]) -> dict[str, int]:
-    """How many linear primitives without positions stand one behind the other up to each tensor, since the last map of
-    features or since the first layer with weights, which are not counted; _NO_FEATURES of what is made of pixels alone.
+def _hidden_depths(nodes: Sequence[Node]) -> dict[str, int]:
+    """For each tensor the number of layers without spatial locations that follow each other up to it.
+
+    Counted since the last feature map, or since the first layer that extracts features, which are not counted
+    themselves; _NO_FEATURES for what is derived from pixels alone.
     """
-    found: dict[str, int] = {}
+    depths: dict[str, int] = {}
     for node in nodes:
-        before = max((found.get(t.name, _NO_FEATURES) for t in node.inputs), default=_NO_FEATURES)
-        if _has_weights(node):
-            before += 1
-        found[node.output.name] = min(before, 0) if node.output.is_feature_map else before
-    return found
+        depth = max((depths.get(t.name, _NO_FEATURES) for t in node.inputs), default=_NO_FEATURES)
+        if node.primitive.extracts_features:
+            depth += 1
+        depths[node.output.name] = min(depth, 0) if node.output.is_feature_map else depth
+    return depths

@@ -1,5 +1,5 @@
 """LayerGraph: the model as primitive nodes and named tensors. Immutable; what later stages learn stands in
-mappings keyed by tensor name (Moments, Spread, Range, scales), never in attributes added here."""
+mappings keyed by tensor name (roles, moments, distributions, ranges, scales), never in attributes added here."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ class Tensor:
     """One activation tensor.
 
     Attributes:
-        name: unique in the graph, derived from the layer call that makes it ("block_1/relu").
+        name: unique in the graph, derived from the layer call whose output it is ("block_1/relu").
         shape: static shape with the batch axis; the last axis holds the channels.
     """
 
@@ -25,12 +25,12 @@ class Tensor:
 
     @property
     def channels(self) -> int:
-        """Length of the last axis; 1 for a tensor of nothing but a batch."""
+        """Length of the last axis; 1 for a tensor with a batch axis alone."""
         return self.shape[-1] if len(self.shape) > 1 else 1
 
     @property
     def is_feature_map(self) -> bool:
-        """Whether it holds values for several positions."""
+        """Whether it has several spatial locations."""
         return math.prod(self.shape[1:-1]) > 1
 
 
@@ -39,10 +39,10 @@ class Call:
     """One call of one Keras layer: what is replayed when the model is traced with new weights.
 
     Attributes:
-        index: position in the order of execution.
+        index: in the order of execution.
         layer: the user's own layer (or keras.ops operation); called, never changed.
         name: path of the layer through nested models, with a counter when it is called again.
-        args: positional arguments, with Tensor objects where tensors go.
+        args: positional arguments, with Tensor objects in place of tensors.
         kwargs: keyword arguments, likewise.
         outputs: the tensors it returns, flattened.
     """
@@ -57,7 +57,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Node:
-    """One primitive operation: a rule applied to tensors, remembering which call owns it."""
+    """One primitive operation on tensors, with the layer call that it comes from."""
 
     primitive: Primitive
     inputs: tuple[Tensor, ...]
@@ -65,7 +65,7 @@ class Node:
     call: Call
 
 
-class _Replaced(Mapping[int, Array]):
+class _ChangedWeights(Mapping[int, Array]):
     """Weights, some of them with other values; the rest is still read when asked for."""
 
     def __init__(self, original: Weights, changed: Weights) -> None:
@@ -83,14 +83,14 @@ class _Replaced(Mapping[int, Array]):
 
 @dataclass(frozen=True)
 class LayerGraph:
-    """A whole model.
+    """A model as primitives.
 
     Attributes:
         inputs: the model's inputs, in its order.
         outputs: the model's outputs, flattened, in its order; a tensor may stand here twice.
         input_names, output_names: the names of both in the serving signature.
         calls: layer calls in order of execution.
-        nodes: primitives in order of execution; each tensor but the inputs is made by exactly one.
+        nodes: primitives in order of execution; each tensor but the inputs is the output of exactly one.
         weights: values of the model's variables by key, in float64: what all stages compute with.
         variables: the Keras variables themselves, by the same keys.
     """
@@ -105,57 +105,63 @@ class LayerGraph:
     variables: Mapping[int, Any]
 
     def with_weights(self, changed: Weights) -> "LayerGraph":
-        """The same structure, some of its variables with other values; the variables themselves are left alone."""
-        return replace(self, weights=_Replaced(self.weights, changed))
+        """The same structure, some of its weights with other values; the Keras variables are not changed."""
+        return replace(self, weights=_ChangedWeights(self.weights, changed))
 
     @cached_property
     def producers(self) -> Mapping[str, Node]:
-        """The node that makes each tensor; the model's inputs are absent."""
+        """The node whose output each tensor is, by tensor name; the model's inputs are absent."""
         return {node.output.name: node for node in self.nodes}
 
     @cached_property
     def consumers(self) -> Mapping[str, Sequence[Node]]:
-        """The nodes that read each tensor."""
-        readers: dict[str, list[Node]] = {tensor.name: [] for tensor in self.tensors}
+        """The nodes that read each tensor, by tensor name; a node that reads it twice stands there twice."""
+        consumers: dict[str, list[Node]] = {tensor.name: [] for tensor in self.tensors}
         for node in self.nodes:
             for tensor in node.inputs:
-                readers[tensor.name].append(node)
-        return readers
+                consumers[tensor.name].append(node)
+        return consumers
 
     @cached_property
     def tensors(self) -> tuple[Tensor, ...]:
-        """All tensors: the inputs, then one a node, in order."""
+        """All tensors: the inputs, then the output of each node, in order."""
         return (*self.inputs, *(node.output for node in self.nodes))
 
     @cached_property
+    def materialized(self) -> tuple[Tensor, ...]:
+        """The materialized tensors, which the file holds: all but those that are fused away."""
+        return tuple(tensor for tensor in self.tensors if tensor.name not in self.fused)
+
+    @cached_property
     def nodes_of_call(self) -> Mapping[int, Sequence[Node]]:
-        """The primitives of each layer call, in order, by the call's index."""
-        found: dict[int, list[Node]] = {call.index: [] for call in self.calls}
+        """The nodes of each layer call, in order, by the call's index."""
+        nodes: dict[int, list[Node]] = {call.index: [] for call in self.calls}
         for node in self.nodes:
-            found[node.call.index].append(node)
-        return found
+            nodes[node.call.index].append(node)
+        return nodes
 
     def materialized_for(self, tensor: Tensor) -> Tensor:
-        """The tensor that the file holds in place of one that is fused away, or the same one."""
+        """The materialized tensor in place of one that is fused away, or the same one."""
         while tensor.name in self.fused:
             tensor = self.consumers[tensor.name][0].output
         return tensor
 
     @cached_property
     def fused(self) -> frozenset[str]:
-        """Tensors that the runtime never holds: a convolution's before its BatchNorm, a sum's before its ReLU.
+        """Names of tensors that are not materialized: a convolution's before its BatchNorm, a sum's before its ReLU.
 
-        The converter folds a BatchNorm into the convolution in front of it, and a ReLU or ReLU6 into the
-        operator in front of it, where nothing else reads what lies between.
+        TFLite's converter folds a BatchNorm into the convolution before it, and a ReLU or ReLU6 into the operator
+        before it, where nothing else reads the tensor between them. (This predicts it; `tflite.lowering` checks by
+        value.)
         """
-        leaving = {tensor.name for tensor in self.outputs}
-        found: set[str] = set()
+        outputs = {tensor.name for tensor in self.outputs}
+        names: set[str] = set()
         for node in self.nodes:
-            name, readers = node.output.name, self.consumers[node.output.name]
-            if name in leaving or len(readers) != 1:
+            name, consumers = node.output.name, self.consumers[node.output.name]
+            if name in outputs or len(consumers) != 1:
                 continue
-            behind = readers[0].primitive
-            folded = behind.folds_into_linear and node.primitive.is_linear
-            if folded or (behind.fuses_into_producer and node.primitive.takes_fused_activation):
-                found.add(name)
-        return frozenset(found)
+            consumer = consumers[0].primitive
+            is_folded = consumer.folds_into_linear and node.primitive.is_linear
+            if is_folded or (consumer.fuses_into_producer and node.primitive.takes_fused_activation):
+                names.add(name)
+        return frozenset(names)

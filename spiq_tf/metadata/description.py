@@ -6,12 +6,12 @@ from dataclasses import asdict
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.metadata.schema import ColorSpace
 from spiq_tf.metadata.tflite_metadata import InputDescription, ModelDescription
 from spiq_tf.options import Options
-from spiq_tf.statistics.input_range import FEATURE_REACH
 from spiq_tf.statistics.preprocessing import is_reversed
 from spiq_tf.version import VERSION
 
@@ -80,7 +80,9 @@ def _colors(tensor: Tensor, known: ChannelRanges) -> tuple[ColorSpace, str]:
 
 def _may_be_pixels(tensor: Tensor, known: InputStatistics) -> bool:
     """Height, width and 1 or 3 channels, and a range that is not that of features which a layer standardises."""
-    features = np.allclose(known.range.high - known.range.low, 2 * FEATURE_REACH * known.moments.deviation)
+    features = np.allclose(
+        known.range.high - known.range.low, 2 * priors.FEATURE_SIGMAS.value * known.moments.deviation
+    )
     return len(tensor.shape) == 4 and tensor.channels in (1, 3) and not features
 
 

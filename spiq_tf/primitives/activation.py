@@ -1,4 +1,4 @@
-"""Elementwise functions: rectifiers, which let a scale pass, and all others, which do not."""
+"""Activations: rectifiers, which commute with a channel scale, and all others, which do not."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from scipy.special import ndtr, softmax
 
+from spiq_tf import priors
 from spiq_tf.distributions import gaussian
 from spiq_tf.distributions.tails import (
     ChannelDistribution,
@@ -28,11 +29,11 @@ _DRAWS, _FEWEST_DRAWS = 2**18, 64
 
 @dataclass(frozen=True, eq=False)
 class Rectifier(Primitive):
-    """ReLU, leaky ReLU and ReLU with a maximum: slope x below the threshold, x above it, cut at the maximum.
+    """ReLU, leaky ReLU and ReLU with a maximum: slope x below the threshold, x above it, saturated at the maximum.
 
     Attributes:
         negative_slope: of the part below the threshold.
-        maximum: where the function is cut, or None.
+        maximum: where the function saturates, or None.
         threshold: below it f(x) = negative_slope (x - threshold), as Keras defines it.
     """
 
@@ -40,9 +41,15 @@ class Rectifier(Primitive):
     maximum: float | None = None
     threshold: float = 0.0
 
+    is_pointwise = True
+
+    @property
+    def rectifies(self) -> bool:  # type: ignore[override]
+        return self.negative_slope == 0 and self.threshold == 0
+
     @property
     def fuses_into_producer(self) -> bool:  # type: ignore[override]
-        return self.negative_slope == 0 and self.threshold == 0 and self.maximum in (None, 6.0)
+        return self.rectifies and self.maximum in (None, 6.0)
 
     @property
     def elementwise_function(self) -> Callable[[Array], Array]:
@@ -63,27 +70,29 @@ class Rectifier(Primitive):
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        """What a ReLU lets pass has the tail of its input; its own kurtosis grows where it is seldom active."""
-        x, core = inputs[0].distribution, inputs[0].moments
-        excess_kurtosis = x.excess_kurtosis + gaussian.rectified_excess(
-            (core.mean - self.threshold) / np.maximum(core.deviation, _TINY)
+        """After a ReLU the upper tail is its input's; the kurtosis of the values grows where it is seldom active."""
+        x, input_moments = inputs[0].distribution, inputs[0].moments
+        excess_kurtosis = x.excess_kurtosis + gaussian.relu_excess_kurtosis(
+            (input_moments.mean - self.threshold) / np.maximum(input_moments.deviation, _TINY)
         )
-        if self.negative_slope != 0 or self.threshold != 0:
-            own = gaussian.excess_of(_no_rarer(core), core.deviation, self._values)
+        if not self.rectifies:
+            mean = _limited_rarity(input_moments)
+            added = gaussian.excess_kurtosis_of(mean, input_moments.deviation, self._values)
             return replace(
-                mapped_distribution(self._ends, x.source, x), excess_kurtosis=x.excess_kurtosis + np.maximum(own, 0.0)
+                mapped_distribution(self._extremes, x.source, x),
+                excess_kurtosis=x.excess_kurtosis + np.maximum(added, 0.0),
             )
         maximum = np.inf if self.maximum is None else self.maximum
         above = replace(x.above, bound=np.clip(x.above.bound, 0.0, maximum))
         zero = np.zeros_like(excess_kurtosis)
         return ChannelDistribution(Tail(zero, zero, zero, zero), above, excess_kurtosis, x.source)
 
-    def _ends(self, x: ChannelRanges) -> tuple[Array, Array]:
+    def _extremes(self, x: ChannelRanges) -> tuple[Array, Array]:
         """Extremes of a piecewise linear function lie at the ends of its domain or at its knots."""
         knots = [k for k in (self.threshold, self.maximum) if k is not None]
         just_below = [np.nextafter(k, -np.inf) for k in knots]
-        places = [x.low, x.high, *(np.clip(k, x.low, x.high) for k in [*knots, *just_below])]
-        values = np.stack([self._values(place) for place in places])
+        arguments = [x.low, x.high, *(np.clip(k, x.low, x.high) for k in [*knots, *just_below])]
+        values = np.stack([self._values(argument) for argument in arguments])
         return values.min(axis=0), values.max(axis=0)
 
     def gains(
@@ -93,8 +102,8 @@ class Rectifier(Primitive):
         (x,) = inputs
         deviation = np.maximum(x.deviation, _TINY)
         below = ndtr((self.threshold - x.mean) / deviation)
-        cut = 0.0 if self.maximum is None else 1 - ndtr((self.maximum - x.mean) / deviation)
-        return (output * (np.maximum(1 - below - cut, 0.0) + self.negative_slope**2 * below),)
+        saturated = 0.0 if self.maximum is None else 1 - ndtr((self.maximum - x.mean) / deviation)
+        return (output * (np.maximum(1 - below - saturated, 0.0) + self.negative_slope**2 * below),)
 
     def _values(self, x: Array) -> Array:
         below = self.negative_slope * (x - self.threshold)
@@ -107,14 +116,20 @@ class Rectifier(Primitive):
         return () if self.threshold == 0 else None
 
 
-def _no_rarer(x: Moments) -> Array:
-    """The mean, but for channels that are positive in less than one in 30,000: of those a Gaussian knows nothing."""
-    return np.maximum(x.mean, -4.0 * x.deviation)
+def _limited_rarity(x: Moments) -> Array:
+    """The mean, raised to -NEAR_SIGMAS deviations where values are seldomer positive.
+
+    There, at 1 in 30,000 for 4 deviations, a Gaussian's tail ends.
+
+    Returns:
+        Of shape (channels,).
+    """
+    return np.maximum(x.mean, -priors.NEAR_SIGMAS.value * x.deviation)
 
 
 @dataclass(frozen=True, eq=False)
 class ParametricRelu(Primitive):
-    """PReLU: alpha x below zero, x above, alpha trained a channel or a position.
+    """PReLU: alpha x below zero, x above, with a trained alpha for each channel or each value of a feature map.
 
     Attributes:
         alpha: key of the slopes, of a shape that broadcasts against the input without its batch.
@@ -126,11 +141,12 @@ class ParametricRelu(Primitive):
         return (self.alpha,)
 
     def _slopes(self, weights: Weights, channels: int) -> Array:
+        """alpha, shape (spatial locations or 1, channels)."""
         alpha = weights[self.alpha]
         return alpha.reshape(-1, alpha.shape[-1]) * np.ones(channels)
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Those of the clipped Gaussian with each slope, mixed over the positions."""
+        """Those of the piecewise linear function with each slope, mixed over the spatial locations."""
         (x,) = inputs
         slopes = self._slopes(weights, len(x.mean))
         mean, variance = gaussian.piecewise_linear(x.mean, x.deviation, [0.0], [slopes, 1.0], [0.0, 0.0])
@@ -140,13 +156,15 @@ class ParametricRelu(Primitive):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         x = inputs[0].distribution
-        slopes, core = self._slopes(weights, len(x.excess_kurtosis)), inputs[0].moments
-        typical = slopes.mean(axis=0)
-        own = gaussian.excess_of(_no_rarer(core), core.deviation, lambda v: np.where(v < 0, typical * v, v))
-        distribution = mapped_distribution(partial(self._ends, slopes), x.source, x)
-        return replace(distribution, excess_kurtosis=x.excess_kurtosis + np.maximum(own, 0.0))
+        slopes, input_moments = self._slopes(weights, len(x.excess_kurtosis)), inputs[0].moments
+        mean_slope = slopes.mean(axis=0)
+        added = gaussian.excess_kurtosis_of(
+            _limited_rarity(input_moments), input_moments.deviation, lambda v: np.where(v < 0, mean_slope * v, v)
+        )
+        distribution = mapped_distribution(partial(self._extremes, slopes), x.source, x)
+        return replace(distribution, excess_kurtosis=x.excess_kurtosis + np.maximum(added, 0.0))
 
-    def _ends(self, slopes: Array, x: ChannelRanges) -> tuple[Array, Array]:
+    def _extremes(self, slopes: Array, x: ChannelRanges) -> tuple[Array, Array]:
         below = slopes * np.minimum(x.low, 0.0)
         ends = [below, slopes * np.minimum(x.high, 0.0), np.zeros_like(below) + np.maximum(x.high, 0.0)]
         ends = [*ends, np.zeros_like(below) + np.maximum(x.low, 0.0)]
@@ -167,17 +185,23 @@ class ParametricRelu(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class Elementwise(Primitive):
-    """Any other elementwise function: sigmoid, tanh, SiLU, hard-swish, GELU, ELU. No scale passes it.
+    """Any other elementwise function: sigmoid, tanh, SiLU, hard-swish, GELU, ELU. It commutes with no scale.
 
     Attributes:
         function: on arrays, elementwise.
-        bounds: the values that it cannot leave, or None where it has no bounds.
+        bounds: its smallest and largest value, or None where it has no bounds.
         steep: whether it grows faster than its argument: an exponential, a square.
     """
 
     function: Callable[[Array], Array]
     bounds: tuple[float, float] | None = None
     steep: bool = False
+
+    is_pointwise = True
+
+    @property
+    def is_steep(self) -> bool:  # type: ignore[override]
+        return self.steep
 
     @property
     def elementwise_function(self) -> Callable[[Array], Array]:
@@ -190,14 +214,16 @@ class Elementwise(Primitive):
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        x, core = inputs[0].distribution, inputs[0].moments
+        x, input_moments = inputs[0].distribution, inputs[0].moments
         if self.bounds is not None:
             ones = np.ones_like(moments.mean)
             return bounded_distribution(self.bounds[0] * ones, self.bounds[1] * ones, Source.FIXED)
-        excess_kurtosis = x.excess_kurtosis + gaussian.rectified_excess(core.mean / np.maximum(core.deviation, _TINY))
-        return replace(mapped_distribution(self._ends, x.source, x), excess_kurtosis=excess_kurtosis)
+        excess_kurtosis = x.excess_kurtosis + gaussian.relu_excess_kurtosis(
+            input_moments.mean / np.maximum(input_moments.deviation, _TINY)
+        )
+        return replace(mapped_distribution(self._extremes, x.source, x), excess_kurtosis=excess_kurtosis)
 
-    def _ends(self, x: ChannelRanges) -> tuple[Array, Array]:
+    def _extremes(self, x: ChannelRanges) -> tuple[Array, Array]:
         grid = np.linspace(0.0, 1.0, _GRID)[:, None]
         values = self.function(x.low + (x.high - x.low) * grid)
         return values.min(axis=0), values.max(axis=0)
@@ -205,7 +231,7 @@ class Elementwise(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """With the mean square of the slope over the input's Gaussian."""
+        """With the mean square of the slope over the input's Gaussian, by quadrature of central differences."""
         (x,) = inputs
         step = np.maximum(_SLOPE_STEP * x.deviation, _TINY)
         mean, variance = gaussian.quadrature(x.mean, x.deviation, lambda v: self._slope(v, step))
@@ -222,8 +248,10 @@ class Elementwise(Primitive):
 class Softmax(Primitive):
     """Softmax over the channels: in [0, 1]."""
 
+    is_softmax = True
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of independent Gaussians, by drawing them: gates, which a softmax makes too, are seldom wide open."""
+        """Of independent Gaussians, by drawing them (fixed seed): gates, as a softmax makes, are seldom near 1."""
         (x,) = inputs
         channels = len(x.mean)
         random = np.random.default_rng(0)
@@ -239,7 +267,7 @@ class Softmax(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """The signal-to-noise ratio is taken for the same on both sides."""
+        """The signal-to-noise ratio is assumed to be the same before and after."""
         return (same_noise_ratio(output, moments, inputs[0]),)
 
     def pinned_ports(self) -> None:

@@ -17,7 +17,7 @@ from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_c
 
 @dataclass(frozen=True, eq=False)
 class BatchNorm(Primitive):
-    """y = gamma (x - moving_mean) / sqrt(moving_variance + epsilon) + beta, the source of all statistics.
+    """y = gamma (x - moving_mean) / sqrt(moving_variance + epsilon) + beta: where statistics come from.
 
     Attributes:
         mean, variance: keys of the running statistics.
@@ -31,8 +31,13 @@ class BatchNorm(Primitive):
     beta: int | None
     epsilon: float
 
+    states_input_moments = True
     folds_into_linear = True
     takes_fused_activation = True
+
+    @property
+    def as_batch_norm(self) -> "BatchNorm":
+        return self
 
     def variables(self) -> tuple[int, ...]:
         return tuple(key for key in (self.mean, self.variance, self.gamma, self.beta) if key is not None)
@@ -52,7 +57,7 @@ class BatchNorm(Primitive):
     def contrast_exponent(
         self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
     ) -> Array:
-        """The input's: running statistics normalise all images alike."""
+        """The input's: running statistics normalize all images in the same way."""
         return contrast_exponents[0]
 
     def gains(
@@ -61,7 +66,7 @@ class BatchNorm(Primitive):
         return (output * self.factor(weights) ** 2,)
 
     def factor(self, weights: Weights) -> Array:
-        """What the layer multiplies each channel with: gamma / sqrt(moving_variance + epsilon)."""
+        """What the layer multiplies each channel with: gamma / sqrt(moving_variance + epsilon), shape (channels,)."""
         gamma = 1.0 if self.gamma is None else weights[self.gamma]
         return gamma / np.sqrt(weights[self.variance] + self.epsilon)
 
@@ -69,7 +74,7 @@ class BatchNorm(Primitive):
         return Moments(weights[self.mean], weights[self.variance])
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
-        """Without gamma nothing in the layer can take a scale: it passes from the input to the output."""
+        """Without gamma nothing in the layer can absorb a scale: input and output share theirs."""
         if self.gamma is not None:
             return ()
         return same_scale_per_channel(output_channels)
@@ -86,10 +91,10 @@ class BatchNorm(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class _ChannelWeight(Primitive):
-    """A trained number for each channel.
+    """A trained factor or offset for each channel.
 
     Attributes:
-        weight: its key, of as many values as there are channels.
+        weight: key of the variable, of as many values as there are channels.
     """
 
     weight: int
@@ -102,7 +107,7 @@ class _ChannelWeight(Primitive):
 
 
 class ChannelScale(_ChannelWeight):
-    """y = w x, the weight being w, which scales are absorbed into."""
+    """y = w x, where w is the weight; it absorbs scales."""
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,), factor = inputs, weights[self.weight].reshape(-1)
@@ -112,7 +117,7 @@ class ChannelScale(_ChannelWeight):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         x, factor = inputs[0].distribution, weights[self.weight].reshape(-1)
-        return mapped_distribution(lambda r: _ends(r, factor, 0.0), x.source, x)
+        return mapped_distribution(lambda r: _extremes(r, factor, 0.0), x.source, x)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
@@ -126,7 +131,7 @@ class ChannelScale(_ChannelWeight):
 
 
 class ChannelShift(_ChannelWeight):
-    """y = x + b, the weight being b; the scale passes."""
+    """y = x + b, where b is the weight; input and output share a scale."""
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         return Moments(inputs[0].mean + weights[self.weight].reshape(-1), inputs[0].variance)
@@ -135,7 +140,7 @@ class ChannelShift(_ChannelWeight):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         x, offset = inputs[0].distribution, weights[self.weight].reshape(-1)
-        return mapped_distribution(lambda r: _ends(r, 1.0, offset), x.source, x)
+        return mapped_distribution(lambda r: _extremes(r, 1.0, offset), x.source, x)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
@@ -151,15 +156,15 @@ class ChannelShift(_ChannelWeight):
         return {self.weight: offset / output.reshape(offset.shape)}
 
 
-def _ends(x: ChannelRanges, factor: Array | float, offset: Array | float) -> tuple[Array, Array]:
-    """The extremes of factor x + offset."""
+def _extremes(x: ChannelRanges, factor: Array | float, offset: Array | float) -> tuple[Array, Array]:
+    """The smallest and largest value of factor x + offset, shape (channels,)."""
     ends = np.stack([factor * x.low, factor * x.high]) + offset
     return ends.min(axis=0), ends.max(axis=0)
 
 
 @dataclass(frozen=True, eq=False)
 class FixedAffine(Primitive):
-    """y = factor x + offset with constants of the layer's own, which no scale can be absorbed into.
+    """y = factor x + offset with fixed constants of the layer, which absorb no scale.
 
     Attributes:
         factor, offset: shape (channels,).
@@ -168,6 +173,8 @@ class FixedAffine(Primitive):
     factor: Array
     offset: Array
 
+    is_fixed_affine = True
+    is_pointwise = True
     folds_into_linear = True
     takes_fused_activation = True
 
@@ -177,10 +184,14 @@ class FixedAffine(Primitive):
 
     @property
     def elementwise_function(self) -> Callable[[Array], Array] | None:
-        """Where all channels have the same constants."""
+        """The function, where all channels have the same constants."""
         factor, offset = self.factor[0], self.offset[0]
-        noise_correlation = np.all(self.factor == factor) and np.all(self.offset == offset)
-        return (lambda values: factor * values + offset) if noise_correlation else None
+        uniform = np.all(self.factor == factor) and np.all(self.offset == offset)
+        return (lambda values: factor * values + offset) if uniform else None
+
+    @property
+    def inverse(self) -> Callable[[Array], Array] | None:
+        return (lambda values: (values - self.offset) / self.factor) if np.all(self.factor) else None
 
     def forward(self, inputs: Sequence[Array]) -> Array:
         return self.factor * inputs[0] + self.offset
@@ -189,7 +200,7 @@ class FixedAffine(Primitive):
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         x = inputs[0].distribution
-        return mapped_distribution(lambda r: _ends(r, self.factor, self.offset), x.source, x)
+        return mapped_distribution(lambda r: _extremes(r, self.factor, self.offset), x.source, x)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
@@ -202,11 +213,11 @@ class FixedAffine(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class MapShift(Primitive):
-    """y = x + c, where c is a constant that varies over positions: a grid of anchors, a position's embedding.
+    """y = x + c, where the constant c varies over spatial locations: a grid of anchors, an embedding of positions.
 
     Attributes:
-        shift: moments of c, over positions.
-        low, high: of c, shape (channels,).
+        shift: moments of c, over spatial locations.
+        low, high: smallest and largest value of c, shape (channels,).
     """
 
     shift: Moments
@@ -217,7 +228,7 @@ class MapShift(Primitive):
 
     @classmethod
     def by(cls, values: Array) -> "MapShift":
-        """Of values with a batch axis."""
+        """Of a constant c of shape (batch, ..., channels)."""
         flat = values.reshape(-1, values.shape[-1])
         return cls(Moments(flat.mean(axis=0), flat.var(axis=0)), flat.min(axis=0), flat.max(axis=0))
 
@@ -228,7 +239,7 @@ class MapShift(Primitive):
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        """The input's, which may lie at any position."""
+        """Extremes of x may occur at any spatial location, so those of x and c add."""
         x = inputs[0].distribution
         return mapped_distribution(lambda r: (r.low + self.low, r.high + self.high), x.source, x)
 

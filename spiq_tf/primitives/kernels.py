@@ -26,12 +26,12 @@ def restored(kernel: Array, shape: Sequence[int], depthwise: bool) -> Array:
 
 
 def mean_response(kernel: Array, tap_validity: Array, mean: Array) -> Array:
-    """Mean of the convolution's output: sum over taps t and inputs i of coverage_t W_tgio E[x_gi].
+    """Mean of the convolution's output: sum over taps t and inputs i of v_t W_tgio E[x_gi], v the tap validity.
 
     Args:
         kernel: (T, G, I, O).
-        coverage: (T,), how often each tap lies inside the input, see `tap_validity`.
-        mean: (G * I,), the input's.
+        tap_validity: (T,), how often each tap lies inside the input, see the function.
+        mean: of the input, (G * I,).
 
     Returns:
         (G * O,).
@@ -41,17 +41,22 @@ def mean_response(kernel: Array, tap_validity: Array, mean: Array) -> Array:
 
 
 def variance_response(kernel: Array, tap_validity: Array, variance: Array) -> Array:
-    """Variance of the output for independent inputs: sum of coverage_t W_tgio^2 Var[x_gi], shape (G * O,)."""
+    """Variance of the output for independent inputs: sum of v_t W_tgio^2 Var[x_gi], shape (G * O,)."""
     return mean_response(kernel**2, tap_validity, variance)
 
 
 def tap_validity(
     sizes: Sequence[int], window: Sequence[int], strides: Sequence[int], dilations: Sequence[int], same: bool
 ) -> Array:
-    """The share of output positions at which each tap of a window lies inside the input, flattened to (T,).
+    """The share of output locations at which each tap of a window lies inside the input, flattened to (T,).
 
-    Under "same" padding the taps at the rim read zeros part of the time, so the mean of an output is smaller
+    Under "same" padding the taps at the border read zeros part of the time, so the mean of an output is smaller
     than that of its input by just this factor. Under "valid" padding all are 1.
+
+    Args:
+        sizes: of the input along each spatial axis.
+        window, strides, dilations: along each spatial axis.
+        same: whether the padding is "same".
     """
     result = np.ones(())
     for size, taps, stride, dilation in zip(sizes, window, strides, dilations, strict=True):
@@ -64,5 +69,5 @@ def _axis_tap_validity(size: int, taps: int, stride: int, dilation: int, same: b
         return np.ones(taps)
     outputs = -(-size // stride)
     padding = max((outputs - 1) * stride + (taps - 1) * dilation + 1 - size, 0)
-    place = np.arange(outputs)[:, None] * stride - padding // 2 + np.arange(taps) * dilation
-    return ((place >= 0) & (place < size)).mean(axis=0)
+    location = np.arange(outputs)[:, None] * stride - padding // 2 + np.arange(taps) * dilation
+    return ((location >= 0) & (location < size)).mean(axis=0)

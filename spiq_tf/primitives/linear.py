@@ -1,12 +1,12 @@
-"""Convolutions and matrix products: everything that is a kernel and a bias."""
+"""Convolutions and matrix products: everything that has a kernel and perhaps a bias."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import (
-    COMMON_EXCESS,
     ChannelDistribution,
     Tail,
     TensorStatistics,
@@ -15,6 +15,7 @@ from spiq_tf.distributions.tails import (
 from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives import kernels
 from spiq_tf.primitives.base import Sum
+from spiq_tf.primitives.role import NO_ROLE, ClassifierHead, Role
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,16 @@ class Layout:
     transposed: bool = False
 
     def canonical(self, kernel: Array) -> Array:
-        """As (taps, groups, inputs a group, outputs a group)."""
+        """A Keras kernel as (taps, groups, inputs a group, outputs a group)."""
         if self.transposed:
             kernel = np.swapaxes(kernel, -1, -2)
         return kernels.canonical(kernel, self.groups, self.depthwise)
 
     def restored(self, kernel: Array, shape: Sequence[int]) -> Array:
-        """The inverse, for a Keras kernel of the given shape."""
+        """The inverse of `canonical`, for a Keras kernel of the given shape."""
         if not self.transposed:
             return kernels.restored(kernel, shape, self.depthwise)
         return np.swapaxes(kernels.restored(kernel, (*shape[:-2], shape[-1], shape[-2]), False), -1, -2)
-
-
-@dataclass(frozen=True)
-class ClassifierHead:
-    """Where a layer stands that reads features of a whole example, without positions.
-
-    Attributes:
-        scores: how many scores the model makes of the layer's output.
-        last: whether that is those scores.
-        depth: how many such layers stand in front of it.
-    """
-
-    scores: int
-    last: bool
-    depth: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,11 +52,10 @@ class Linear(Sum):
     Attributes:
         kernel: key of the kernel, in Keras's layout.
         bias: key of the bias, or None.
-        coverage: share of positions at which each tap lies inside the input, shape (taps,).
+        tap_validity: share of output locations at which each tap lies inside the input, shape (taps,).
         layout: of the kernel.
         dense: whether it is a fully connected operator in the file, whose weights may share one scale.
-        head: where it stands among those that read features of a whole example, or None.
-        ends: whether nothing linear follows it up to the model's outputs, on maps: class maps, pixels.
+        role: see `in_role`.
     """
 
     kernel: int
@@ -78,8 +63,7 @@ class Linear(Sum):
     tap_validity: Array
     layout: Layout = Layout()
     dense: bool = False
-    head: ClassifierHead | None = None
-    ends: bool = False
+    role: Role = NO_ROLE
 
     is_linear = True
     takes_fused_activation = True
@@ -88,6 +72,13 @@ class Linear(Sum):
     @property
     def mixes_locations(self) -> bool:  # type: ignore[override]
         return len(self.tap_validity) > 1
+
+    @property
+    def as_linear(self) -> "Linear":
+        return self
+
+    def in_role(self, role: Role) -> "Linear":
+        return replace(self, role=role)
 
     @property
     def depthwise(self) -> bool:
@@ -102,30 +93,32 @@ class Linear(Sum):
         return (self.kernel,) if self.bias is None else (self.kernel, self.bias)
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Means add with the weights. So do variances with their squares, of independent inputs; features of a whole
-        example are aligned, see `_alignment`, where fields do not show how they vary."""
+        """Means add with the weights, variances of independent inputs with their squares.
+
+        Features of a whole example are aligned with the weights, see `_alignment`, where no sample says how they vary.
+        """
         (x,) = inputs
         kernel = self.canonical(weights)
         mean = kernels.mean_response(kernel, self.tap_validity, x.mean)
         if self.bias is not None:
             mean = mean + weights[self.bias]
         variance = kernels.variance_response(kernel, self.tap_validity, x.variance)
-        if self.head is not None:
-            variance = variance * _alignment(kernel, x.variance, self.head).deviation ** 2
+        if self.role.head is not None:
+            variance = variance * _alignment(kernel, x.variance, self.role.head).deviation ** 2
         return Moments(mean, variance)
 
-    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the last layer what fields show, of others no less than of independent terms.
+    def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """The sampled variance for a dense output; for others no less than that of independent terms.
 
-        What leaves the model was 2 times too wide in networks that make images, whose last kernel takes differences of
-        alike channels: 1 to 2 dB. Sums in between lose where they are narrower.
+        The model's output was 2 times too wide in networks that make images, whose last kernel takes differences of
+        similar channels: 1 to 2 dB. Sums in between lose where they are narrower.
         """
-        if not self.ends:
-            return super().sampled_moments(shown, inputs, weights)
-        return replace(self.moments(inputs, weights), variance=shown.variance)
+        if not self.role.is_dense_output:
+            return super().sampled_moments(sampled, inputs, weights)
+        return replace(self.moments(inputs, weights), variance=sampled.variance)
 
     def mean_map(self, weights: Weights) -> tuple[Array, Array]:
-        """The mean of the output as a linear map of the input's: (outputs, inputs) and an offset (outputs,)."""
+        """The mean of the output as an affine map of the input's: (outputs, inputs) and an offset (outputs,)."""
         kernel = self.canonical(weights)
         _, groups, ins, outs = kernel.shape
         summed = np.einsum("tgio,t->goi", kernel, self.tap_validity)
@@ -140,41 +133,49 @@ class Linear(Sum):
         """Of a sum of independent terms; of features of a whole example it reaches farther, see `_alignment`.
 
         Fourth cumulants of independent terms add, so the excess kurtosis is the inputs', weighted with the square
-        of their share in the variance. Above that comes what the terms have in common, the contrast of the image: if
-        its logarithm has a small variance v, values that it multiplies have an excess of 12 v, and v grows with the
-        square of the elasticity.
+        of their share in the variance. Above that comes what the terms have in common, the contrast C of the image: if
+        ln C is Gaussian with a small variance v, C g with a Gaussian g has the kurtosis 3 E[C^4] / E[C^2]^2 =
+        3 exp(8 v) / exp(2 v)^2 = 3 exp(4 v), an excess of about 12 v; and a value that goes with C^e has e^2 v in place
+        of v, so that the excess grows with the square of the contrast exponent e.
         """
         (x,) = inputs
         kernel = self.canonical(weights)
         source = derived_source([x.distribution.source])
         share = _variance_shares(kernel, x.moments.variance)
-        passed = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
-        common = COMMON_EXCESS * self._mixed(share, x.contrast_exponent) ** 2
-        distribution = gaussian_distribution(moments, common + passed, source)
-        if self.head is None:
+        of_inputs = np.einsum("gio,gi->go", share**2, x.distribution.excess_kurtosis.reshape(share.shape[:2])).ravel()
+        common = priors.COMMON_KURTOSIS.value * self._mixed(share, x.contrast_exponent) ** 2
+        distribution = gaussian_distribution(moments, common + of_inputs, source)
+        if self.role.head is None:
             return distribution
-        return _alignment(kernel, x.moments.variance, self.head).stretched(distribution)
+        return _alignment(kernel, x.moments.variance, self.role.head).widened(distribution)
 
     def contrast_exponent(
         self, inputs: Sequence[Moments], contrast_exponents: Sequence[Array], weights: Weights
     ) -> Array:
-        """The inputs', weighted with their share in the variance, and in part one, which every layer tends to."""
+        """The inputs', weighted with their share in the variance, pulled towards one, which every layer tends to."""
         return self._mixed(_variance_shares(self.canonical(weights), inputs[0].variance), contrast_exponents[0])
 
     def _mixed(self, share: Array, contrast_exponent: Array) -> Array:
+        """The contrast exponent of each output, shape (outputs,).
+
+        Args:
+            share: of each input in the variance of each output, (groups, inputs a group, outputs a group).
+            contrast_exponent: of each input, shape (inputs,).
+        """
         mixed = np.einsum("gio,gi->go", share, contrast_exponent.reshape(share.shape[:2])).ravel()
-        passed = _PASSED_ABROAD if self.mixes_locations else _PASSED
-        return np.sqrt(passed * mixed**2 + 1 - passed)
+        retention = priors.SPATIAL_CONTRAST_RETENTION if self.mixes_locations else priors.CONTRAST_RETENTION
+        inherited = retention.value
+        return np.sqrt(inherited * mixed**2 + 1 - inherited)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """sum over taps of W^2 where the noise of neighbours is independent, (sum of W)^2 where it is the same."""
+        """Sum over taps of W^2 where the noise of neighbors is independent, (sum of W)^2 where it is the same."""
         kernel = self.canonical(weights)
         _, groups, _, outs = kernel.shape
-        alone = np.einsum("tgio,t->gio", kernel**2, self.tap_validity)
-        together = np.einsum("tgio,t->gio", kernel, self.tap_validity) ** 2
-        power = (1 - noise_correlation) * alone + noise_correlation * together
+        independent = np.einsum("tgio,t->gio", kernel**2, self.tap_validity)
+        identical = np.einsum("tgio,t->gio", kernel, self.tap_validity) ** 2
+        power = (1 - noise_correlation) * independent + noise_correlation * identical
         return (np.einsum("gio,go->gi", power, output.reshape(groups, outs)).ravel(),)
 
     def absorb(self, weights: Weights, inputs: Sequence[Array], output: Array) -> dict[int, Array]:
@@ -188,88 +189,73 @@ class Linear(Sum):
         return result
 
 
-_PASSED, _PASSED_ABROAD = 0.9, 0.4
-"""How much of the inputs' elasticity passes a layer, and one that sums over positions, which differ in contrast.
-
-With it six networks whose values lie in the bend of a SiLU or a hard swish, or that have no BatchNorm, gain 0.4 to 2.7
-dB; of sixteen others one loses 1 dB and none of the rest more than 0.4.
-"""
-
-
 def all_taps_valid() -> Array:
-    """Of a Dense: its one tap always lies inside."""
+    """Tap validity of a Dense layer, shape (1,): its one tap always lies inside."""
     return np.ones(1)
 
 
-_FEATURES_A_SCORE = 32
 _TINY = 1e-12
-_ALIGNED_EXCESS = 0.1
-"""Of an aligned output: the alignment is a generous guess, which needs no heavy tail besides."""
 
 
 @dataclass(frozen=True)
 class _Alignment:
-    """How the outputs differ from sums of independent inputs.
+    """How the outputs of aligned weights differ from sums of independent inputs.
 
     Attributes:
-        deviation: how many times larger their deviation is.
-        below, above: how many times farther than that they reach on either side.
+        deviation: factor of their deviation.
+        below, above: further factors of the lower and the upper tail's deviation.
     """
 
     deviation: float
     below: float
     above: float
 
-    def stretched(self, distribution: ChannelDistribution) -> ChannelDistribution:
-        """The spread that follows from the outputs' moments, each side as far as it reaches."""
+    def widened(self, distribution: ChannelDistribution) -> ChannelDistribution:
+        """A distribution that has the aligned outputs' moments, with each tail widened by its factor."""
         return replace(
             distribution,
-            below=_stretched(distribution.below, self.below),
-            above=_stretched(distribution.above, self.above),
+            below=_widened(distribution.below, self.below),
+            above=_widened(distribution.above, self.above),
         )
 
 
-def _stretched(side: Tail, factor: float) -> Tail:
-    return replace(
-        side, deviation=factor * side.deviation, excess_kurtosis=np.full_like(side.excess_kurtosis, _ALIGNED_EXCESS)
-    )
+def _widened(tail: Tail, factor: float) -> Tail:
+    kurtosis = np.full_like(tail.excess_kurtosis, priors.ALIGNED_KURTOSIS.value)
+    return replace(tail, deviation=factor * tail.deviation, excess_kurtosis=kurtosis)
 
 
 def _alignment(kernel: Array, variance: Array, head: ClassifierHead) -> _Alignment:
-    """Features of a whole example, once trained, vary in about scores - 1 directions, those of the weights.
+    """Features of a whole example, once trained, vary in about num_logits - 1 directions, those of the weights.
 
-    (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a score is sqrt(inputs / (scores - 1)) that of
+    (Neural collapse, Papyan et al., PNAS 2020.) So the deviation of a logit is sqrt(inputs / (logits - 1)) that of
     independent inputs: 0.7 to 1.2 times that in eleven classifiers of 10 to 1000 classes. On the images of its own
-    class a score reaches sqrt(scores - 1) times as far again. The geometric mean of the two: the largest score of
-    MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5 to 3 of these deviations out. Features beyond 32 a score,
-    more than any of them has, are taken to add nothing. It is the winner that reaches so far: below, scores reach by
-    the geometric mean of this and the deviation of all classes.
+    class a logit reaches sqrt(logits - 1) times as far again. The geometric mean of the two: the largest logit of
+    MobileNetV2, an EfficientNet, a ResNet and DS-CNN lay 2.5 to 3 of these deviations out. Features beyond 32 for each
+    logit, more than any of them has, are taken to add nothing. Only the top-1 logit reaches so far above: below, logits
+    reach by the geometric mean of this and the deviation of all classes.
 
     Where the weights are small on just the features that vary much, the two are not aligned, and the factor falls
-    with the correlation: to its square root at -0.5 (another ResNet, whose scores reach a fifth as far).
+    with the correlation: to its square root at -0.5 (another ResNet, whose logits reach a fifth as far).
+
+    Args:
+        kernel: (taps, groups, inputs a group, outputs a group).
+        variance: of the inputs, shape (inputs,).
+        head: where the layer stands in the classifier head.
     """
-    features = min(kernel.shape[2], _FEATURES_A_SCORE * head.scores)
-    rank = max(1 if head.last else _FEWEST, min(features, head.scores - 1))
-    strength = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
-    agreement = _correlation(np.log(strength.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
-    exponent = 1 + min(agreement, 0.0)
-    power = 1.0 if head.last else _HIDDEN / (1 + head.depth)
+    features = min(kernel.shape[2], priors.FEATURES_PER_LOGIT.value * head.num_logits)
+    rank = max(1 if head.is_logits else priors.MIN_HIDDEN_RANK.value, min(features, head.num_logits - 1))
+    energy = (kernel - kernel.mean(axis=3, keepdims=True)) ** 2
+    alignment = _correlation(np.log(energy.sum(axis=(0, 3)).ravel() + _TINY), np.log(variance + _TINY))
+    exponent = 1 + min(alignment, 0.0)
+    power = 1.0 if head.is_logits else priors.HIDDEN_ALIGNMENT.value / (1 + head.hidden_depth)
     deviation = max(features / rank, 1.0) ** (0.5 * exponent * power)
     return _Alignment(deviation, rank ** (0.125 * exponent), rank ** (0.25 * exponent))
 
 
-_HIDDEN = 0.8
-"""The power of the alignment that a hidden layer has: 0.4 to 0.9 in three classifiers. Of several in a row the later
-have less: networks that are trained to regress have next to none."""
-
-_FEWEST = 8
-"""Directions in which a hidden layer varies at least, be there one score to make or two."""
-
-
 def _correlation(x: Array, y: Array) -> float:
     x, y = x - x.mean(), y - y.mean()
-    size = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(x @ y / size) if size > 0 else 0.0
+    norms = np.linalg.norm(x) * np.linalg.norm(y)
+    return float(x @ y / norms) if norms > 0 else 0.0
 
 
 def _variance_shares(kernel: Array, variance: Array) -> Array:

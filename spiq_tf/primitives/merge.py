@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from spiq_tf import priors
 from spiq_tf.distributions.tails import (
     ChannelDistribution,
     Tail,
@@ -34,6 +35,8 @@ class Add(Sum):
 
     factors: tuple[float, ...]
 
+    is_addition = True
+    is_pointwise = True
     takes_fused_activation = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
@@ -48,7 +51,7 @@ class Add(Sum):
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        """Of a variable with the sum's moments, never more than the sum of the inputs' bounds.
+        """Of a variable with the sum's moments, within the sum of the inputs' bounds.
 
         Its excess kurtosis is the inputs', weighted with their shares in the variance: they grow and shrink together.
         """
@@ -68,24 +71,27 @@ class Add(Sum):
         return tuple(f**2 * _collected(output, x) for f, x in zip(self.factors, inputs, strict=True))
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
-        """Both producers of a sum must give it in the same units, channel by channel."""
-        return _all_alike(channels, output_channels)
+        """All inputs of a sum share the scales of the output, channel by channel."""
+        return _inputs_share_output_scales(channels, output_channels)
 
 
 @dataclass(frozen=True, eq=False)
 class Multiply(Primitive):
     """Product of the inputs, broadcast where one has a single channel: gates, squeeze and excite, attention maps.
 
-    The scale of a product is the product of its inputs'. One of them hands its scale on, the others keep theirs at 1.
+    The scale of a product is the product of its inputs'. One of them, the value, shares its scale with the output, the
+    others, the gates, are pinned to 1.
 
     Attributes:
-        value: the port whose scale passes.
+        value: the port of the value.
         count: number of inputs.
     """
 
     value: int
     count: int
 
+    is_product = True
+    is_pointwise = True
     takes_fused_activation = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
@@ -101,17 +107,17 @@ class Multiply(Primitive):
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        """The value as far as it reaches, times the root mean square of the gates.
+        """The value's distribution, times the root mean square of the gates.
 
-        The extremes of value and gate seldom meet, unless a gate is often at its own, as a steep tanh is. That gates
-        vary makes the tail heavier: of independent factors, the fourth moments multiply.
+        The extremes of value and gate seldom coincide, unless a gate is often at its own, as a steep tanh is. That
+        gates vary makes the tail heavier: of independent factors, the fourth moments multiply.
         """
         gates = [x for port, x in enumerate(inputs) if port != self.value]
-        size, heavier = np.ones(1), np.ones(1)
+        size, kurtosis = np.ones(1), np.ones(1)
         for m in (x.moments for x in gates):
             power = m.variance + m.mean**2
             fourth = m.mean**4 + 6 * m.mean**2 * m.variance + 3 * m.variance**2
-            size, heavier = size * np.sqrt(power), heavier * fourth / np.maximum(power**2, _TINY)
+            size, kurtosis = size * np.sqrt(power), kurtosis * fourth / np.maximum(power**2, _TINY)
         value = inputs[self.value].distribution
         least, _ = _extreme_products([_bounds(x.distribution) for x in gates])
         lowest, highest = _extreme_products([_bounds(x.distribution) for x in inputs])
@@ -119,23 +125,26 @@ class Multiply(Primitive):
         if np.any(least < 0):
             below = above = combined_tail([below, above], channelwise_max)
 
-        mean, swing = self._gated_mean(inputs)
-        own = inputs[self.value].moments
+        mean, min_deviation = self._gated_mean(inputs)
+        value_moments = inputs[self.value].moments
 
-        def factored(side: Tail, sign: float, bound: Array) -> Tail:
-            often = (side.bound < sign * own.mean + _OFTEN * own.deviation) & np.isfinite(bound)
-            centre = np.where(often, bound, np.maximum(side.centre * size, sign * mean))
-            deviation = np.where(often, 0.0, np.maximum(side.deviation * size, swing))
-            return Tail(centre, deviation, bound, (3 + side.excess_kurtosis) * heavier - 3)
+        def gated(tail: Tail, sign: float, bound: Array) -> Tail:
+            near = sign * value_moments.mean + priors.MET_BOUND_SIGMAS.value * value_moments.deviation
+            meets_bound = (tail.bound < near) & np.isfinite(bound)
+            centre = np.where(meets_bound, bound, np.maximum(tail.centre * size, sign * mean))
+            deviation = np.where(meets_bound, 0.0, np.maximum(tail.deviation * size, min_deviation))
+            return Tail(centre, deviation, bound, (3 + tail.excess_kurtosis) * kurtosis - 3)
 
         source = derived_source([x.distribution.source for x in inputs])
-        excess_kurtosis = (3 + value.excess_kurtosis) * heavier - 3
-        return ChannelDistribution(
-            factored(below, -1.0, -lowest), factored(above, 1.0, highest), excess_kurtosis, source
-        )
+        excess_kurtosis = (3 + value.excess_kurtosis) * kurtosis - 3
+        return ChannelDistribution(gated(below, -1.0, -lowest), gated(above, 1.0, highest), excess_kurtosis, source)
 
     def _gated_mean(self, inputs: Sequence[TensorStatistics]) -> tuple[Array, Array]:
-        """Mean and deviation of the value's mean times the gates: all that varies of a nearly constant value."""
+        """Mean and deviation of the value's mean times the gates: all that varies of a nearly constant value.
+
+        Returns:
+            Both of shape (channels,).
+        """
         value = inputs[self.value].moments.mean
         gates = [x.moments for port, x in enumerate(inputs) if port != self.value]
         mean = math.prod((g.mean for g in gates), start=np.ones(1))
@@ -145,14 +154,14 @@ class Multiply(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """Noise of one input is multiplied with the others."""
+        """Noise of one input is multiplied by the others."""
         powers = [x.variance + x.mean**2 for x in inputs]
-        passed = [math.prod(p for i, p in enumerate(powers) if i != own) for own in range(len(inputs))]
-        return tuple(_collected(output * p, x) for p, x in zip(passed, inputs, strict=True))
+        others = [math.prod(p for i, p in enumerate(powers) if i != port) for port in range(len(inputs))]
+        return tuple(_collected(output * p, x) for p, x in zip(others, inputs, strict=True))
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
-        every = np.arange(output_channels)
-        return (ScaleConstraint(self.value, every % channels[self.value], OUTPUT, every),)
+        outputs = np.arange(output_channels)
+        return (ScaleConstraint(self.value, outputs % channels[self.value], OUTPUT, outputs),)
 
     def pinned_ports(self) -> Sequence[int] | None:
         return tuple(port for port in range(self.count) if port != self.value)
@@ -160,24 +169,21 @@ class Multiply(Primitive):
 
 @dataclass(frozen=True, eq=False)
 class SelfGated(Multiply):
-    """A product of a value and functions of it, as x * sigmoid(x): a function of the value.
+    """A product of a value and functions of it, such as x * sigmoid(x): a function of the value.
 
     Attributes:
-        whole: that function.
+        function: of the value, the product.
     """
 
-    whole: Elementwise
+    function: Elementwise
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        return self.whole.moments([inputs[self.value]], weights)
+        return self.function.moments([inputs[self.value]], weights)
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        return self.whole.distribution([inputs[self.value]], moments, weights)
-
-
-_OFTEN = 2.0  # deviations from the mean within which a bound is often met
+        return self.function.distribution([inputs[self.value]], moments, weights)
 
 
 def _bounds(distribution: ChannelDistribution) -> tuple[Array, Array]:
@@ -185,12 +191,12 @@ def _bounds(distribution: ChannelDistribution) -> tuple[Array, Array]:
 
 
 def _extreme_products(bounds: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
-    """The smallest and the largest product of values within bounds, which may be infinite."""
+    """The smallest and the largest product of values within (low, high) bounds, which may be infinite."""
     low, high = np.ones(1), np.ones(1)
     for lowest, highest in bounds:
         with np.errstate(invalid="ignore"):
             ends = np.stack(np.broadcast_arrays(low * lowest, low * highest, high * lowest, high * highest))
-        ends = np.where(np.isnan(ends), 0.0, ends)  # 0 times infinity: a gate that stays shut
+        ends = np.where(np.isnan(ends), 0.0, ends)  # 0 times infinity: a gate that is always 0
         low, high = ends.min(axis=0), ends.max(axis=0)
     return low, high
 
@@ -205,66 +211,68 @@ class Extremum(Primitive):
 
     sign: int
 
+    is_pointwise = True
     preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         """Of two independent Gaussians (Clark, 1961)."""
-        mean, power = self._parts(inputs)
+        mean, power = self._mean_and_power(inputs)
         return Moments(self.sign * mean, np.maximum(power - mean**2, 0.0))
 
     def forward(self, inputs: Sequence[Array]) -> Array:
         return self.sign * np.max([self.sign * x for x in inputs], axis=0)
 
-    def _parts(self, inputs: Sequence[Moments]) -> tuple[Array, Array]:
+    def _mean_and_power(self, inputs: Sequence[Moments]) -> tuple[Array, Array]:
+        """E[max] and E[max^2] of sign x and sign y, shape (channels,) (Clark, 1961)."""
         x, y = inputs
         a, b = self.sign * x.mean, self.sign * y.mean
-        apart = np.sqrt(np.maximum(x.variance + y.variance, _TINY))
-        z = (a - b) / apart
+        deviation = np.sqrt(np.maximum(x.variance + y.variance, _TINY))  # of x - y
+        z = (a - b) / deviation
         first, density = ndtr(z), np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
-        mean = a * first + b * (1 - first) + apart * density
-        power = (x.variance + a**2) * first + (y.variance + b**2) * (1 - first) + (a + b) * apart * density
+        mean = a * first + b * (1 - first) + deviation * density
+        power = (x.variance + a**2) * first + (y.variance + b**2) * (1 - first) + (a + b) * deviation * density
         return mean, power
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         parts = [x.distribution for x in inputs]
-        return mapped_distribution(self._ends, derived_source([p.source for p in parts]), *parts)
+        return mapped_distribution(self._extremes, derived_source([p.source for p in parts]), *parts)
 
-    def _ends(self, x: ChannelRanges, y: ChannelRanges) -> tuple[Array, Array]:
-        take = np.maximum if self.sign > 0 else np.minimum
-        return take(x.low, y.low), take(x.high, y.high)
+    def _extremes(self, x: ChannelRanges, y: ChannelRanges) -> tuple[Array, Array]:
+        extremum = np.maximum if self.sign > 0 else np.minimum
+        return extremum(x.low, y.low), extremum(x.high, y.high)
 
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """The noise of the one that is taken."""
+        """The noise of the input that is the extremum."""
         x, y = inputs
         z = self.sign * (x.mean - y.mean) / np.sqrt(np.maximum(x.variance + y.variance, _TINY))
         return _collected(output * ndtr(z), x), _collected(output * ndtr(-z), y)
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
-        return _all_alike(channels, output_channels)
+        return _inputs_share_output_scales(channels, output_channels)
 
 
-def _all_alike(channels: Sequence[int], output_channels: int) -> tuple[ScaleConstraint, ...]:
+def _inputs_share_output_scales(channels: Sequence[int], output_channels: int) -> tuple[ScaleConstraint, ...]:
     """Each input shares the scales of the output, channel by channel; one of a single channel those of all."""
-    every = np.arange(output_channels)
-    return tuple(ScaleConstraint(port, every % count, OUTPUT, every) for port, count in enumerate(channels))
+    outputs = np.arange(output_channels)
+    return tuple(ScaleConstraint(port, outputs % count, OUTPUT, outputs) for port, count in enumerate(channels))
 
 
 def _collected(gains: Array, x: Moments) -> Array:
-    """Gains of an input's channels: the sum over all where its one channel is broadcast."""
+    """Gains of an input's channels, (input channels,): the sum over all where its one channel is broadcast."""
     return gains if len(x.mean) == len(gains) else gains.sum(keepdims=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Concatenate(Primitive):
-    """Inputs side by side, along the channels or along another axis.
+    """A concatenation along the channels or along another axis.
 
     Attributes:
         along_channels: whether the axis is that of the channels.
-        shares: of the output's positions that each input makes up, where the axis is another.
+        shares: of the output's spatial locations that are each input's, where the axis is another.
     """
 
     along_channels: bool
@@ -285,8 +293,8 @@ class Concatenate(Primitive):
     def inverse_moments(self, output: Moments, channels: Sequence[int]) -> Sequence[Moments] | None:
         if not self.has_inverse_moments:
             return None
-        places = np.cumsum(channels)[:-1]
-        parts = zip(np.split(output.mean, places), np.split(output.variance, places), strict=True)
+        starts = np.cumsum(channels)[:-1]
+        parts = zip(np.split(output.mean, starts), np.split(output.variance, starts), strict=True)
         return [Moments(mean, variance) for mean, variance in parts]
 
     def distribution(
@@ -305,8 +313,8 @@ class Concatenate(Primitive):
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         if not self.along_channels:
-            every = np.arange(output_channels)
-            return tuple(ScaleConstraint(port, every, OUTPUT, every) for port in range(len(channels)))
+            same = np.arange(output_channels)
+            return tuple(ScaleConstraint(port, same, OUTPUT, same) for port in range(len(channels)))
         starts = np.concatenate([[0], np.cumsum(channels)[:-1]])
         return tuple(
             ScaleConstraint(port, np.arange(count), OUTPUT, start + np.arange(count))

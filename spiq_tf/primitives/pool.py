@@ -1,20 +1,16 @@
-"""Pooling: averages and maxima over windows or whole maps. Scales pass."""
+"""Pooling: averages and maxima over windows or whole feature maps. They commute with channel scales."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions import gaussian
-from spiq_tf.distributions.tails import COMMON_EXCESS, ChannelDistribution, TensorStatistics, gaussian_distribution
+from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics, gaussian_distribution
 from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
-
-_WHOLE_EXCESS = 0.7
-"""Excess kurtosis that averages over whole maps have besides: few images show what a feature stands for.
-
-In front of the classifiers of twelve networks it was -0.4 to 4.4, where that of the sides of the maps was 0.4 to 1.6.
-"""
+from spiq_tf.primitives.role import NO_ROLE, Role
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,44 +18,47 @@ class AveragePool(Primitive):
     """Mean over a window.
 
     Attributes:
-        size: number of positions in the window.
-        whole: whether the window is the whole map.
-        scores: whether no linear primitive reads the averages: class scores.
+        size: number of spatial locations in the window.
+        whole: whether the window is the whole feature map.
+        role: see `in_role`.
     """
 
     size: int
     whole: bool = False
-    scores: bool = False
+    role: Role = NO_ROLE
 
     mixes_locations = True
     varies_by_image = True
+
+    def in_role(self, role: Role) -> "AveragePool":
+        return replace(self, role=role)
+
+    @property
+    def is_global_average(self) -> bool:  # type: ignore[override]
+        return self.whole
 
     @property
     def preserves_quantization(self) -> bool:  # type: ignore[override]
         return not self.whole  # MEAN has a scale of its own
 
     @property
-    def _kept(self) -> float:
-        """Share of the variance that is left: neighbours are alike, and whole images differ in level.
-
-        Averages over whole maps of 16 to 125 positions kept size^-0.23 to size^-0.36 of it in an EfficientNet, a
-        MobileNetV2, a ResNet and a DS-CNN, size^-0.55 in another ResNet.
-        """
-        return float(self.size**-0.3)
+    def _variance_share(self) -> float:
+        """Share of the variance that is left: neighbors are correlated, and whole images differ in level."""
+        return float(self.size**priors.POOLED_VARIANCE_EXPONENT.value)
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs
-        return Moments(x.mean, x.variance * self._kept)
+        return Moments(x.mean, x.variance * self._variance_share)
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
         """Of a variable with the average's own moments, within the input's bounds."""
         x = inputs[0].distribution
-        if self.scores:  # fields show their deviation: nothing else is in doubt
-            excess_kurtosis = np.full_like(x.above.excess_kurtosis, COMMON_EXCESS)
+        if self.role.averages_are_logits:  # their deviation is sampled: nothing else is uncertain
+            excess_kurtosis = np.full_like(x.above.excess_kurtosis, priors.COMMON_KURTOSIS.value)
         else:
-            excess_kurtosis = x.above.excess_kurtosis + (_WHOLE_EXCESS if self.whole else 0.0)
+            excess_kurtosis = x.above.excess_kurtosis + (priors.POOLED_KURTOSIS.value if self.whole else 0.0)
         return gaussian_distribution(
             moments, excess_kurtosis, derived_source([x.source]), -x.below.bound, x.above.bound
         )
@@ -67,8 +66,8 @@ class AveragePool(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """Independent noise averages out, noise that neighbours share as little as the signal does."""
-        return (output * ((1 - noise_correlation) / self.size + noise_correlation * self._kept),)
+        """Independent noise averages out, noise that neighbors share as little as the signal does."""
+        return (output * ((1 - noise_correlation) / self.size + noise_correlation * self._variance_share),)
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         return same_scale_per_channel(output_channels)
@@ -79,8 +78,8 @@ class MaxPool(Primitive):
     """Maximum over a window.
 
     Attributes:
-        size: number of positions in the window.
-        whole: whether the window is the whole map.
+        size: number of spatial locations in the window.
+        whole: whether the window is the whole feature map.
     """
 
     size: int
@@ -93,20 +92,20 @@ class MaxPool(Primitive):
     def uses_sampled_variance(self) -> bool:  # type: ignore[override]
         return not self.whole
 
-    def sampled_moments(self, shown: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Those on random fields: behind a ReLU values are no Gaussians, and maxima of rare ones vary more."""
-        return shown
+    def sampled_moments(self, sampled: Moments, inputs: Sequence[Moments], weights: Weights) -> Moments:
+        """Those on synthetic inputs: after a ReLU values are not Gaussian, and maxima of rare ones vary more."""
+        return sampled
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the largest of sqrt(size) independent Gaussians: neighbours are correlated, as in AveragePool.
+        """Of the maximum of sqrt(size) independent Gaussians: neighbors are correlated, as in AveragePool.
 
-        Over a whole map it makes a large difference how much they are: the distance to the mean of wholly independent
-        ones counts as deviation.
+        Over a whole feature map it makes a large difference how much they are: the distance to the mean of fully
+        independent ones counts as deviation.
         """
         (x,) = inputs
-        shift, shrink = gaussian.largest_of(np.sqrt(self.size))
-        doubt = gaussian.largest_of(self.size)[0] - shift if self.whole else 0.0
-        return Moments(x.mean + shift * x.deviation, (shrink + doubt**2) * x.variance)
+        shift, variance = gaussian.maximum_moments(self.size**priors.MAX_POOL_INDEPENDENCE.value)
+        uncertainty = gaussian.maximum_moments(self.size)[0] - shift if self.whole else 0.0
+        return Moments(x.mean + shift * x.deviation, (variance + uncertainty**2) * x.variance)
 
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
@@ -116,7 +115,7 @@ class MaxPool(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """The noise of the one value that is taken."""
+        """The noise of the one value that is the maximum."""
         return (output,)
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:

@@ -1,4 +1,4 @@
-"""Operations that move values and make none: reshapes, flattening, padding."""
+"""Operations that only move values: reshapes, flattening, padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,12 +19,13 @@ from spiq_tf.primitives.base import OUTPUT, Primitive, ScaleConstraint, same_sca
 
 @dataclass(frozen=True, eq=False)
 class Rearrange(Primitive):
-    """Values that change their places: reshapes, transposes, crops, repetitions, and interpolation between neighbours.
+    """Values that are moved: reshapes, transposes, crops, repetitions, and interpolation between neighbors.
 
     Attributes:
-        channels: number of the input's channels.
+        channels: number of channels of the input.
         source, target: pairs of an input channel and an output channel that holds values of it.
-        share: of the output channel's positions that do; adds up to 1 for each output channel.
+        share: of the output channel's spatial locations that hold values of that input channel; its sum is 1 for each
+            output channel.
     """
 
     channels: int
@@ -32,11 +33,11 @@ class Rearrange(Primitive):
     target: npt.NDArray[np.intp]
     share: Array
 
+    is_rearrangement = True
     preserves_quantization = True
 
     @property
-    def keeps_channels(self) -> bool:
-        """Whether each channel holds values of itself alone."""
+    def keeps_channels(self) -> bool:  # type: ignore[override]
         return self.channels == self._outputs and np.array_equal(self.source, self.target)
 
     @property
@@ -44,7 +45,7 @@ class Rearrange(Primitive):
         return int(self.target.max()) + 1
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
-        """Of the mixture of the channels that go to one."""
+        """Of the mixture of the input channels that an output channel holds."""
         (x,) = inputs
         mean = _summed(self.target, self.share * x.mean[self.source], self._outputs)
         variance = x.variance[self.source] + (x.mean[self.source] - mean[self.target]) ** 2
@@ -53,9 +54,9 @@ class Rearrange(Primitive):
     def distribution(
         self, inputs: Sequence[TensorStatistics], moments: Moments, weights: Weights
     ) -> ChannelDistribution:
-        return combined_distribution([inputs[0].distribution], lambda parts: self._widest(parts[0]))
+        return combined_distribution([inputs[0].distribution], lambda parts: self._max_over_sources(parts[0]))
 
-    def _widest(self, values: Array) -> Array:
+    def _max_over_sources(self, values: Array) -> Array:
         result = np.full(self._outputs, -np.inf)
         np.maximum.at(result, self.target, values[self.source])
         return result
@@ -63,28 +64,29 @@ class Rearrange(Primitive):
     def gains(
         self, output: Array, inputs: Sequence[Moments], moments: Moments, weights: Weights, noise_correlation: float
     ) -> Sequence[Array]:
-        """A channel's noise counts once for each output channel that it goes to."""
+        """A channel's noise counts once for each output channel that holds its values."""
         return (_summed(self.source, self.share * output[self.target], self.channels),)
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
-        """A Flatten repeats the scales; where channels are mixed, all that meet share one."""
+        """A Flatten repeats the scales; where channels are mixed, all channels of a mixture share one."""
         return (ScaleConstraint(0, self.source, OUTPUT, self.target),)
 
 
-def _summed(places: npt.NDArray[np.intp], values: Array, count: int) -> Array:
-    return np.bincount(places, values, count).astype(np.float64)
+def _summed(channels: npt.NDArray[np.intp], values: Array, count: int) -> Array:
+    """Sums of values by channel, shape (count,)."""
+    return np.bincount(channels, values, count).astype(np.float64)
 
 
-def rearrange_of_indices(numbers: Array, channels: int) -> Rearrange:
-    """The primitive of an operation that has been run on the numbers of the channels.
+def rearrange_of_indices(indices: Array, channels: int) -> Rearrange:
+    """The primitive of an operation that has been run on channel indices in place of values.
 
     Args:
-        numbers: what it returned, (batch, ..., output channels).
-        channels: of its input.
+        indices: what it returned, (batch, ..., output channels).
+        channels: number of channels of its input.
     """
-    origin = np.rint(numbers).astype(np.intp).reshape(-1, numbers.shape[-1])
+    origin = np.rint(indices).astype(np.intp).reshape(-1, indices.shape[-1])
     outputs = np.arange(origin.shape[1])
-    if np.all(origin == origin[0]):  # every position alike, as nearly always
+    if np.all(origin == origin[0]):  # the same at every spatial location, as nearly always
         return Rearrange(channels, origin[0], outputs, np.ones(len(outputs)))
     pairs, counts = np.unique(origin * len(outputs) + outputs, return_counts=True)
     return Rearrange(channels, pairs // len(outputs), pairs % len(outputs), counts / len(origin))
@@ -95,16 +97,17 @@ _TINY = 1e-20
 
 @dataclass(frozen=True, eq=False)
 class Pad(Primitive):
-    """One value around the map.
+    """One value around the feature map.
 
     Attributes:
-        inside: share of the output's positions that hold values of the input.
-        value: what the others hold.
+        inside: share of the output's spatial locations that hold values of the input.
+        value: what the others hold, in the model's units.
     """
 
     inside: float
     value: float = 0.0
 
+    is_padding = True
     preserves_quantization = True
 
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
@@ -120,8 +123,9 @@ class Pad(Primitive):
         x = inputs[0].distribution
         if self.value:
             value = np.full_like(x.excess_kurtosis, self.value)
-            reach = combined_distribution([x, bounded_distribution(value, value, Source.PROPAGATED)], channelwise_max)
-            return replace(reach, excess_kurtosis=self._excess(inputs[0], moments))
+            border = bounded_distribution(value, value, Source.PROPAGATED)
+            distribution = combined_distribution([x, border], channelwise_max)
+            return replace(distribution, excess_kurtosis=self._excess_kurtosis(inputs[0], moments))
         below = replace(x.below, bound=np.maximum(x.below.bound, 0.0))  # every range holds 0
         return replace(x, below=below, above=replace(x.above, bound=np.maximum(x.above.bound, 0.0)))
 
@@ -130,11 +134,11 @@ class Pad(Primitive):
     ) -> Sequence[Array]:
         return (output * self.inside,)
 
-    def _excess(self, x: TensorStatistics, moments: Moments) -> Array:
-        """Kurtosis of the mixture above a Gaussian's, the input taken for symmetric."""
-        apart, variance = x.moments.mean - moments.mean, x.moments.variance
-        own = (3 + x.distribution.excess_kurtosis) * variance**2 + 6 * variance * apart**2 + apart**4
-        fourth = self.inside * own + (1 - self.inside) * (self.value - moments.mean) ** 4
+    def _excess_kurtosis(self, x: TensorStatistics, moments: Moments) -> Array:
+        """Of the mixture, shape (channels,): fourth moments about its mean add; the input is taken to be symmetric."""
+        shift, variance = x.moments.mean - moments.mean, x.moments.variance
+        inside = (3 + x.distribution.excess_kurtosis) * variance**2 + 6 * variance * shift**2 + shift**4
+        fourth = self.inside * inside + (1 - self.inside) * (self.value - moments.mean) ** 4
         return fourth / np.maximum(moments.variance, _TINY) ** 2 - 3
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:

@@ -1,8 +1,9 @@
-"""The predicted noise of one family of tensors as a function of its scales and intervals.
+"""The predicted noise of coupled tensors as a function of their channel scales and tensor ranges, and its minimum.
 
-A family are tensors that are tied to each other. In the units that the scales make, a channel's value x is x / s, and
-a tensor keeps to one interval [-L, H] for all its channels; so channel c is cut at s_c H, and rounded in steps of
-s_c (H + L) / 255. What reads it has the weights W_co s_c, rounded in steps that the largest of them sets.
+Tensors are coupled if channels of theirs share a scale class, or if they share a tensor range. In rescaled units a
+channel's value x is x / s, and a tensor has one range [-L, H] for all its channels; so channel c is clipped at s_c H,
+and rounded with a scale of s_c (H + L) / 255. Its consumers have the weights W_co s_c, whose scale the largest
+determines.
 
 Everything is a function of the logarithms of s, H and L, in which rounding noise is convex.
 """
@@ -30,13 +31,13 @@ _START_DEVIATIONS = 7.0
 _SMALLEST = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Solution:
-    """What minimises a family's noise.
+    """What minimizes the noise of coupled tensors.
 
     Attributes:
         scales: shape (scales,).
-        low, high: of each interval, in the new units, shape (intervals,).
+        low, high: ends of each tensor range, in rescaled units, shape (ranges,).
         noise: by name of a tensor, or of a linear primitive's output.
     """
 
@@ -46,134 +47,143 @@ class Solution:
     noise: dict[str, PredictedNoise]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CoupledTensors:
-    """Tensors tied to each other, and what reads them.
+    """Coupled tensors, and the weights that read them.
 
     Attributes:
-        held: the tensors.
-        readers: of them.
-        saturates: for each scale, whether an activation saturates there at a fixed value: it is then at most 1.
-        ceiling: for each interval, the value at which its tensors saturate, or infinity.
-        floor_low, floor_high: for each interval, what it must hold whatever the noise says.
+        tensors: the tensors.
+        weights: of the linear primitives that read them.
+        saturates: for each scale, whether an activation saturates there at a fixed value: it is then at most 1, shape
+            (scales,).
+        saturation: for each range, the value at which its tensors saturate, to which H is then fixed, or infinity,
+            shape (ranges,).
+        min_low, min_high: for each range, what L and H are at least, whatever the noise says, shape (ranges,).
     """
 
-    held: Sequence[TensorTerms]
-    readers: Sequence[WeightTerms]
+    tensors: Sequence[TensorTerms]
+    weights: Sequence[WeightTerms]
     saturates: npt.NDArray[np.bool_]
-    ceiling: Array
-    floor_low: Array
-    floor_high: Array
+    saturation: Array
+    min_low: Array
+    min_high: Array
 
     def solve(self) -> Solution:
-        """Minimises the noise by L-BFGS-B, from SPIQ's ranges and scales half as far spread.
+        """Minimizes the noise by L-BFGS-B, from SPIQ's ranges and scales half as far apart (on a logarithmic axis).
 
         A step that is too short ends the descent early, on ESPNet once at 60 times the least noise: it begins anew from
         there, until that gains nothing.
         """
         start = self._start()
         bounds = self._bounds(start)
-        start = np.clip(start, bounds.lb, bounds.ub)
+        x = np.clip(start, bounds.lb, bounds.ub)
         options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
-        found, before = start, np.inf
+        before = np.inf
         for _ in range(_DESCENTS):
-            descent = minimize(self._logarithm, found, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-            found, gain, before = descent.x, before - descent.fun, descent.fun
+            descent = minimize(self._log_noise, x, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+            x, gain, before = descent.x, before - descent.fun, descent.fun
             if gain < _GAIN:
                 break
-        scales, high, low = self._values(found)
-        high = _snapped(_snapped(high, self.ceiling), self.floor_high)
-        return Solution(scales[:-1], -_snapped(low, self.floor_low), high, self._parts(found))
+        scales, high, low = self._values(x)
+        high = _snapped(_snapped(high, self.saturation), self.min_high)
+        low = _snapped(low, self.min_low)
+        return Solution(scales=scales[:-1], low=-low, high=high, noise=self._noise_by_tensor(x))
 
     @cached_property
-    def _one_sided(self) -> npt.NDArray[np.bool_]:
-        lowest = np.zeros(len(self.ceiling))
-        for t in self.held:
-            lowest[t.interval] = max(lowest[t.interval], t.distribution.below.bound.max())
-        return lowest <= 0
+    def _is_non_negative(self) -> npt.NDArray[np.bool_]:
+        """Whether no tensor of a range has values below 0, shape (ranges,): L is then 0."""
+        bound = np.zeros(len(self.saturation))
+        for t in self.tensors:
+            bound[t.range_index] = max(bound[t.range_index], t.distribution.below.bound.max())
+        return bound <= 0
 
     def _start(self) -> Array:
+        """Logarithms of the scales, of H and of L from which the descent starts."""
         count = len(self.saturates)
         amplitude = np.zeros(count + 1)
-        for t in self.held:
-            np.maximum.at(amplitude, t.label, t.distribution.range(_START_DEVIATIONS).amplitude)
+        for t in self.tensors:
+            np.maximum.at(amplitude, t.scale_index, t.distribution.range(_START_DEVIATIONS).amplitude)
         free = np.where(amplitude[:count] > 0, amplitude[:count], 1.0)
         typical = np.exp(np.log(free).mean()) if count else 1.0
         scales = np.append(np.sqrt(free / typical), 1.0)
         scales[:count] = np.where(self.saturates, np.minimum(scales[:count], 1.0), scales[:count])
-        low, high = np.full_like(self.ceiling, _SMALLEST), np.full_like(self.ceiling, _SMALLEST)
-        for t in self.held:
-            reach = t.distribution.range(_START_DEVIATIONS)
-            high[t.interval] = max(high[t.interval], (reach.high / scales[t.label]).max())
-            low[t.interval] = max(low[t.interval], (-reach.low / scales[t.label]).max())
+        low, high = np.full_like(self.saturation, _SMALLEST), np.full_like(self.saturation, _SMALLEST)
+        for t in self.tensors:
+            ranges, scale = t.distribution.range(_START_DEVIATIONS), scales[t.scale_index]
+            high[t.range_index] = max(high[t.range_index], (ranges.high / scale).max())
+            low[t.range_index] = max(low[t.range_index], (-ranges.low / scale).max())
         return np.log(np.concatenate([scales[:count], high, low]))
 
     def _bounds(self, start: Array) -> Bounds:
-        count, intervals = len(self.saturates), len(self.ceiling)
+        count, ranges = len(self.saturates), len(self.saturation)
         lower, upper = start - _RANGE, start + _RANGE
         lower[:count], upper[:count] = -_RANGE, np.where(self.saturates, 0.0, _RANGE)
-        high, low = slice(count, count + intervals), slice(count + intervals, None)
-        fixed = np.isfinite(self.ceiling)
-        lower[high], upper[high] = (np.where(fixed, np.log(self.ceiling), v[high]) for v in (lower, upper))
-        for part, floor in ((high, self.floor_high), (low, self.floor_low)):
-            lower[part] = np.maximum(lower[part], np.log(np.maximum(floor, 1e-300)))
+        high, low = slice(count, count + ranges), slice(count + ranges, None)
+        is_fixed = np.isfinite(self.saturation)
+        lower[high], upper[high] = (np.where(is_fixed, np.log(self.saturation), v[high]) for v in (lower, upper))
+        for part, minimum in ((high, self.min_high), (low, self.min_low)):
+            lower[part] = np.maximum(lower[part], np.log(np.maximum(minimum, 1e-300)))
             upper[part] = np.maximum(upper[part], lower[part])
         return Bounds(lower, upper)
 
     def noise(self, x: Array) -> tuple[float, Array]:
-        """The sum of all noise and its gradient, at the logarithms of the scales, of H and of L."""
+        """The sum of all noise and its gradient.
+
+        Args:
+            x: logarithms of the scales, of H and of L, shape (scales + 2 ranges,).
+        """
         scales, high, low = self._values(x)
-        channels, intervals = self._channels, len(high)
+        channels, ranges = self._channels, len(high)
         scale, top, bottom = channels.at(scales, high, low)
         rounding = channels.rounding_noise(scale, top + bottom)
-        above, above_slope, slope_of_high = channels.cut_above(scale, top)
-        below, below_slope = channels.cut_below(scale, bottom)
-        wider = 2 * rounding / (top + bottom)
-        by_high = np.bincount(channels.interval, slope_of_high + wider * top, intervals)
-        by_low = np.bincount(channels.interval, below_slope + wider * bottom, intervals)
-        by_scale = np.bincount(channels.label, 2 * rounding + above_slope + below_slope, len(scales))
+        above, above_slope, slope_of_high = channels.upper_clipping_noise(scale, top)
+        below, below_slope = channels.lower_clipping_noise(scale, bottom)
+        by_width = 2 * rounding / (top + bottom)
+        by_high = np.bincount(channels.range_index, slope_of_high + by_width * top, ranges)
+        by_low = np.bincount(channels.range_index, below_slope + by_width * bottom, ranges)
+        by_scale = np.bincount(channels.scale_index, 2 * rounding + above_slope + below_slope, len(scales))
         total = rounding.sum() + above.sum() + below.sum()
-        for r in self.readers:
-            noise, falling, largest = r.noise(scales)
+        for w in self.weights:
+            noise, falling, largest = w.noise(scales)
             total += noise.sum()
-            by_scale += np.bincount(r.label.ravel(), -2 * falling.ravel(), len(scales))
+            by_scale += np.bincount(w.scale_index.ravel(), -2 * falling.ravel(), len(scales))
             by_scale += np.bincount(largest.ravel(), 2 * noise.ravel(), len(scales))
-        return float(total), np.concatenate([by_scale[:-1], by_high, np.where(self._one_sided, 0.0, by_low)])
+        return float(total), np.concatenate([by_scale[:-1], by_high, np.where(self._is_non_negative, 0.0, by_low)])
 
-    def _logarithm(self, x: Array) -> tuple[float, Array]:
-        """Of the noise: what the solver lowers, so that its tolerance is a relative one."""
+    def _log_noise(self, x: Array) -> tuple[float, Array]:
+        """The logarithm of the noise and its gradient: what the solver lowers, so that its tolerance is relative."""
         total, gradient = self.noise(x)
         total = max(total, 1e-300)
         return float(np.log(total)), gradient / total
 
     def _values(self, x: Array) -> tuple[Array, Array, Array]:
-        """The scales, with a 1 behind them for channels that have none, and the ends of the intervals."""
-        count, intervals = len(self.saturates), len(self.ceiling)
-        low = np.where(self._one_sided, 0.0, np.exp(x[count + intervals :]))
-        return np.append(np.exp(x[:count]), 1.0), np.exp(x[count : count + intervals]), low
+        """The scales, followed by a 1 for pinned channels, shape (scales + 1,); H and L, shape (ranges,)."""
+        count, ranges = len(self.saturates), len(self.saturation)
+        low = np.where(self._is_non_negative, 0.0, np.exp(x[count + ranges :]))
+        return np.append(np.exp(x[:count]), 1.0), np.exp(x[count : count + ranges]), low
 
-    def _parts(self, x: Array) -> dict[str, PredictedNoise]:
+    def _noise_by_tensor(self, x: Array) -> dict[str, PredictedNoise]:
         scales, high, low = self._values(x)
         channels = self._channels
         scale, top, bottom = channels.at(scales, high, low)
-        above, *_ = channels.cut_above(scale, top)
-        below, *_ = channels.cut_below(scale, bottom)
-        rounding = np.bincount(channels.place, channels.rounding_noise(scale, top + bottom))
-        cutting = np.bincount(channels.place, above + below)
-        names = [t.name for t in self.held]
-        parts = {
-            name: PredictedNoise(*each) for name, *each in zip(names, rounding.tolist(), cutting.tolist(), strict=True)
+        above, *_ = channels.upper_clipping_noise(scale, top)
+        below, *_ = channels.lower_clipping_noise(scale, bottom)
+        rounding = np.bincount(channels.tensor_index, channels.rounding_noise(scale, top + bottom)).tolist()
+        clipping = np.bincount(channels.tensor_index, above + below).tolist()
+        by_name = {
+            t.name: PredictedNoise(rounding=r, clipping=c)
+            for t, r, c in zip(self.tensors, rounding, clipping, strict=True)
         }
-        for r in self.readers:
-            known = parts.get(r.name, PredictedNoise())
-            parts[r.name] = replace(known, weights=known.weights + float(r.noise(scales)[0].sum()))
-        return parts
+        for w in self.weights:
+            noise = by_name.get(w.name, PredictedNoise())
+            by_name[w.name] = replace(noise, weights=noise.weights + float(w.noise(scales)[0].sum()))
+        return by_name
 
     @cached_property
     def _channels(self) -> ChannelTerms:
-        return ChannelTerms.of(self.held)
+        return ChannelTerms.of(self.tensors)
 
 
-def _snapped(end: Array, given: Array) -> Array:
-    """The given end where the logarithm and back has moved it by a rounding error alone."""
-    return np.where(np.isclose(end, given, rtol=1e-9, atol=0.0), given, end)
+def _snapped(end: Array, exact: Array) -> Array:
+    """The exact end where the logarithm and back has moved it by a rounding error alone."""
+    return np.where(np.isclose(end, exact, rtol=1e-9, atol=0.0), exact, end)

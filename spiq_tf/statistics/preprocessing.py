@@ -1,22 +1,27 @@
-"""The usual ways of feeding images to a network, and how well each explains a BatchNorm's running statistics."""
+"""The usual preprocessing of images, and how well each convention explains a BatchNorm's running statistics."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source
 
 # Mean and deviation of natural images' channels in units of [0, 1], red first (ImageNet's, as torchvision and
-# Keras state them), and how alike neighbouring pixels and the three channels are (Hyvarinen, Hurri and Hoyer,
-# Natural Image Statistics, 2009, sections 5.6 and 5.1).
+# Keras state them).
 _MEAN, _DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-_PIXEL_CORRELATION, _CHANNEL_CORRELATION = 0.95, 0.9
 _CAFFE_MEAN = np.array([103.939, 116.779, 123.68])  # blue first, of keras.applications.imagenet_utils
 
 
 @dataclass(frozen=True)
 class Convention:
-    """One usual way of feeding pixels p in [0, 1]: p * factor + offset, in the model's order of channels."""
+    """One usual preprocessing of pixels p in [0, 1]: p * factor + offset, in the model's order of channels.
+
+    Attributes:
+        name: in messages.
+        factor, offset: shape (3,).
+        reverse: whether blue is the first channel.
+    """
 
     name: str
     factor: Array
@@ -27,11 +32,11 @@ class Convention:
         return values[::-1] if self.reverse else values
 
     def range(self) -> ChannelRanges:
-        """Of all values that pixels can take, channel by channel."""
+        """Of all values that pixels can take, of each channel, in model units."""
         return ChannelRanges(self.offset, self.factor + self.offset, Source.TOLD)
 
     def moments(self) -> Moments:
-        """Of natural images."""
+        """Of natural images, in model units."""
         mean = self.factor * self._ordered(_MEAN) + self.offset
         return Moments(mean, (self.factor * self._ordered(_DEVIATION)) ** 2)
 
@@ -47,33 +52,39 @@ CONVENTIONS = (
 
 
 def is_reversed(known: ChannelRanges) -> bool:
-    """Whether a range of three channels is that of a convention that feeds blue first."""
+    """Whether a range of three channels is that of a convention with blue as the first channel."""
     ranges = (convention.range() for convention in CONVENTIONS if convention.reverse)
     return any(np.allclose(known.low, r.low) and np.allclose(known.high, r.high) for r in ranges)
 
 
 def misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float:
-    """How far the running statistics lie from those that such images would cause.
+    """The distance of a BatchNorm's running statistics from those that images of the given moments would cause.
 
     The root mean square, over the outputs, of the distance of the means in running deviations, together with
     the median ratio of the deviations as a logarithm of base 2.
 
     Args:
-        image: the images' moments.
+        image: the images' moments, of three channels.
         kernel: (height, width, channels, outputs).
         bias: (outputs,).
-        stated: the BatchNorm's running statistics.
+        stated: the BatchNorm's running statistics, of the outputs.
     """
     expected = kernel.sum(axis=(0, 1)).T @ image.mean + bias
-    place = np.stack(np.meshgrid(*(np.arange(n) for n in kernel.shape[:2]), indexing="ij"), -1).reshape(-1, 2)
-    distance = np.sqrt(((place[:, None] - place) ** 2).sum(-1))
-    alike = np.where(np.eye(3, dtype=bool), 1.0, _CHANNEL_CORRELATION) * np.outer(image.deviation, image.deviation)
-    covariance = np.kron(_PIXEL_CORRELATION**distance, alike)
-    flat = kernel.reshape(-1, kernel.shape[-1])
-    deviation = np.sqrt(np.einsum("io,ij,jo->o", flat, covariance, flat, optimize=True))
+    deviation = _response_deviation(image, kernel)
     alive = (stated.deviation > 1e-6) & (deviation > 1e-9)
     if not alive.any():
         return float("inf")
     off = np.sqrt(np.mean(((expected - stated.mean) / stated.deviation)[alive] ** 2))
     ratio = np.median(np.log2((deviation / np.maximum(stated.deviation, 1e-30))[alive]))
     return float(np.hypot(off, ratio))
+
+
+def _response_deviation(image: Moments, kernel: Array) -> Array:
+    """Deviation of a convolution's outputs on images with correlated pixels and channels, shape (outputs,)."""
+    taps = np.stack(np.meshgrid(*(np.arange(n) for n in kernel.shape[:2]), indexing="ij"), -1).reshape(-1, 2)
+    distance = np.sqrt(((taps[:, None] - taps) ** 2).sum(-1))
+    correlation = np.where(np.eye(3, dtype=bool), 1.0, priors.IMAGE_CHANNEL_CORRELATION.value)
+    of_channels = correlation * np.outer(image.deviation, image.deviation)
+    covariance = np.kron(priors.PIXEL_CORRELATION.value**distance, of_channels)
+    flat = kernel.reshape(-1, kernel.shape[-1])
+    return np.asarray(np.sqrt(np.einsum("io,ij,jo->o", flat, covariance, flat, optimize=True)))

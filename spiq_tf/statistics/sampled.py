@@ -1,35 +1,29 @@
-"""What the fields that a model was run on show of its tensors."""
+"""Sampled statistics: what the runs of a model on samples say of its tensors."""
 
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, Moments
 from spiq_tf.graph.classifier_head import image_derived_tensors
-from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
-from spiq_tf.primitives.activation import Elementwise
-from spiq_tf.primitives.affine import BatchNorm
-from spiq_tf.primitives.linear import Linear
-from spiq_tf.primitives.opaque import Opaque
-from spiq_tf.statistics.synthetic import ENOUGH, FEWEST, SampleRun
+from spiq_tf.graph.layer_graph import LayerGraph, Node
+from spiq_tf.statistics.samples import SampleGap, SampleRun
+from spiq_tf.statistics.synthetic import MIN_EXAMPLES
 
-_LITTLE = 0.25  # of a deviation
-_LEAST = 0.5  # of the smallest value on fields
-_MANY, _SEVERAL = 1024, 256  # positions of all fields together, for extremes of sums, and of functions of them
-_MANY_ENOUGH = 8192  # for a kurtosis
-_SOME = 4  # channels: fields look alike to a trained network, so that their number says little
+_KURTOSIS_LOCATIONS = 8192
+"""Spatial locations that are enough for a kurtosis."""
 
 
 @dataclass(frozen=True)
 class ObservedRange:
-    """How far the channels of a map reach on fields.
+    """The range of a feature map's channels on the samples, in model units.
 
     Attributes:
-        low, high: the smallest and the largest value of each channel, shape (channels,).
-        excess: kurtosis above a Gaussian's, the median over the channels.
+        low, high: smallest and largest value of each channel, shape (channels,).
+        excess_kurtosis: above a Gaussian's, the median over the channels.
     """
 
     low: Array
@@ -39,122 +33,125 @@ class ObservedRange:
 
 @dataclass(frozen=True)
 class SampledStatistics:
-    """What fields show of tensors, by name.
+    """Statistics of the samples, in model units, by tensor name.
 
     Attributes:
-        moments: of the channels of maps, and of sums of an image's pixels.
-        averages: of the channels of other tensors without positions, over fields.
-        reach: of maps that linear primitives, BatchNorms, steep functions and unknown layers make.
-        never_negative: names of tensors that unknown layers make: norms, variances.
+        moments: of feature maps over examples and spatial locations, and of sums of an image's pixels over examples.
+        example_moments: of other tensors without spatial locations, over examples.
+        ranges: of feature maps that linear primitives, BatchNorms, steep functions and opaque layers make.
+        non_negative: names of tensors that opaque layers make and that are never negative: norms, variances.
+        gap: how much farther real inputs reach than the samples.
     """
 
     moments: Mapping[str, Moments]
-    averages: Mapping[str, Moments]
-    reach: Mapping[str, ObservedRange]
+    example_moments: Mapping[str, Moments]
+    ranges: Mapping[str, ObservedRange]
     non_negative: Collection[str]
+    gap: SampleGap
 
 
-NO_SAMPLES = SampledStatistics({}, {}, {}, ())
+NO_SAMPLES = SampledStatistics({}, {}, {}, (), SampleGap())
 
 
-def sampled_statistics(graph: LayerGraph, batches: Sequence[SampleRun]) -> SampledStatistics:
-    """What the fields show of what the primitives make that learn from them.
+def sampled_statistics(graph: LayerGraph, runs: Sequence[SampleRun], gap: SampleGap) -> SampledStatistics:
+    """The statistics of those tensors whose primitives use them.
 
-    Sums of alike terms vary more than sums of independent ones: on ESPNet, whose convolutions mostly have no BatchNorm
-    of their own, fields show 0.8 to 1.4 times the real deviation, independent terms 0.3 to 0.8 times. A Dense layer
-    that reads the pixels of an image sums what is alike too.
+    Sums of correlated terms vary more than sums of independent ones: on ESPNet, whose convolutions mostly have no
+    BatchNorm of their own, synthetic inputs show 0.8 to 1.4 times the real deviation, independent terms 0.3 to 0.8
+    times. The terms of a Dense layer that reads the pixels of an image are correlated too.
 
-    Averages over whole maps, and what is made of them, differ less from field to field than from image to image, by a
-    factor of 1.1 to 2.6 in twenty networks; closed forms were wrong by 0.5 to 5 there. How much features are aligned
-    with the weights that read them shows on fields within a quarter.
+    Averages over whole feature maps, and what is computed from them, differ less between synthetic inputs than between
+    images, by a factor of 1.1 to 2.6 in twenty networks; closed forms were wrong by 0.5 to 5 there. How much features
+    are aligned with the weights that read them shows on synthetic inputs within a quarter.
+
+    Args:
+        graph: the model.
+        runs: of the model on the samples.
+        gap: how much farther real inputs reach.
     """
-    moments: dict[str, Moments] = {}
-    averages: dict[str, Moments] = {}
-    reach: dict[str, ObservedRange] = {}
-    non_negative, leaving = [], {t.name for t in graph.outputs}
+    collected = _Collected({}, {}, {}, [])
     pixels, images = image_derived_tensors(graph.nodes, graph.inputs), any(t.is_feature_map for t in graph.inputs)
     for node in graph.nodes:
-        name, primitive, by_position = node.output.name, node.primitive, node.output.is_feature_map
-        sums_pixels = primitive.varies_by_image and node.inputs[0].name in pixels
-        learns = primitive.uses_sampled_variance and (by_position or sums_pixels)
-        compared = images and primitive.varies_by_image and not (by_position or sums_pixels)
-        fewest = _SEVERAL if isinstance(primitive, Elementwise) else _MANY
-        values = [b.values[name] for b in batches if name in b.values]
-        if _reaches(graph, node) and (found := _reach(values, fewest)):
-            reach[name] = found
-        flat = _side_by_side(values, ENOUGH if by_position else FEWEST) if learns or compared else None
+        values = [run.values[node.output.name] for run in runs if node.output.name in run.values]
+        collected.add_range(graph, node, values)
+        sums_pixels = node.primitive.varies_by_image and node.inputs[0].name in pixels
+        collected.add_moments(graph, node, values, sums_pixels, images)
+    return SampledStatistics(
+        collected.moments, collected.example_moments, collected.ranges, collected.non_negative, gap
+    )
+
+
+@dataclass(frozen=True)
+class _Collected:
+    """What has been collected so far; the fields are those of `SampledStatistics`."""
+
+    moments: dict[str, Moments]
+    example_moments: dict[str, Moments]
+    ranges: dict[str, ObservedRange]
+    non_negative: list[str]
+
+    def add_range(self, graph: LayerGraph, node: Node, values: Sequence[Any]) -> None:
+        """The range of a node's output, where one is used."""
+        steep = node.primitive.is_steep
+        least = (priors.MIN_LOCATIONS_FOR_FUNCTION_RANGE if steep else priors.MIN_LOCATIONS_FOR_RANGE).value
+        if _uses_range(graph, node) and (observed := _observed_range(values, least)):
+            self.ranges[node.output.name] = observed
+
+    def add_moments(
+        self, graph: LayerGraph, node: Node, values: Sequence[Any], sums_pixels: bool, images: bool
+    ) -> None:
+        """Its moments and sign, where they are used."""
+        name, primitive, spatial = node.output.name, node.primitive, node.output.is_feature_map
+        over_all = primitive.uses_sampled_variance and (spatial or sums_pixels)
+        over_examples = images and primitive.varies_by_image and not (spatial or sums_pixels)
+        least = priors.MIN_LOCATIONS.value if spatial else MIN_EXAMPLES
+        flat = _flattened(values, least) if over_all or over_examples else None
         if flat is None:
-            continue
-        if learns:
-            moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
+            return
+        if over_all:
+            self.moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0))
         else:
-            averages[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
-        unweighted = isinstance(primitive, Opaque) and not primitive.variables() and name not in leaving
-        if unweighted and flat.shape[1] >= _SOME and flat.min() >= 0:
-            non_negative.append(name)
-    return SampledStatistics(moments, averages, reach, non_negative)
+            self.example_moments[name] = Moments(flat.mean(axis=0), flat.var(axis=0, ddof=1))
+        weightless = primitive.is_opaque and not primitive.variables()
+        is_output = name in {t.name for t in graph.outputs}
+        several = flat.shape[1] >= priors.MIN_CHANNELS_FOR_SIGN.value
+        if weightless and not is_output and several and flat.min() >= 0:
+            self.non_negative.append(name)
 
 
-def _side_by_side(values: Sequence[Any], fewest: int) -> Array | None:
-    """The values of a tensor on all fields, (positions, channels); None of fewer, or where not all are numbers."""
+def _flattened(values: Sequence[Any], least: float) -> Array | None:
+    """The values of a tensor in all runs, (spatial locations, channels); None of too few, or with NaN or infinity."""
     each = [np.asarray(v, np.float64) for v in values]
     flat = np.concatenate([v.reshape(-1, v.shape[-1]) for v in each]) if each else np.zeros((0, 1))
-    return flat if len(flat) >= fewest and np.all(np.isfinite(flat)) else None
+    return flat if len(flat) >= least and np.all(np.isfinite(flat)) else None
 
 
-def _reaches(graph: LayerGraph, node: Node) -> bool:
-    """Whether it is of interest how far a node's output reaches: not in front of a BatchNorm, which says that anew."""
-    name = node.output.name
-    normed = [n.primitive for n in graph.consumers[name] if isinstance(n.primitive, BatchNorm)]
-    steep = isinstance(node.primitive, Elementwise) and node.primitive.steep
-    made = steep or isinstance(node.primitive, Linear | BatchNorm | Opaque)
-    return node.output.is_feature_map and made and not (normed and name in graph.fused)
+def _uses_range(graph: LayerGraph, node: Node) -> bool:
+    """Whether the observed range of a node's output is used: not before a BatchNorm, which states it anew."""
+    name, primitive = node.output.name, node.primitive
+    normalized = any(n.primitive.states_input_moments for n in graph.consumers[name])
+    reaches = primitive.is_steep or primitive.is_linear or primitive.states_input_moments or primitive.is_opaque
+    return node.output.is_feature_map and reaches and not (normalized and name in graph.fused)
 
 
-def _reach(maps: Sequence[Any], fewest: int) -> ObservedRange | None:
-    """None of too few positions, or where not all values are numbers."""
-    flat = [np.asarray(x, np.float32).reshape(-1, x.shape[-1]) for x in maps]
-    positions = sum(map(len, flat))
-    if positions < fewest:
+def _observed_range(feature_maps: Sequence[Any], least: float) -> ObservedRange | None:
+    """None of too few spatial locations, or with NaN or infinity."""
+    flat = [np.asarray(x, np.float32).reshape(-1, x.shape[-1]) for x in feature_maps]
+    locations = sum(map(len, flat))
+    if locations < least:
         return None
     low, high = np.min([x.min(axis=0) for x in flat], axis=0), np.max([x.max(axis=0) for x in flat], axis=0)
     if not np.all(np.isfinite(low) & np.isfinite(high)):
         return None
-    some = np.concatenate([x[:: -(-positions // _MANY_ENOUGH)] for x in flat]).astype(np.float64)
-    squares = (some - some.mean(axis=0)) ** 2
+    stride = -(-locations // _KURTOSIS_LOCATIONS)
+    kurtosis = _excess_kurtosis(np.concatenate([x[::stride] for x in flat]).astype(np.float64))
+    return ObservedRange(low.astype(np.float64), high.astype(np.float64), kurtosis)
+
+
+def _excess_kurtosis(values: Array) -> float:
+    """Of values (locations, channels), the median over the channels that vary; 0 if none does."""
+    squares = (values - values.mean(axis=0)) ** 2
     variance = squares.mean(axis=0)
-    excess_kurtosis = (squares**2).mean(axis=0)[variance > 0] / variance[variance > 0] ** 2 - 3
-    return ObservedRange(
-        low.astype(np.float64),
-        high.astype(np.float64),
-        float(np.median(excess_kurtosis)) if len(excess_kurtosis) else 0.0,
-    )
-
-
-def opaque_layer_inputs(
-    graph: LayerGraph, batches: Sequence[SampleRun], moments: Mapping[str, Moments]
-) -> Sequence[Mapping[str, Array]]:
-    """What the layers that no rule describes read on each field, by tensor name.
-
-    Where there are no positions, that is Gaussians of the tensor's moments (fixed seed). Every second one has a quarter
-    of the deviation: moments are rather too large than too small, and a reciprocal of a norm must not be cut. What is
-    positive on all fields stays so.
-    """
-    read = {t.name: t for node in graph.nodes if isinstance(node.primitive, Opaque) for t in node.inputs}
-    random = np.random.default_rng(0)
-
-    def shown(tensor: Tensor, batch: SampleRun, varying: float) -> Array:
-        value = np.asarray(batch.values[tensor.name], np.float64)
-        if tensor.is_feature_map or tensor in graph.inputs:
-            return value
-        own = moments[tensor.name]
-        drawn = own.mean + varying * own.deviation * random.standard_normal(value.shape)
-        least = min(float(np.min(b.values[tensor.name])) for b in batches)
-        return np.maximum(drawn, _LEAST * least) if least > 0 else drawn
-
-    contrasts = itertools.cycle((1.0, _LITTLE))
-    return [
-        {name: shown(t, batch, contrast) for name, t in read.items() if name in batch.values}
-        for batch, contrast in zip(batches, contrasts, strict=False)
-        if batch.tape is not None  # or else the maps are missing
-    ]
+    varies = variance > 0
+    excess = (squares**2).mean(axis=0)[varies] / variance[varies] ** 2 - 3
+    return float(np.median(excess)) if len(excess) else 0.0

@@ -8,11 +8,12 @@ import numpy.typing as npt
 
 from spiq_tf.distributions.values import InputStatistics
 from spiq_tf.errors import DegenerateOutputWarning
+from spiq_tf.quantization.bit_width import INT8
 from spiq_tf.tflite.interpreter import Interpreter
 
 _PROBES = 8
 _CELLS = (1, 2, 4, 8)  # sides of the squares that a probe is made of, from pixel noise to coarse shapes
-_STEP = 1 / 255  # what varies by less than this share of its size cannot be expected to show in int8
+_STEP = 1 / INT8.levels  # what varies by less than this share of its size cannot be expected to show in int8
 _OTHERS = 2  # so many probes must have another class in the float model, where the file knows one
 
 

@@ -9,7 +9,6 @@ import numpy.typing as npt
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
-from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.statistics.synthetic import synthetic_input
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import input_tensor_names
@@ -82,10 +81,9 @@ def generated_batches(graph: LayerGraph, flat: FlatModel) -> Iterator[Batch]:
 
 def _before(graph: LayerGraph, name: str, low: float, high: float) -> tuple[Array, Array]:
     """What the model is fed where the file is fed what the Rescaling in front makes of it, which it has taken in."""
-    primitive = graph.producers[name].primitive if name in graph.producers else None
-    if isinstance(primitive, FixedAffine):
-        return (low - primitive.offset) / primitive.factor, (high - primitive.offset) / primitive.factor
-    return np.array(low), np.array(high)
+    inverse = graph.producers[name].primitive.inverse if name in graph.producers else None
+    ends = np.array(low), np.array(high)
+    return ends if inverse is None else (inverse(ends[0]), inverse(ends[1]))
 
 
 def _channels(tensor: Tensor, low: Array, high: Array) -> InputStatistics:

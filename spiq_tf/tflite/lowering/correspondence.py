@@ -13,7 +13,6 @@ import tensorflow as tf
 
 from spiq_tf.frontend.capture import replay
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
-from spiq_tf.primitives.shape import Pad
 from spiq_tf.rescaling import RescaledModel
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -89,7 +88,7 @@ def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tu
         found[last] = call.outputs[0].name
     nodes = [n for n in graph.nodes_of_call[owner] if n.output.name not in graph.fused]
     linears = [n.output for n in nodes if n.primitive.is_linear]
-    padded = [n.output for n in nodes if isinstance(n.primitive, Pad)]
+    padded = [n.output for n in nodes if n.primitive.is_padding]
     for expected, kinds in ((linears, WEIGHTED_OPERATORS), (padded, _PADS)):
         made = [index for index, kind in tensors if kind in kinds and index not in found]
         for index, tensor in zip(made, expected, strict=False):

@@ -18,7 +18,6 @@ from ai_edge_litert import schema_py_generated as schema
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments
 from spiq_tf.errors import PixelBytesWarning
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import LoweredModel
 from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
@@ -90,7 +89,7 @@ def take_pixel_inputs(
 
 def _rescaled_tensors(lowered: LoweredModel, graph: LayerGraph) -> frozenset[int]:
     """Indices of the tensors that a Rescaling or Normalization makes."""
-    made = {node.output.name for node in graph.nodes if isinstance(node.primitive, FixedAffine)}
+    made = {node.output.name for node in graph.nodes if node.primitive.is_fixed_affine}
     return frozenset(index for index, held in lowered.tensors.items() if held.name in made)
 
 

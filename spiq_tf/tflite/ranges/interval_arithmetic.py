@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Source, derived_source
 from spiq_tf.errors import InvalidModelError
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -20,7 +21,6 @@ from spiq_tf.tflite.operators import range_rules
 from spiq_tf.tflite.passes.affine_to_depthwise import is_pointwise_depthwise
 
 _SAMPLES = 4
-_MARGIN = 1.25  # of a sampled range: a few samples do not reach its ends
 
 
 def file_ranges(flat: FlatModel, known: Mapping[int, ChannelRanges]) -> dict[int, ChannelRanges]:
@@ -170,7 +170,8 @@ def _sample(flat: FlatModel, ranges: Mapping[int, ChannelRanges]) -> dict[int, C
             value = interpreter.value(index)
             low, high = ends.get(index, (np.inf, -np.inf))
             ends[index] = min(low, float(value.min())), max(high, float(value.max()))
+    gap = priors.WHITE_NOISE_SAMPLE_GAP.value
     return {
-        index: ChannelRanges(np.array([low * _MARGIN]), np.array([high * _MARGIN]), Source.FALLBACK)
+        index: ChannelRanges(np.array([low * gap]), np.array([high * gap]), Source.FALLBACK)
         for index, (low, high) in ends.items()
     }

@@ -11,33 +11,29 @@ from typing import Any
 
 import numpy as np
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Source
 from spiq_tf.graph.layer_graph import LayerGraph
-from spiq_tf.primitives.opaque import Opaque
+from spiq_tf.statistics.opaque_inputs import OpaqueInputs
+from spiq_tf.statistics.samples import SampleGap
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.lower import LoweredModel
 from spiq_tf.tflite.ranges.interval_arithmetic import derived_range
 
-_MARGIN, _WIDE_MARGIN = 1.5, 2.5
-"""Of a sampled range: fields do not show its ends, and less so where one image gives a few values, an average."""
-
-_ENOUGH = 1024  # values of one field
-
 
 def opaque_intermediate_ranges(
-    lowered: LoweredModel, graph: LayerGraph, shown: Sequence[Mapping[str, Array]], known: Mapping[int, ChannelRanges]
+    lowered: LoweredModel, graph: LayerGraph, sampled: OpaqueInputs, known: Mapping[int, ChannelRanges]
 ) -> dict[int, ChannelRanges]:
     """Ranges of the tensors that are born within unknown layers, by index.
 
     Args:
         lowered: the float file.
         graph: the model.
-        shown: what those layers read, by tensor name, a mapping for each field. Layers of which it is not known are
-            left out.
+        sampled: what those layers read on samples. Layers of which that is not known are left out.
         known: ranges of the tensors that are a layer's, by index.
     """
-    operators = _inside(lowered, graph, shown[0] if shown else {})
+    operators = _inside(lowered, graph, sampled.examples[0] if sampled.examples else {})
     if not operators:
         return {}
     flat = lowered.flat
@@ -46,13 +42,13 @@ def opaque_intermediate_ranges(
     held = [(lowered.tensors[index], flat.shape(index)) for index in read]
     interpreter = Interpreter(flat.part(operators, read, made).content(), delegate=False)
     low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
-    for fields in shown:
-        # a field has a batch of one; repeated where the file's is larger
-        found = interpreter.run([np.resize(fields[h.name], shape) * h.factor for h, shape in held])
+    for example in sampled.examples:
+        # an example has a batch of one; repeated where the file's is larger
+        found = interpreter.run([np.resize(example[h.name], shape) * h.factor for h, shape in held])
         low = np.minimum(low, [value.min() for value in found])
         high = np.maximum(high, [value.max() for value in found])
     seen = {index: (float(a), float(b)) for index, a, b in zip(made, low, high, strict=True)}
-    return _widened(flat, operators, seen, known)
+    return _widened(flat, operators, seen, known, sampled.gap)
 
 
 def _widened(
@@ -60,6 +56,7 @@ def _widened(
     operators: Sequence[Any],
     seen: Mapping[int, tuple[float, float]],
     known: Mapping[int, ChannelRanges],
+    gap: SampleGap,
 ) -> dict[int, ChannelRanges]:
     """The sampled ranges with a margin, of what interval arithmetic allows.
 
@@ -71,17 +68,18 @@ def _widened(
     for operator in operators:
         possible = derived_range(flat, operator, {**known, **found})
         for index in map(int, operator.outputs):
-            found[index] = _with_margin(seen[index], possible, math.prod(flat.shape(index)), flat.is_square(operator))
+            values, squared = math.prod(flat.shape(index)), flat.is_square(operator)
+            found[index] = _with_margin(seen[index], possible, values, squared, gap)
     return found
 
 
 def _with_margin(
-    seen: tuple[float, float], possible: ChannelRanges | None, values: int, squared: bool
+    seen: tuple[float, float], possible: ChannelRanges | None, values: int, squared: bool, gap: SampleGap
 ) -> ChannelRanges:
-    (low, high), few = seen, values < _ENOUGH
+    (low, high), few = seen, values < priors.MIN_VALUES_FOR_GAP.value
     if possible is not None and few:
         low, high = min(low, -high), max(high, -low)
-    margin = _WIDE_MARGIN if few else _MARGIN
+    margin = gap.few_values if few else gap.intermediates
     low, high = min(low, margin * low), max(high, margin * high)
     if possible is None:
         return ChannelRanges(np.array([low]), np.array([high]), Source.FALLBACK)
@@ -96,7 +94,7 @@ def _with_margin(
 
 def _inside(lowered: LoweredModel, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
     """The operators of unknown layers that can be run on what is shown."""
-    unknown = {node.call.index for node in graph.nodes if isinstance(node.primitive, Opaque)}
+    unknown = {node.call.index for node in graph.nodes if node.primitive.is_opaque}
     inside = lowered.outputs_of(unknown)
     ready = {index for index, held in lowered.tensors.items() if held.name in shown}
     found = []
