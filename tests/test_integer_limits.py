@@ -15,7 +15,7 @@ NUMBERS = {127.0, 127.5, 128.0, 255.0, 256.0}
 ALLOWED = {
     "metadata/description.py": "pixels: mean and std of the metadata refer to 0..255",
     "statistics/preprocessing.py": "pixels: conventions of preprocessing",
-    "statistics/input_range.py": "pixels: models that are fed 0..255",
+    "statistics/preprocessing_layers.py": "pixels: models that are fed 0..255",
     "tflite/passes/pixel_inputs.py": "pixels: what a byte of an image can be",
     "targets/target.py": "limits: multipliers and ratios of scales that the runtimes' kernels hold",
     "tflite/flatbuffer.py": "the schema: operator codes above 127 do not fit the deprecated field",
