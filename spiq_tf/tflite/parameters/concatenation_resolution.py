@@ -47,7 +47,7 @@ def warn_of_concatenation_resolution(
                 text = (
                     f"{named(index)} with values in [{low:.3g}, {high:.3g}] is concatenated to {named(output)}, whose"
                     f" one scale must reach over [{whole.low:.3g}, {whole.high:.3g}]: {steps:.1f} of its"
-                    f" {whole.bit_width.levels} steps are left to it; return it as an output of its own, or bring both to"
-                    " similar ranges"
+                    f" {whole.bit_width.levels} steps are left to it; return it as an output of its own, or bring both"
+                    " to similar ranges"
                 )
                 warnings.warn(text, CoarseScaleWarning, stacklevel=4)
