@@ -293,7 +293,7 @@ def functions(x, y):
 def test_ties_and_fixed_outputs_are_those_of_tensorflows_converter():
     """What the converter's own int8 file ties is tied in the table, and nothing else."""
     signature = [tf.TensorSpec((1, 8, 8, 4), tf.float32)] * 2
-    concrete = tf.function(functions, input_signature=signature).get_concrete_function()
+    concrete = tf.function(functions, input_signature=signature, autograph=False).get_concrete_function()
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     random = np.random.default_rng(0)
