@@ -16,7 +16,7 @@ from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning
 from spiq_tf.targets import Target, target_named
 from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
 
-_SHOWN = 3
+_MAX_IN_WARNING = 3
 
 
 def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> tuple[Violation, ...]:
@@ -52,7 +52,7 @@ def file_content(tflite: bytes | str | os.PathLike[str]) -> bytes:
 
 @contextlib.contextmanager
 def damaged_file_error() -> Iterator[None]:
-    """Raises a ModelFileError for what comes of offsets that lead nowhere."""
+    """Raises a ModelFileError for errors that come of offsets that lead nowhere."""
     try:
         yield
     except (struct.error, IndexError, KeyError, TypeError, UnicodeDecodeError, ValueError) as error:
@@ -63,7 +63,7 @@ def damaged_file_error() -> Iterator[None]:
 
 def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
     """What keeps a sound file from running on a target, in the order of the rules and of execution."""
-    found = _of_file(content, target)
+    found = _packing_violations(content, target)
     if any(violation.rule == "one subgraph" for violation in found):
         return tuple(found)
     flat = FlatModel(content)
@@ -71,12 +71,12 @@ def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
 
 
 def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
-    """Warns of what the target does not run: floats are no such thing where it has every operator."""
+    """Warns of what the target does not run: floats are no such thing where it runs them."""
     broken = [v for v in violations if not target.runs_floats or v.rule != "float operator"]
     if not broken:
         return
-    shown = "; ".join(map(str, broken[:_SHOWN]))
-    more = f"; and {len(broken) - _SHOWN} more" if len(broken) > _SHOWN else ""
+    shown = "; ".join(map(str, broken[:_MAX_IN_WARNING]))
+    more = f"; and {len(broken) - _MAX_IN_WARNING} more" if len(broken) > _MAX_IN_WARNING else ""
     text = f"the target {target.name!r} does not take all of the file: {shown}{more}"
     warnings.warn(text, TargetWarning, stacklevel=4)
 
@@ -88,19 +88,19 @@ def _read(path: Path) -> bytes:
         raise ModelFileError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _of_file(content: bytes, target: Target) -> list[Violation]:
-    """What shows in the packed file alone; a ModelFileError where it holds no model."""
+def _packing_violations(content: bytes, target: Target) -> list[Violation]:
+    """Violations that show in the packed file alone; a ModelFileError where it holds no model."""
     model, found = schema.Model.GetRootAs(content, 0), []
     if (count := model.SubgraphsLength()) == 0:
         raise ModelFileError("expected a TFLite file with a model in it, found no subgraphs: it is damaged")
     if count != 1:
         advice = "unroll loops and branches, and convert one signature at a time; nothing else was checked"
-        found.append(Violation("one subgraph", None, "", f"expected 1, found {count}", advice))
+        found.append(Violation(rule="one subgraph", found=f"expected 1, found {count}", advice=advice))
     start = np.frombuffer(content, np.uint8).ctypes.data
     buffers = (model.Buffers(k) for k in range(model.BuffersLength()))
-    places = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength()]
-    odd = sum(place % ALIGNMENT != 0 for place in places)
-    if target.aligned and odd:
-        text = f"expected constants at multiples of {ALIGNMENT} bytes, found {odd} of {len(places)} elsewhere"
-        found.append(Violation("alignment", None, "", text, "pack the file anew, as spiq_tf does"))
+    offsets = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength()]
+    misaligned = sum(offset % ALIGNMENT != 0 for offset in offsets)
+    if target.aligned and misaligned:
+        text = f"expected constants at multiples of {ALIGNMENT} bytes, found {misaligned} of {len(offsets)} elsewhere"
+        found.append(Violation(rule="alignment", found=text, advice="pack the file anew, as spiq_tf does"))
     return found

@@ -104,7 +104,8 @@ class Operation:
         """The violation of a rule, at one of its tensors or at its first output."""
         index = next(iter(self.outputs), None) if tensor is None else tensor
         name = "" if index is None else self.flat.name(index)
-        return Violation(rule, f"{self.position} {self.kind}", name, found, advice)
+        operator = f"{self.position} {self.kind}"
+        return Violation(rule=rule, operator=operator, tensor=name, found=found, advice=advice)
 
 
 def operations(flat: FlatModel) -> Iterator[Operation]:

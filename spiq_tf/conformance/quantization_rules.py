@@ -40,7 +40,7 @@ def activation_types(flat: FlatModel, target: Target) -> Iterator[Violation]:
         if index not in ends or not all(flat.kind(operator) == "QUANTIZE" for operator in around):
             expected = " or ".join(np.dtype(t).name for t in allowed)
             found = f"expected {expected}, found {np.dtype(dtype).name}"
-            yield Violation("activation type", None, flat.name(index), found, REQUANTIZE)
+            yield Violation(rule="activation type", tensor=flat.name(index), found=found, advice=REQUANTIZE)
 
 
 def activations(flat: FlatModel, target: Target) -> Iterator[Violation]:
@@ -54,10 +54,10 @@ def activations(flat: FlatModel, target: Target) -> Iterator[Violation]:
         lowest, highest = (0, 0) if bit_width.symmetric else (bit_width.qmin, bit_width.qmax)
         if len(quantization.scales) != 1 or not quantization.is_valid:
             found = f"expected one positive scale, found {quantization.scales.tolist()}"
-            yield Violation("activation scale", None, flat.name(index), found, REQUANTIZE)
+            yield Violation(rule="activation scale", tensor=flat.name(index), found=found, advice=REQUANTIZE)
         elif not lowest <= quantization.zero_points[0] <= highest:
             found = f"expected {lowest} to {highest}, found {quantization.zero_points[0]}"
-            yield Violation("zero point", None, flat.name(index), found, REQUANTIZE)
+            yield Violation(rule="zero point", tensor=flat.name(index), found=found, advice=REQUANTIZE)
 
 
 def _activation_bit_widths(target: Target) -> dict[npt.DTypeLike, BitWidth]:

@@ -42,15 +42,19 @@ def static_shapes(flat: FlatModel, target: Target) -> Iterator[Violation]:
         open_sizes = [] if tensor.shapeSignature is None else [int(n) for n in tensor.shapeSignature]
         if any(n < 0 for n in open_sizes[1:]):
             found = f"expected known sizes, found {open_sizes}"
-            yield Violation("static shapes", None, flat.name(index), found, "convert with fixed sizes")
+            yield Violation(
+                rule="static shapes", tensor=flat.name(index), found=found, advice="convert with fixed sizes"
+            )
         elif open_sizes and open_sizes[0] < 0 and index in flat.subgraph.inputs and not target.dynamic_batch:
             found = f"expected a fixed batch, found {open_sizes}"
-            yield Violation("static shapes", None, flat.name(index), found, "convert with a fixed batch")
+            yield Violation(
+                rule="static shapes", tensor=flat.name(index), found=found, advice="convert with a fixed batch"
+            )
     for index in map(int, flat.subgraph.inputs):
         shape = flat.shape(index)
         if target.largest_batch is not None and shape and shape[0] > target.largest_batch:
             found = f"expected {target.largest_batch} at most, found {shape[0]}"
-            yield Violation("batch", None, flat.name(index), found, "convert with batch_size=1")
+            yield Violation(rule="batch", tensor=flat.name(index), found=found, advice="convert with batch_size=1")
 
 
 def ranks(flat: FlatModel, target: Target) -> Iterator[Violation]:

@@ -1,9 +1,9 @@
-"""What a check finds."""
+"""A broken rule."""
 
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Violation:
     """A rule that a file breaks.
 
@@ -16,8 +16,8 @@ class Violation:
     """
 
     rule: str
-    operator: str | None
-    tensor: str
+    operator: str | None = None
+    tensor: str = ""
     found: str
     advice: str
 

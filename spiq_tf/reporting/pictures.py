@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from spiq_tf.quantization.bit_width import INT8
 from spiq_tf.reporting.facts import LayerFacts
 from spiq_tf.reporting.markup import Markup, tag
 from spiq_tf.reporting.words import percent
@@ -54,7 +55,7 @@ class Picture:
     def steps(self) -> float:
         """Of the interval's 255, how many the median channel spans."""
         widths = np.minimum(self.bounds[:, 1], self.high) - np.maximum(self.bounds[:, 0], self.low)
-        return 255 * float(np.median(np.maximum(widths, 0.0))) / ((self.high - self.low) or 1.0)
+        return INT8.levels * float(np.median(np.maximum(widths, 0.0))) / ((self.high - self.low) or 1.0)
 
 
 def before_and_after(tensor: TensorInfo) -> tuple[Picture, Picture] | None:

@@ -1,4 +1,4 @@
-"""LiteRT's interpreter with as little ceremony as possible."""
+"""LiteRT's interpreter as a function of arrays."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -77,4 +77,4 @@ def _dequantized(value: npt.NDArray[Any], detail: dict[str, Any]) -> npt.NDArray
 def _parameters(detail: dict[str, Any]) -> QuantizationParameters:
     """Of an input or output of integers, as LiteRT describes it."""
     (scale, zero_point), limits = detail["quantization"], np.iinfo(detail["dtype"])
-    return QuantizationParameters(float(scale), int(zero_point), BitWidth(limits.bits, limits.min < 0))
+    return QuantizationParameters(float(scale), int(zero_point), BitWidth(limits.bits, signed=bool(limits.min < 0)))

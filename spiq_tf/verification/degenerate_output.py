@@ -7,12 +7,13 @@ import numpy.typing as npt
 
 from spiq_tf.distributions.values import InputStatistics
 from spiq_tf.errors import DegenerateOutputWarning, warn_user
+from spiq_tf.quantization.bit_width import INT8
 from spiq_tf.tflite.interpreter import Interpreter
 
 _NUM_PROBES = 8
-_CELL_SIDES = (1, 2, 4, 8)  # sides of the squares that a probe is made of, from pixel noise to coarse shapes
-_LEAST_VARIATION = 1 / 255  # what varies by less than this share of its size cannot be expected to show in int8
-_FEWEST_OTHER_CLASS = 2  # so many probes must have another class in the float model, where the file knows one
+_CELL_SIDES = (1, 2, 4, 8)  # side lengths in pixels of a probe's constant squares, from pixel noise to coarse shapes
+_LEAST_VARIATION = 1 / INT8.levels  # relative to the largest magnitude: less cannot be expected to show in int8
+_FEWEST_OTHER_CLASS = 2  # probes that must have another class in the float model, where the file has only one
 
 
 def warn_if_degenerate(

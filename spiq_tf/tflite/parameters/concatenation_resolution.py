@@ -1,4 +1,4 @@
-"""Notices what a concatenation leaves too few of its steps for: scores in [0, 1] beside boxes in pixels."""
+"""Warns of inputs that a concatenation leaves too few integers for: scores in [0, 1] beside boxes in pixels."""
 
 import warnings
 from collections.abc import Collection, Mapping
@@ -9,22 +9,22 @@ from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import TensorProvenance
 
-_STEPS = 8  # three of eight bits: the width of a range is some eight deviations
+_FEWEST_STEPS = 8  # three of eight bits: the width of a range is some eight deviations
 
 
 def warn_of_concatenation_resolution(
     flat: FlatModel,
     ranges: Mapping[int, ChannelRanges],
-    intervals: Mapping[int, TensorRange],
+    tensor_ranges: Mapping[int, TensorRange],
     tensors: Mapping[int, TensorProvenance],
     scaled: Collection[str],
 ) -> None:
-    """Warns of each tensor of which a concatenation keeps less than 8 different values.
+    """Warns of each input of a concatenation that spans less than 8 integer steps of its scale.
 
     Args:
         flat: the float file.
-        ranges: of every activation's channels, by tensor index.
-        intervals: of every activation as a whole.
+        ranges: of every activation's channels, by tensor index, in file units.
+        tensor_ranges: of every activation as a whole.
         tensors: the graph's tensor that each of the file's holds.
         scaled: names of those with scales for each channel, which bring unlike values together: what stays small beside
             others is dead.
@@ -37,16 +37,17 @@ def warn_of_concatenation_resolution(
         if flat.kind(operator) != "CONCATENATION":
             continue
         output = int(operator.outputs[0])
-        whole = intervals[output]
+        whole = tensor_ranges[output]
         for index in dict.fromkeys(int(i) for i in operator.inputs if int(i) in ranges):
             if index in tensors and tensors[index].name in scaled:
                 continue
             low, high = float(ranges[index].low.min()), float(ranges[index].high.max())
             steps = (high - low) / whole.scale
-            if 0 < steps < _STEPS:
+            if 0 < steps < _FEWEST_STEPS:
                 text = (
                     f"{named(index)} with values in [{low:.3g}, {high:.3g}] is concatenated to {named(output)}, whose"
-                    f" one scale must reach over [{whole.low:.3g}, {whole.high:.3g}]: {steps:.1f} of its 255 steps are"
-                    " left to it; return it as an output of its own, or bring both to ranges that are alike"
+                    f" one scale must reach over [{whole.low:.3g}, {whole.high:.3g}]: {steps:.1f} of its"
+                    f" {whole.bit_width.levels} steps are left to it; return it as an output of its own, or bring both"
+                    " to similar ranges"
                 )
                 warnings.warn(text, CoarseScaleWarning, stacklevel=4)

@@ -1,8 +1,8 @@
 """Additions that make no error of their own.
 
-An int8 addition rounds its sum to the grid of its output. Where both addends and the sum have one step, the sum of two
+An int8 addition rounds its sum to the grid of its output. Where both addends and the sum have one scale, the sum of two
 integers is an integer already, and every runtime's kernel gives just that. The rounding of the sum is saved; in return
-the finer ones of the three get the step of all. On a residual trunk that often pays, block after block.
+the finer ones of the three get the scale of all. On a residual trunk that often pays, block after block.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,95 +21,101 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 
 
 def equalize_add_scales(
-    flat: FlatModel, intervals: Mapping[int, TensorRange], groups: DisjointSet, noise: Mapping[int, PredictedNoise]
+    flat: FlatModel, tensor_ranges: Mapping[int, TensorRange], groups: DisjointSet, noise: Mapping[int, PredictedNoise]
 ) -> dict[int, TensorRange]:
-    """The intervals, those around an addition brought to one step where that lowers the predicted noise.
+    """The tensor ranges, those around an addition brought to one scale where that lowers the predicted noise.
 
     Additions are gone through in the file's order; what was joined by one is joined as a whole by the next.
 
     Args:
         flat: the float file.
-        intervals: of the activations, by tensor index. They are stretched about 0, so that zero points stay.
-        groups: tensors that have one interval in any case.
-        noise: of tensors that keep to their intervals, by index. Those left out are not moved.
+        tensor_ranges: of the activations, by tensor index, in file units. They are stretched about 0, so that zero
+            points stay.
+        groups: tensors that share a scale in any case.
+        noise: predicted for tensors with these ranges, by index. Those that are absent are not moved.
     """
-    grids: dict[int, _Grid] = {}
+    shared: dict[int, _SharedScale] = {}
     for group in groups.subsets():
         if group <= noise.keys():
-            grids |= dict.fromkeys(group, _grid({i: intervals[i] for i in group}, noise))
+            shared |= dict.fromkeys(group, _with_noise({i: tensor_ranges[i] for i in group}, noise))
     for operator in flat.operators:
         tensors = [int(operator.outputs[0]), *flat.activation_inputs(operator)]
-        movable = len(set(tensors)) == 3 and all(i in grids for i in tensors)
+        movable = len(set(tensors)) == 3 and all(i in shared for i in tensors)
         if flat.kind(operator) not in ("ADD", "SUB") or not movable:
             continue
-        apart = list({id(grids[i]): grids[i] for i in tensors}.values())
+        apart = list({id(shared[i]): shared[i] for i in tensors}.values())
         together = _joined(apart, tensors[0])
-        if together.noise < priors.EQUAL_SCALE_NOISE.value * sum(grid.noise for grid in apart):
-            grids |= dict.fromkeys(together.tensors, together)
+        if together.noise < priors.EQUAL_SCALE_NOISE.value * sum(own.noise for own in apart):
+            shared |= dict.fromkeys(together.tensors, together)
     return {
-        index: own.stretched(grids[index].step / own.scale) if index in grids else own
-        for index, own in intervals.items()
+        index: own.stretched(shared[index].scale / own.scale) if index in shared else own
+        for index, own in tensor_ranges.items()
     }
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Tensors that share a step, and their noise as a function of it.
+@dataclass(frozen=True, kw_only=True)
+class _SharedScale:
+    """Tensors that share a scale, and their noise as a function of it.
 
     Attributes:
         tensors: their indices.
-        steps: that each would have alone, shape (tensors,).
-        rounding: noise of each from rounding, at the step that it would have alone; 0 for sums that need none.
-        cutting: noise of each from what is cut, at that step.
-        exponents: of the step, with which that falls; infinite where the step is not made finer at all.
+        scales: that each would have alone, in file units, shape (tensors,) as all that follow.
+        rounding: noise of each from rounding, at the scale that it would have alone; 0 for sums that need none.
+        clipping: noise of each from clipping, at that scale.
+        exponents: of the scale, with which the clipping noise falls; infinite where the scale is not made finer at all.
     """
 
     tensors: tuple[int, ...]
-    steps: Array
+    scales: Array
     rounding: Array
-    cutting: Array
+    clipping: Array
     exponents: Array
 
     @cached_property
-    def step(self) -> float:
+    def scale(self) -> float:
         """The one of the least noise."""
         stiff = np.isinf(self.exponents)
-        ends = float(self.steps[stiff].max(initial=self.steps.min())), float(self.steps.max())
+        ends = float(self.scales[stiff].max(initial=self.scales.min())), float(self.scales.max())
         if ends[0] == ends[1]:
             return ends[0]
-        found = minimize_scalar(lambda log: self._noise(np.exp(log)), bounds=np.log(ends), method="bounded")
-        return min(*ends, float(np.exp(found.x)), key=self._noise)  # the search comes but near the ends
+        optimum = minimize_scalar(lambda log: self._noise(np.exp(log)), bounds=np.log(ends), method="bounded")
+        # the search does not quite reach the ends
+        return min(*ends, float(np.exp(optimum.x)), key=self._noise)
 
     @cached_property
     def noise(self) -> float:
-        """Of all tensors, at that step."""
-        return self._noise(self.step)
+        """Of all tensors, at that scale."""
+        return self._noise(self.scale)
 
-    def _noise(self, step: float) -> float:
-        ratio = step / self.steps
+    def _noise(self, scale: float) -> float:
+        ratio = scale / self.scales
         falling = np.where(np.isinf(self.exponents), 0.0, -self.exponents)
-        return float(np.sum(self.rounding * ratio**2 + self.cutting * ratio**falling))
+        return float(np.sum(self.rounding * ratio**2 + self.clipping * ratio**falling))
 
 
-def _grid(intervals: Mapping[int, TensorRange], noise: Mapping[int, PredictedNoise]) -> _Grid:
+def _with_noise(tensor_ranges: Mapping[int, TensorRange], noise: Mapping[int, PredictedNoise]) -> _SharedScale:
     """Tensors with their predicted noise.
 
-    What is cut is modelled as a power of the interval's width, whose exponent makes the given width the one of the
-    least noise: there, what a wider interval gains by cutting less is what it loses by rounding in wider steps.
+    Clipping noise is modelled as a power of the range's width, whose exponent makes the given width the one of the
+    least noise: there, what a wider range gains by clipping less is what it loses by rounding to a coarser grid.
     """
-    tensors = tuple(intervals)
-    rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "clipping"))
+    tensors = tuple(tensor_ranges)
+    rounding, clipping = np.array([noise[i].rounding for i in tensors]), np.array([noise[i].clipping for i in tensors])
     exponents = np.full(len(tensors), np.inf)
-    finite = 2 * rounding < priors.MAX_CLIPPING_EXPONENT.value * cutting
-    np.divide(2 * rounding, cutting, out=exponents, where=finite)
-    return _Grid(tensors, np.array([intervals[i].scale for i in tensors]), rounding, cutting, exponents)
+    finite = 2 * rounding < priors.MAX_CLIPPING_EXPONENT.value * clipping
+    np.divide(2 * rounding, clipping, out=exponents, where=finite)
+    scales = np.array([tensor_ranges[i].scale for i in tensors])
+    return _SharedScale(tensors=tensors, scales=scales, rounding=rounding, clipping=clipping, exponents=exponents)
 
 
-def _joined(grids: Sequence[_Grid], total: int) -> _Grid:
-    """Grids made one, with which the sum of that index needs no rounding any more."""
-    tensors = tuple(index for grid in grids for index in grid.tensors)
-    steps, rounding, cutting, exponents = (
-        np.concatenate([getattr(grid, part) for grid in grids])
-        for part in ("steps", "rounding", "cutting", "exponents")
+def _joined(parts: Sequence[_SharedScale], total: int) -> _SharedScale:
+    """One shared scale for several, with which the sum of that index needs no rounding any more."""
+    tensors = tuple(index for part in parts for index in part.tensors)
+    rounding = np.concatenate([part.rounding for part in parts])
+    return _SharedScale(
+        tensors=tensors,
+        scales=np.concatenate([part.scales for part in parts]),
+        rounding=np.where(np.array(tensors) == total, 0.0, rounding),
+        clipping=np.concatenate([part.clipping for part in parts]),
+        exponents=np.concatenate([part.exponents for part in parts]),
     )
-    return _Grid(tensors, steps, np.where(np.array(tensors) == total, 0.0, rounding), cutting, exponents)

@@ -1,7 +1,7 @@
 """Keeps the ratios of scales within what the runtimes' fixed-point multipliers can hold.
 
 XNNPACK refuses to start where a convolution's input x weight / output scale is 256 or more, and leaves an
-addition or multiplication to slower kernels outside its own limits. A dead channel (weights of any size behind a
+addition or multiplication to slower kernels outside its own limits. A dead channel (weights of any size after a
 variance of zero) gets there easily.
 """
 
@@ -27,21 +27,21 @@ _ROUNDS = 8  # widening one tensor can ask for another; a chain of so many is no
 
 def widened_to_requantization_limits(
     flat: FlatModel,
-    intervals: Mapping[int, TensorRange],
+    tensor_ranges: Mapping[int, TensorRange],
     groups: DisjointSet,
     fixed: Collection[int],
     limits: RequantizationLimits,
 ) -> dict[int, TensorRange]:
-    """The intervals, those of too fine a scale widened together with their groups.
+    """The tensor ranges, those of too fine a scale widened together with their groups.
 
     Args:
         flat: the float file.
-        intervals: of the activations, by tensor index.
+        tensor_ranges: of the activations, by tensor index, in file units.
         groups: tensors that share a scale.
-        fixed: tensors that have the scales that operators give them, whatever stands here.
+        fixed: tensors whose scales operators fix, whatever stands here.
         limits: the target's.
     """
-    result = dict(intervals)
+    result = dict(tensor_ranges)
     for _ in range(_ROUNDS):
         changed = False
         for operator in flat.operators:
@@ -56,27 +56,27 @@ def widened_to_requantization_limits(
 
 
 def _least_scales(
-    flat: FlatModel, operator: Any, known: Mapping[int, TensorRange], limits: RequantizationLimits
+    flat: FlatModel, operator: Any, tensor_ranges: Mapping[int, TensorRange], limits: RequantizationLimits
 ) -> Iterator[tuple[int, float]]:
-    """Tensors of an operator with the smallest scale that each may have."""
+    """Tensors of an operator with the smallest scale that each may have, in file units."""
     kind, output = flat.kind(operator), int(operator.outputs[0])
-    inputs = [int(i) for i in operator.inputs if int(i) in known]
+    inputs = [int(i) for i in operator.inputs if int(i) in tensor_ranges]
     largest = _OF_LARGEST * limits.largest
-    if output not in known:
+    if output not in tensor_ranges:
         return
     weights = flat.weights(operator)
     if weights is not None:
-        yield output, known[inputs[0]].scale * _constant_scale(flat, weights) / largest
+        yield output, tensor_ranges[inputs[0]].scale * _constant_scale(flat, weights) / largest
         # the scale of the weights must be able to hold the bias, however small they are themselves
         yield output, _largest_bias(flat, operator) / BIAS_LIMIT / largest
     elif kind in ("ADD", "SUB"):
         for index in inputs:
-            yield index, known[output].scale * (_OF_SMALLEST_ADDEND * limits.smallest_addend)
-        yield output, max(_operands(flat, operator, known)) / largest
+            yield index, tensor_ranges[output].scale * (_OF_SMALLEST_ADDEND * limits.smallest_addend)
+        yield output, max(_operand_scales(flat, operator, tensor_ranges)) / largest
     elif kind == "MUL":
-        yield output, math.prod(_operands(flat, operator, known)) / largest
+        yield output, math.prod(_operand_scales(flat, operator, tensor_ranges)) / largest
     elif kind == "HARD_SWISH":
-        yield output, known[inputs[0]].scale * (_OF_SMALLEST_HARD_SWISH * limits.smallest_hard_swish)
+        yield output, tensor_ranges[inputs[0]].scale * (_OF_SMALLEST_HARD_SWISH * limits.smallest_hard_swish)
 
 
 def _largest_bias(flat: FlatModel, operator: Any) -> float:
@@ -85,10 +85,10 @@ def _largest_bias(flat: FlatModel, operator: Any) -> float:
     return 0.0 if bias is None or not flat.is_constant(bias) else float(np.abs(flat.value(bias)).max())
 
 
-def _operands(flat: FlatModel, operator: Any, known: Mapping[int, TensorRange]) -> list[float]:
+def _operand_scales(flat: FlatModel, operator: Any, tensor_ranges: Mapping[int, TensorRange]) -> list[float]:
     """The scales of an operator's operands, constants among them."""
     indices = [int(i) for i in operator.inputs]
-    return [_constant_scale(flat, i) if flat.is_constant(i) else known[i].scale for i in indices]
+    return [_constant_scale(flat, i) if flat.is_constant(i) else tensor_ranges[i].scale for i in indices]
 
 
 def _constant_scale(flat: FlatModel, index: int) -> float:
