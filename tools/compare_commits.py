@@ -20,7 +20,7 @@ from pathlib import Path
 
 import commands
 import commit_files
-from absl import app, flags
+from absl import app, flags, logging
 from convert_cases import PROCESS_DIED, Converted, read_record
 from file_difference import difference
 
@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> int:
     """Prints what differs; returns the exit code."""
     if len(argv) not in (2, 3):
         raise app.UsageError("expected one or two commits")
+    logging.set_verbosity(logging.ERROR)
     names, targets = _case_names(), ["portable"] if FLAGS.quick else FLAGS.targets
     with tempfile.TemporaryDirectory() as scratch:
         try:

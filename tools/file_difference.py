@@ -40,7 +40,7 @@ def difference(before: bytes, after: bytes) -> str | None:
     (place, value), (other_place, other_value) = different[0]
     if place != other_place:
         return f"{place}, then {other_place}"
-    return f"{place}: {_described(value, other_value)} ({len(different)} differences)"
+    return f"{place}: {_described(value, other_value)}; {_further(len(different) - 1)}"
 
 
 def facts(content: bytes) -> Iterator[Fact]:
@@ -166,12 +166,18 @@ def _described(one: Any, other: Any) -> str:
     if len(arrays) < 2 or one.shape != other.shape or one.dtype != other.dtype:
         return f"{_short(one)}, then {_short(other)}"
     if one.size == 1:
-        return f"{one.item()!r}, then {other.item()!r}"
+        return f"{_short(one)}, then {_short(other)}"
     distance = np.abs(one.astype(np.float64) - other.astype(np.float64))
     return f"{np.count_nonzero(distance)} of {one.size} values, by {distance.max():.3g} at most"
 
 
+def _further(count: int) -> str:
+    return "nothing else" if not count else f"{count} more places"
+
+
 def _short(value: Any) -> str:
     if isinstance(value, np.ndarray):
-        return f"{value.size} values" if value.size > 4 else str(value.tolist())
+        if value.dtype.kind == "f":
+            value = np.array([f"{v:.9g}" for v in value.ravel()])  # all digits that float32 has
+        return f"{value.size} values" if value.size > 4 else ", ".join(map(str, value.ravel()))
     return "nothing" if value is None else str(value)
