@@ -79,7 +79,7 @@ def convert(
         float_layers,
         labels,
     )
-    return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
+    return pipeline.convert_plan(pipeline.plan(model, input_range, options)).content
 
 
 def quantize(
@@ -112,7 +112,7 @@ def quantize(
         labels,
     )
     plan = pipeline.plan(model, input_range, options)
-    return description.describe(plan, pipeline.convert_plan(plan, options), options.target.name)
+    return description.describe(plan, pipeline.convert_plan(plan))
 
 
 def rewrite(
@@ -138,4 +138,4 @@ def rewrite(
     """
     options = checked_options(batch_size=batch_size, method=method, ranges=ranges)
     plan = pipeline.plan(model, input_range, options)
-    return clone_with(plan.model, plan.rewritten)
+    return clone_with(plan.model, plan.rescaled)

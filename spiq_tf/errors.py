@@ -3,6 +3,12 @@
 Each is also a ValueError or a TypeError, so that code which knows nothing of spiq_tf can catch it.
 """
 
+import inspect
+import os
+import warnings
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
 
 class SpiqError(Exception):
     """Base of all errors raised on purpose by spiq_tf."""
@@ -73,3 +79,11 @@ def first_words(error: Exception, behind: str = "") -> str:
     """
     text = str(error).rpartition(behind)[2] if behind else str(error)
     return " ".join(text.split())[:500] or type(error).__name__
+
+
+def warn_user(text: str, category: type[Warning]) -> None:
+    """Warns of the line outside this package from which it was called, however deep the warning arises."""
+    level, frame = 1, inspect.currentframe()
+    while frame is not None and os.path.abspath(frame.f_code.co_filename).startswith(_PACKAGE):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=level)

@@ -1,6 +1,5 @@
 """The range and moments of the model's inputs: stated by the user, by a layer in front, or told from the weights."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -10,7 +9,7 @@ import numpy.typing as npt
 from absl import logging
 
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
-from spiq_tf.errors import InputRangeError, InputRangeWarning
+from spiq_tf.errors import InputRangeError, InputRangeWarning, warn_user
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.primitives.affine import FixedAffine
 from spiq_tf.primitives.shape import Rearrange
@@ -73,7 +72,7 @@ def _warn_of_contradiction(tensor: Tensor, given: ChannelRanges, told: InputStat
             f" in front, which is fed ({told.range.low.min():g}, {told.range.high.max():g}); leave input_range out, or"
             " give what the model is fed in front of that layer"
         )
-        warnings.warn(text, InputRangeWarning, stacklevel=4)
+        warn_user(text, InputRangeWarning)
 
 
 def _stated(tensor: Tensor, pair: Any) -> InputStatistics:

@@ -1,13 +1,12 @@
 """Runs the finished file on a few made-up inputs, to notice an output that cannot vary."""
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from spiq_tf.distributions.values import InputStatistics
-from spiq_tf.errors import DegenerateOutputWarning
+from spiq_tf.errors import DegenerateOutputWarning, warn_user
 from spiq_tf.tflite.interpreter import Interpreter
 
 _PROBES = 8
@@ -36,7 +35,7 @@ def warn_if_degenerate(
     for name, expected, y in zip(names, _outputs(*exact, shapes), found, strict=True):
         problem = degenerate_output(name, expected, y)
         if problem is not None:
-            warnings.warn(problem, DegenerateOutputWarning, stacklevel=4)
+            warn_user(problem, DegenerateOutputWarning)
 
 
 def is_constant_by_design(expected: npt.NDArray[np.float32]) -> bool:

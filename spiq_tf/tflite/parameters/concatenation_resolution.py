@@ -1,13 +1,12 @@
 """Notices what a concatenation leaves too few of its steps for: scores in [0, 1] beside boxes in pixels."""
 
-import warnings
 from collections.abc import Collection, Mapping
 
 from spiq_tf.distributions.values import ChannelRanges
-from spiq_tf.errors import CoarseScaleWarning
+from spiq_tf.errors import CoarseScaleWarning, warn_user
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.lowering.correspondence import TensorProvenance
+from spiq_tf.tflite.provenance import TensorProvenance
 
 _STEPS = 8  # three of eight bits: the width of a range is some eight deviations
 
@@ -49,4 +48,4 @@ def warn_of_concatenation_resolution(
                     f" one scale must reach over [{whole.low:.3g}, {whole.high:.3g}]: {steps:.1f} of its 255 steps are"
                     " left to it; return it as an output of its own, or bring both to ranges that are alike"
                 )
-                warnings.warn(text, CoarseScaleWarning, stacklevel=4)
+                warn_user(text, CoarseScaleWarning)

@@ -15,7 +15,6 @@ from scipy.cluster.hierarchy import DisjointSet
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.targets.target import RequantizationLimits
 from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
-from spiq_tf.tflite.flatbuffer import WEIGHTED_OPERATORS, FlatModel
 from spiq_tf.tflite.weights.rounding import BIAS_LIMIT, LIMIT
 
 # room for rounding, inside the target's limits

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from spiq_tf.distributions.values import Array, ChannelRanges, Source
-from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.primitives.opaque import Opaque
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lowering.lower import LoweredModel
 from spiq_tf.tflite.ranges.interval_arithmetic import derived_range
+from spiq_tf.tflite.state import FileState
 
 _MARGIN, _WIDE_MARGIN = 1.5, 2.5
 """Of a sampled range: fields do not show its ends, and less so where one image gives a few values, an average."""
@@ -26,33 +25,31 @@ _ENOUGH = 1024  # values of one field
 
 
 def opaque_intermediate_ranges(
-    lowered: LoweredModel, graph: LayerGraph, shown: Sequence[Mapping[str, Array]], known: Mapping[int, ChannelRanges]
+    state: FileState, opaque_inputs: Sequence[Mapping[str, Array]]
 ) -> dict[int, ChannelRanges]:
-    """Ranges of the tensors that are born within unknown layers, by index.
+    """Ranges of the tensors that operators inside opaque layers compute, by index, in file units.
 
     Args:
-        lowered: the float file.
-        graph: the model.
-        shown: what those layers read, by tensor name, a mapping for each field. Layers of which it is not known are
-            left out.
-        known: ranges of the tensors that are a layer's, by index.
+        state: the float file, with the ranges of the tensors that hold the graph's.
+        opaque_inputs: what the opaque layers read, in the model's units, by tensor name, a mapping for each synthetic
+            input. Layers of which it is not known are left out.
     """
-    operators = _inside(lowered, graph, shown[0] if shown else {})
+    operators = _inside(state, opaque_inputs[0] if opaque_inputs else {})
     if not operators:
         return {}
-    flat = lowered.flat
+    flat = state.flat
     made = [int(i) for o in operators for i in o.outputs]
     read = [i for i in dict.fromkeys(i for o in operators for i in flat.activation_inputs(o)) if i not in made]
-    held = [(lowered.tensors[index], flat.shape(index)) for index in read]
+    held = [(state.provenance[index], flat.shape(index)) for index in read]
     interpreter = Interpreter(flat.part(operators, read, made).content(), delegate=False)
     low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
-    for fields in shown:
+    for fields in opaque_inputs:
         # a field has a batch of one; repeated where the file's is larger
         found = interpreter.run([np.resize(fields[h.name], shape) * h.factor for h, shape in held])
         low = np.minimum(low, [value.min() for value in found])
         high = np.maximum(high, [value.max() for value in found])
     seen = {index: (float(a), float(b)) for index, a, b in zip(made, low, high, strict=True)}
-    return _widened(flat, operators, seen, known)
+    return _widened(flat, operators, seen, state.ranges)
 
 
 def _widened(
@@ -94,15 +91,15 @@ def _with_margin(
     return ChannelRanges(np.array([low]), np.array([high]), Source.FALLBACK)
 
 
-def _inside(lowered: LoweredModel, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
-    """The operators of unknown layers that can be run on what is shown."""
-    unknown = {node.call.index for node in graph.nodes if isinstance(node.primitive, Opaque)}
-    inside = lowered.outputs_of(unknown)
-    ready = {index for index, held in lowered.tensors.items() if held.name in shown}
+def _inside(state: FileState, opaque_inputs: Mapping[str, Array]) -> list[Any]:
+    """The operators of opaque layers whose inputs are known."""
+    opaque = {node.call.index for node in state.graph.nodes if isinstance(node.primitive, Opaque)}
+    inside = state.outputs_of(opaque)
+    ready = set(state.holding(opaque_inputs))
     found = []
-    for operator in lowered.flat.operators:
+    for operator in state.flat.operators:
         outputs = {int(i) for i in operator.outputs}
-        if outputs <= inside and all(i in ready for i in lowered.flat.activation_inputs(operator)):
+        if outputs <= inside and all(i in ready for i in state.flat.activation_inputs(operator)):
             found.append(operator)
             ready |= outputs
     return found
