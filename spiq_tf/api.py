@@ -85,7 +85,7 @@ def convert(
         labels=labels,
     )
     with PROCESS_LOCK:
-        return pipeline.convert_plan(pipeline.plan(model, input_range, options), options).content
+        return pipeline.convert_plan(pipeline.plan(model, input_range, options)).content
 
 
 def quantize(
@@ -119,7 +119,7 @@ def quantize(
     )
     with PROCESS_LOCK:
         plan = pipeline.plan(model, input_range, options)
-        return description.describe(plan, pipeline.convert_plan(plan, options), options.target.name)
+        return description.describe(plan, pipeline.convert_plan(plan))
 
 
 def rewrite(
@@ -146,7 +146,7 @@ def rewrite(
     options = checked_options(batch_size=batch_size, method=method, ranges=ranges)
     with PROCESS_LOCK:
         plan = pipeline.plan(model, input_range, options)
-        return clone_with(plan.model, plan.rewritten)
+        return clone_with(plan.model, plan.rescaled)
 
 
 def verify(

@@ -10,30 +10,30 @@ from spiq_tf.result import QuantizedModel
 from spiq_tf.tensor_info import REPORTED_SIGMAS, TensorInfo
 
 
-def describe(plan: Plan, converted: ConversionResult, target: str) -> QuantizedModel:
+def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
     """The result for users, from what the stages returned."""
-    graph = plan.rewritten.graph
+    graph = plan.rescaled.graph
     unknown = (node.call.name for node in graph.nodes if node.primitive.is_opaque)
-    total = sum(noise.total for noise in plan.choice.noise.values())
+    total = sum(noise.total for noise in plan.solution.noise.values())
     return QuantizedModel(
         name=str(plan.model.name),
         content=converted.content,
-        target=target,
+        target=plan.options.target.name,
         expected_db=float(-10 * np.log10(total)) if total > 0 else None,
-        tensors=tuple(_tensor(plan, converted, index) for index in converted.lowered.flat.activations()),
+        tensors=tuple(_tensor(plan, converted, index) for index in converted.state.flat.activations()),
         float_operators=converted.float_operators,
         fallback_layers=tuple(dict.fromkeys(unknown)),
         uncorrected=converted.uncorrected,
         violations=converted.violations,
         _model=plan.model,
-        _rewritten=plan.rewritten,
+        _rewritten=plan.rescaled,
     )
 
 
 def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
-    interval = converted.intervals[index]
+    interval = converted.tensor_ranges[index]
     quantization = converted.quantized.quantization(index)
-    held = converted.lowered.tensors.get(index)
+    held = converted.state.provenance.get(index)
     known = TensorInfo(
         name=converted.quantized.name(index),
         layer=None,
@@ -41,7 +41,7 @@ def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
         high=interval.high,
         scale=None if quantization is None else quantization.scale,
         zero_point=None if quantization is None else quantization.zero_point,
-        source=converted.ranges[index].source.label,
+        source=converted.state.ranges[index].source.label,
         channel_scales=None,
         channel_ranges=None,
         noise=None,
@@ -52,7 +52,7 @@ def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
     return replace(
         known,
         layer=held.name,
-        channel_scales=tuple((plan.choice.scales[held.name] / held.factor).tolist()),
+        channel_scales=tuple((plan.solution.scales[held.name] / held.factor).tolist()),
         channel_ranges=_reached(plan.distributions[held.name]),
         noise=_noise(plan, held.name),
         unscaled=plan.classes.pinned_reason(held.name),
@@ -68,7 +68,7 @@ def _reached(distribution: ChannelDistribution) -> tuple[tuple[float, float], ..
 
 def _noise(plan: Plan, name: str) -> float | None:
     """Of a tensor, and of the weights of a linear primitive whose output is fused away into it."""
-    graph, predicted = plan.rewritten.graph, plan.choice.noise
+    graph, predicted = plan.rescaled.graph, plan.solution.noise
     if not predicted:
         return None
     chain = [name]

@@ -1,48 +1,33 @@
-"""The conversion on one screen: data goes one way, each stage a function of what the one before returned."""
+"""The conversion on one screen.
 
-from collections.abc import Collection, Mapping
+`plan` looks at the model alone; what it returns never changes. `convert_plan` makes the file in five phases: lowering,
+passes, quantization parameters, weights, writing. Two things change on the way. `FileState` is the float file and what
+is known of its tensors: passes rewrite its operators and add ranges, the weights phase rounds its weights. The
+quantized file is made from it by the writing phase, which completes it in place.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from spiq_tf import priors
 from spiq_tf.conformance.checking import violations_of, warn_of_violations
 from spiq_tf.conformance.violation import Violation
-from spiq_tf.distributions.tails import ChannelDistribution
-from spiq_tf.distributions.values import ChannelRanges, InputStatistics, Source
-from spiq_tf.frontend.capture import capture
-from spiq_tf.frontend.entry import to_float32_functional
-from spiq_tf.frontend.weight_checks import check_weights
 from spiq_tf.graph.classifier_head import image_derived_tensors
 from spiq_tf.metadata.description import model_description
-from spiq_tf.metadata.tflite_metadata import check_labels, with_metadata
-from spiq_tf.options import Options
-from spiq_tf.overrides import check_materialized, float_calls, given_ranges
+from spiq_tf.metadata.tflite_metadata import with_metadata
+from spiq_tf.overrides import check_materialized
+from spiq_tf.planning import Plan, plan
 from spiq_tf.quantization.tensor_range import TensorRange
-from spiq_tf.rescaling import RescaledModel, absorb_scales
-from spiq_tf.search import constraints, minimum_noise, noise_gain
-from spiq_tf.search.baselines import dfq, high_bias_absorption, spiq
-from spiq_tf.search.constraints import ScaleClasses
-from spiq_tf.search.minimum_noise import ScaleSolution
 from spiq_tf.search.noise_terms import PredictedNoise
-from spiq_tf.search.sensitivity import measured_gains
-from spiq_tf.statistics import propagation
-from spiq_tf.statistics.input_range import InputRange, input_statistics
-from spiq_tf.statistics.opaque_inputs import OpaqueInputs, opaque_layer_inputs
-from spiq_tf.statistics.sample_run import run_samples
-from spiq_tf.statistics.sampled import sampled_statistics
-from spiq_tf.statistics.samples import NO_EXAMPLES
-from spiq_tf.statistics.synthetic import synthetic_samples
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.lowering.correspondence import origin_calls
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
 from spiq_tf.tflite.parameters.assign import assign_tensor_ranges
 from spiq_tf.tflite.parameters.concatenation_resolution import warn_of_concatenation_resolution
-from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
-from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables, place_lookup_tables
-from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
-from spiq_tf.tflite.passes.pixel_inputs import PixelInputs, take_pixel_inputs
-from spiq_tf.tflite.passes.prelu_decomposition import fold_norm_into_prelu
+from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables
+from spiq_tf.tflite.passes.order import FUNCTION_PASSES, RANGE_PASSES, STRUCTURAL_PASSES, run_passes
 from spiq_tf.tflite.ranges.interval_arithmetic import check_bounded, file_ranges
 from spiq_tf.tflite.ranges.opaque_sampling import opaque_intermediate_ranges
+from spiq_tf.tflite.state import FileState
 from spiq_tf.tflite.weights.bias_correction import correct_biases
 from spiq_tf.tflite.weights.rounding import round_weights
 from spiq_tf.tflite.writing import litert_quantizer
@@ -51,170 +36,156 @@ from spiq_tf.tflite.writing.float_operators import float_operators, warn_of_floa
 from spiq_tf.tflite.writing.io_types import finish
 from spiq_tf.verification.degenerate_output import warn_if_degenerate
 
-
-@dataclass(frozen=True)
-class Plan:
-    """All that is decided before a flatbuffer exists.
-
-    Attributes:
-        model: what is converted: the user's model as a float32 graph of layers.
-        inputs: what is known of the model's inputs, by tensor name.
-        spreads: how far each channel reaches, by tensor name, in the model's units.
-        classes: which channels share a scale, and which have none.
-        choice: scales and ranges of all tensors.
-        rewritten: the model in the new units.
-        float_calls: indices of the layer calls that stay float.
-        opaque_inputs: what opaque layers read on samples.
-    """
-
-    model: Any
-    inputs: Mapping[str, InputStatistics]
-    distributions: Mapping[str, ChannelDistribution]
-    classes: ScaleClasses
-    choice: ScaleSolution
-    rewritten: RescaledModel
-    float_calls: frozenset[int]
-    opaque_inputs: OpaqueInputs
+__all__ = ["ConversionResult", "Plan", "convert_plan", "plan"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ConversionResult:
     """The finished file, and what became of each of its tensors.
 
     Attributes:
         content: the finished file.
-        quantized: the same before its ends were changed; tensors keep their indices.
-        lowered: the float file.
-        ranges: of every activation's channels, by tensor index.
-        intervals: of every activation as a whole, by tensor index: what its scale is made of.
+        quantized: the same before its inputs and outputs got their types; tensors have the indices of the float file.
+        lowered: the float file as the converter wrote it.
+        state: the float file as the passes and the weights phase left it.
+        tensor_ranges: of every activation as a whole, by tensor index, in file units: what its scale follows from.
         uncorrected: operators whose bias is not corrected.
-        float_operators: those that read or make float activations, by kind and tensor.
+        float_operators: those that read or compute float activations, by kind and tensor.
         violations: what keeps the file from running on the target.
     """
 
     content: bytes
     quantized: FlatModel
     lowered: LoweredModel
-    ranges: Mapping[int, ChannelRanges]
-    intervals: Mapping[int, TensorRange]
+    state: FileState
+    tensor_ranges: Mapping[int, TensorRange]
     uncorrected: tuple[str, ...]
     float_operators: tuple[str, ...]
     violations: tuple[Violation, ...]
 
 
-def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
-    """Captures the model in the one form, computes statistics and scales, and absorbs the scales into its weights."""
-    model = to_float32_functional(model, options.batch_size)
-    graph = capture(model, options.batch_size)
-    check_weights(graph)
-    check_labels(options.labels, [t.shape for t in graph.outputs])
-    if options.parts.bias_absorption:
-        graph = high_bias_absorption.absorb_high_biases(graph)
-    inputs = input_statistics(graph, input_range)
-    given, float_outputs = given_ranges(graph, options.ranges), float_calls(graph, options.float_layers)
-    samples = synthetic_samples(graph, inputs) if options.parts.samples else NO_EXAMPLES
-    runs = run_samples(graph, samples)
-    sampled = sampled_statistics(graph, runs, samples.gap)
-    moments = propagation.all_moments(graph, inputs, sampled)
-    distributions = propagation.all_distributions(graph, moments, inputs, given, sampled)
-    classes = constraints.scale_classes(graph, given)
-    if options.parts.scales == "spiq":
-        choice = spiq.spiq(graph, classes, distributions)
-    elif options.parts.scales == "dfq":
-        choice = dfq.equalize(graph, classes, distributions)
-    else:
-        classes = classes if options.parts.scales == "noise" else classes.without_scales()
-        gains = noise_gain.output_gains(graph, moments, measured_gains(graph, runs, moments))
-        choice = minimum_noise.minimize_noise(graph, classes, moments, distributions, gains, options.per_channel_dense)
-    rewritten = absorb_scales(graph, choice.scales, moments, choice.ranges)
-    return Plan(
-        model,
-        inputs,
-        distributions,
-        classes,
-        choice,
-        rewritten,
-        float_outputs,
-        opaque_layer_inputs(graph, runs, moments, samples.gap),
+def convert_plan(plan: Plan) -> ConversionResult:
+    """Makes the file of a plan, and warns of what the user should know of it."""
+    lowered = lower(plan.rescaled)
+    state = rewritten_file(plan, lowered)
+    tensor_ranges = _tensor_ranges(plan, state)
+    uncorrected = _round_weights(plan, state, tensor_ranges)
+    quantized, content = _written(plan, state, tensor_ranges)
+    violations = violations_of(content, plan.options.target)
+    floats = float_operators(quantized, state.provenance)
+    _warn(plan, lowered, state, content, violations, floats)
+    return ConversionResult(
+        content=content,
+        quantized=quantized,
+        lowered=lowered,
+        state=state,
+        tensor_ranges=tensor_ranges,
+        uncorrected=tuple(uncorrected),
+        float_operators=tuple(floats.values()),
+        violations=violations,
     )
 
 
-def convert_plan(plan: Plan, options: Options) -> ConversionResult:
-    """Lowers the rewritten model, corrects its weights, quantizes and finishes the file."""
-    rewritten, graph = plan.rewritten, plan.rewritten.graph
-    lowered = lower(rewritten, options.target.runs)
-    check_materialized(options.ranges, {held.name for held in lowered.tensors.values()}, graph)
-    float_outputs = lowered.outputs_of(plan.float_calls)
-    known = {index: rewritten.ranges[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
-    moments = {index: rewritten.moments[held.name].scaled_by(held.factor) for index, held in lowered.tensors.items()}
-    inside = opaque_intermediate_ranges(lowered, graph, plan.opaque_inputs, known)
-    tables = place_lookup_tables(lowered.flat, graph, lowered.tensors, float_outputs)
-    reaching = {
-        index: plan.distributions[held.name].range(priors.NEAR_SIGMAS.value).scaled_by(held.factor)
-        for index, held in lowered.tensors.items()
-    }
-    reciprocals = div_to_reciprocal(lowered.flat, {**inside, **reaching}, float_outputs)
-    ranges = file_ranges(lowered.flat, {**inside, **known, **reciprocals.ranges})
-    layers = {index: graph.calls[call].name for index, call in lowered.origin_calls.items()}
-    check_bounded(lowered.flat, ranges, float_outputs, layers)
-    found = fold_norm_into_prelu(lowered.flat, ranges, float_outputs)
-    found = legalize_for_target(lowered.flat, found, float_outputs, options.target.runs)
-    entering = [plan.inputs[t.name] for t in graph.inputs]
-    bytewise = options.inference_input_type == "uint8"
-    pixels = take_pixel_inputs(lowered, graph, found, entering) if bytewise else PixelInputs(found, entering, {})
-    images = image_derived_tensors(graph.nodes, graph.inputs)
-    rescaled = [index for index, held in lowered.tensors.items() if held.name in images]
-    whole = assign_tensor_ranges(
-        lowered.flat,
-        pixels.ranges,
-        rescaled,
-        _noise(lowered, plan, float_outputs, options),
-        options.target.requantization,
+def rewritten_file(plan: Plan, lowered: LoweredModel) -> FileState:
+    """The float file after all passes, with the ranges of all its activations."""
+    target, flat = plan.options.target, FlatModel(lowered.content)
+    run_passes(STRUCTURAL_PASSES, flat, target)
+    state = file_state(plan, lowered, flat)
+    state.ranges = {**opaque_intermediate_ranges(state, plan.opaque_inputs), **state.ranges}
+    run_passes(FUNCTION_PASSES, state, target)
+    state.ranges = file_ranges(flat, state.ranges)
+    names = {index: state.graph.calls[call].name for index, call in state.origin_calls.items()}
+    check_bounded(flat, state.ranges, state.float_outputs, names)
+    run_passes(RANGE_PASSES, state, target)
+    return state
+
+
+def file_state(plan: Plan, lowered: LoweredModel, flat: FlatModel) -> FileState:
+    """What the plan says of the file's tensors, once its operators are those that the passes need ranges for."""
+    graph, activations = plan.rescaled.graph, set(flat.activations())
+    provenance = {index: origin for index, origin in lowered.provenance.items() if index in activations}
+    check_materialized(plan.options.ranges, {origin.name for origin in provenance.values()}, graph)
+    ranges = plan.rescaled.ranges
+    state = FileState(
+        flat=flat,
+        ranges={index: ranges[origin.name].scaled_by(origin.factor) for index, origin in provenance.items()},
+        inputs=[plan.inputs[t.name] for t in graph.inputs],
+        graph=graph,
+        provenance=provenance,
+        origin_calls=origin_calls(flat, graph),
+        distributions=plan.distributions,
+        uint8_inputs=plan.options.inference_input_type == "uint8",
     )
-    warn_of_concatenation_resolution(lowered.flat, pixels.ranges, whole, lowered.tensors, plan.classes.scaled)
-    steps = {index: interval.scale for index, interval in whole.items()}
+    state.float_outputs = state.outputs_of(plan.float_calls)
+    state.user_ranges = frozenset(state.holding(plan.user_ranges))
+    return state
+
+
+def _tensor_ranges(plan: Plan, state: FileState) -> dict[int, TensorRange]:
+    """The range of every activation as a whole, from which its scale and zero point follow."""
+    images = state.holding(image_derived_tensors(state.graph.nodes, state.graph.inputs))
+    limits = plan.options.target.requantization
+    result = assign_tensor_ranges(state.flat, state.ranges, images, _predicted_noise(plan, state), limits)
+    warn_of_concatenation_resolution(state.flat, state.ranges, result, state.provenance, plan.classes.scaled)
+    return result
+
+
+def _predicted_noise(plan: Plan, state: FileState) -> dict[int, PredictedNoise]:
+    """Of the int8 tensors whose ranges the method chose, by index; of none where scales of addends stay apart."""
+    if not plan.options.parts.equal_scale_adds:
+        return {}
+    noise = plan.solution.noise
+    movable = [i for i in state.holding(noise) if i not in state.user_ranges and i not in state.float_outputs]
+    return {index: noise[state.provenance[index].name] for index in movable}
+
+
+def _round_weights(plan: Plan, state: FileState, tensor_ranges: Mapping[int, TensorRange]) -> list[str]:
+    """Rounds the float file's weights and corrects its biases; returns the operators that are not corrected."""
+    scales = {index: own.scale for index, own in tensor_ranges.items()}
+    moments = {i: plan.rescaled.moments[origin.name].scaled_by(origin.factor) for i, origin in state.provenance.items()}
     weights = round_weights(
-        lowered.flat,
+        state.flat,
         moments,
-        steps,
-        float_outputs,
-        per_channel_dense=options.per_channel_dense,
-        sum_preserving=options.parts.sum_preserving_rounding,
+        scales,
+        state.float_outputs,
+        per_channel_dense=plan.options.per_channel_dense,
+        sum_preserving=plan.options.parts.sum_preserving_rounding,
     )
-    uncorrected = correct_biases(
-        lowered.flat,
+    return correct_biases(
+        state.flat,
         weights,
         moments,
-        pixels.offsets,
-        float_outputs,
-        rounding_shift=options.parts.bias_correction,
+        state.bias_offsets,
+        state.float_outputs,
+        rounding_shift=plan.options.parts.bias_correction,
     )
-    quantized = litert_quantizer.quantize(lowered.flat, whole, float_outputs, options.per_channel_dense)
-    complete_int8(quantized, whole, float_outputs)
-    fill_lookup_tables(quantized, {**tables, **reciprocals.functions})
+
+
+def _written(plan: Plan, state: FileState, tensor_ranges: Mapping[int, TensorRange]) -> tuple[FlatModel, bytes]:
+    """The quantized file, before and after it is finished."""
+    options, graph = plan.options, state.graph
+    quantized = litert_quantizer.quantize(state.flat, tensor_ranges, state.float_outputs, options.per_channel_dense)
+    complete_int8(quantized, tensor_ranges, state.float_outputs)
+    fill_lookup_tables(quantized, state.lookup_tables)
     types = options.inference_input_type, options.inference_output_type
-    content = finish(quantized, graph.input_names, graph.output_names, whole, *types)
-    content = with_metadata(content, model_description(plan.model.name, graph, pixels.fed, options))
+    content = finish(quantized, graph.input_names, graph.output_names, tensor_ranges, *types)
+    return quantized, with_metadata(content, model_description(plan.model.name, graph, state.inputs, options))
+
+
+def _warn(
+    plan: Plan,
+    lowered: LoweredModel,
+    state: FileState,
+    content: bytes,
+    violations: Sequence[Violation],
+    floats: Mapping[int, str],
+) -> None:
+    """Warns of outputs that cannot vary, of what the target does not take, and of operators that nobody asked to keep
+    float."""
+    graph, target = state.graph, plan.options.target
+    model_inputs = [plan.inputs[t.name] for t in graph.inputs]
     shapes = [t.shape for t in graph.inputs]
-    warn_if_degenerate((content, pixels.fed), (lowered.content, entering), shapes, graph.output_names)
-    violations = violations_of(content, options.target)
-    warn_of_violations(violations, options.target)
-    floats = float_operators(quantized, lowered.tensors)
-    if options.target.runs_floats:  # or else they are violations
-        warn_of_floats([text for index, text in floats.items() if index not in float_outputs])
-    left = tuple(floats.values())
-    return ConversionResult(content, quantized, lowered, pixels.ranges, whole, tuple(uncorrected), left, violations)
-
-
-def _noise(
-    lowered: LoweredModel, plan: Plan, float_outputs: Collection[int], options: Options
-) -> dict[int, PredictedNoise]:
-    """Predicted for the int8 tensors whose ranges are the method's own, by index; of none where steps stay apart."""
-    if not options.parts.equal_scale_adds:
-        return {}
-    noise, ranges = plan.choice.noise, plan.choice.ranges
-    return {
-        index: noise[held.name]
-        for index, held in lowered.tensors.items()
-        if held.name in noise and ranges[held.name].source != Source.GIVEN and index not in float_outputs
-    }
+    warn_if_degenerate((content, state.inputs), (lowered.content, model_inputs), shapes, graph.output_names)
+    warn_of_violations(violations, target)
+    if target.runs_floats:  # or else they are violations
+        warn_of_floats([text for index, text in floats.items() if index not in state.float_outputs])

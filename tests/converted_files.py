@@ -7,13 +7,23 @@ from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.lowering.lower import lower
+from spiq_tf.tflite.passes.order import STRUCTURAL_PASSES, run_passes
+from spiq_tf.tflite.state import FileState
 from tests.networks import RANGE, images
 
 
 def lowered(model, values=RANGE):
-    """The float file of the rewritten model, with the default options."""
-    options = checked_options()
-    return lower(pipeline.plan(model, values, options).rewritten, options.target.runs)
+    """The float file of the rescaled model after the structural passes, with the default options."""
+    return structural_passes_of(pipeline.plan(model, values, checked_options()))[1]
+
+
+def structural_passes_of(plan):
+    """The float file as it was lowered, and after the structural passes."""
+    found = lower(plan.rescaled)
+    flat = FlatModel(found.content)
+    run_passes(STRUCTURAL_PASSES, flat, plan.options.target)
+    provenance = {index: held for index, held in found.provenance.items() if index in flat.activations()}
+    return found, FileState(flat=flat, graph=plan.rescaled.graph, provenance=provenance)
 
 
 def check_float_file(model, content, count=4):

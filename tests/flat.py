@@ -1,6 +1,6 @@
 """Float TFLite files made by hand, operator by operator, in milliseconds; and what they compute."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flatbuffers
@@ -96,3 +96,18 @@ def check_same_function(before: bytes, after: FlatModel, inputs: Sequence[Any] |
     inputs = noise(after) if inputs is None else inputs
     for expected, found in zip(run(before, inputs), run(after.content(), inputs), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * max(np.abs(expected).max(), 1e-3))
+
+
+def check_rewritten(flat: FlatModel, rewrite: Callable[[FlatModel], Any], operators: Sequence[str]) -> None:
+    """A pass makes these operators of the file's, which compute the same."""
+    before = flat.content()
+    rewrite(flat)
+    assert kinds(flat) == operators
+    check_same_function(before, flat)
+
+
+def check_left_alone(flat: FlatModel, rewrite: Callable[[FlatModel], Any]) -> None:
+    """A pass does not apply to the file: not a byte of it changes."""
+    before = flat.content()
+    rewrite(flat)
+    assert flat.content() == before

@@ -110,7 +110,7 @@ def test_correction_is_exact_for_a_constant_input(layer):
     file = lowered(model)
     mean = np.linspace(0.5, 3.0, 8)
     constant = np.broadcast_to(mean, (1, 5, 5, 8))
-    before = Interpreter(file.content).run([constant])[0].mean(axis=(0, 1, 2))
+    before = Interpreter(file.flat.content()).run([constant])[0].mean(axis=(0, 1, 2))
     scales = dict.fromkeys(file.flat.activations(), 0.1)
     moments = {int(file.flat.subgraph.inputs[0]): Moments(mean, np.ones(8))}
     rounded = round_weights(file.flat, moments, scales, (), per_channel_dense=False, sum_preserving=True)

@@ -259,7 +259,7 @@ def test_relu6_is_never_replaced():
 
 def file_sqnr(model, parts):
     options = dataclasses.replace(checked_options("int8", "float32", 1, False), parts=parts)
-    interpreter = Interpreter(pipeline.convert_plan(pipeline.plan(model, RANGE, options), options).content)
+    interpreter = Interpreter(pipeline.convert_plan(pipeline.plan(model, RANGE, options)).content)
     x = images(model, 32)
     found, expected = np.concatenate([interpreter.run([v[None]])[0] for v in x]), model.predict(x, verbose=0)
     return 10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2))

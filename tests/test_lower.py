@@ -11,9 +11,9 @@ from spiq_tf.execution.executor import execute
 from spiq_tf.options import checked_options
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lowering.lower import lower
-from spiq_tf.tflite.passes.prelu_decomposition import fold_norm_into_prelu
+from spiq_tf.tflite.passes.norm_into_prelu import fold_norm_into_prelu
 from spiq_tf.tflite.ranges.interval_arithmetic import file_ranges
+from tests.converted_files import structural_passes_of
 from tests.layer_table import prelu
 from tests.networks import NETWORKS, RANGE, images, settle
 
@@ -21,14 +21,15 @@ from tests.networks import NETWORKS, RANGE, images, settle
 def check_every_tensor(model, input_range, inputs):
     """Runs the rewritten model call by call in Keras, and its float file, and compares what has one name."""
     plan = pipeline.plan(model, input_range, checked_options())
-    graph, lowered = plan.rewritten.graph, lower(plan.rewritten, checked_options().target.runs)
+    graph = plan.rescaled.graph
+    lowered, state = structural_passes_of(plan)
     interpreter = Interpreter(lowered.content, keep_all=True)
     interpreter.run(inputs)
     given = {t.name: x for t, x in zip(graph.inputs, inputs, strict=True)}
-    weights = [(v, keras.ops.convert_to_tensor(plan.rewritten.weights[key])) for key, v in graph.variables.items()]
+    weights = [(v, keras.ops.convert_to_tensor(plan.rescaled.weights[key])) for key, v in graph.variables.items()]
     values = {name: np.asarray(value) for name, value in execute(graph.calls, given, weights=weights).items()}
     compared = 0
-    for index, held in lowered.tensors.items():
+    for index, held in state.provenance.items():
         name = held.name
         if name in values:  # not the tensors within a call
             atol = 1e-3 * np.abs(values[name]).max() + 1e-6
@@ -36,7 +37,7 @@ def check_every_tensor(model, input_range, inputs):
                 interpreter.value(index).ravel(), held.factor * values[name].ravel(), atol=atol, err_msg=name
             )
             compared += 1
-    return compared, lowered
+    return compared, state
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -50,10 +51,10 @@ def test_tensors_of_small_networks(name):
 def test_tensor_between_the_halves_of_a_separable_convolution():
     """With a BatchNorm behind it, the depthwise half is all that is left of the layer's own call."""
     model = NETWORKS["depthwise"]()
-    _, lowered = check_every_tensor(model, RANGE, [images(model, 1)])
-    assert len(lowered.tensors) == len(lowered.flat.activations())
+    _, state = check_every_tensor(model, RANGE, [images(model, 1)])
+    assert len(state.provenance) == len(state.flat.activations())
     halves = [
-        h.name for h in lowered.tensors.values() if h.name.startswith("separable_conv2d") and h.name.endswith("/0")
+        h.name for h in state.provenance.values() if h.name.startswith("separable_conv2d") and h.name.endswith("/0")
     ]
     assert len(halves) == 1
     result = spiq_tf.quantize(model, input_range=RANGE)
@@ -86,13 +87,13 @@ def test_operators_of_channels_compute_the_same_as_those_they_replace(join, behi
     """The float file before and after; tolerance: float32 sums in another order."""
     model = norm_behind(join, *behind)
     plan = pipeline.plan(model, RANGE, checked_options())
-    lowered = lower(plan.rewritten, checked_options().target.runs)
-    assert {lowered.flat.kind(o) for o in lowered.flat.operators} == kinds
+    lowered, state = structural_passes_of(plan)
+    assert {state.flat.kind(o) for o in state.flat.operators} == kinds
     assert "MUL" in {FlatModel(lowered.content).kind(o) for o in FlatModel(lowered.content).operators}
     x = images(model, 8)
     (expected,), (found,) = (
         zip(*(Interpreter(content).run([v[None]]) for v in x), strict=True)
-        for content in (lowered.content, lowered.flat.content())
+        for content in (lowered.content, state.flat.content())
     )
     np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
 
@@ -117,15 +118,18 @@ def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
     tolerance of float32 sums. As many operators as before."""
     model = norm_behind(keras.layers.Add(), prelu(slopes))
     plan = pipeline.plan(model, RANGE, checked_options())
-    lowered = lower(plan.rewritten, checked_options().target.runs)
-    known = {index: plan.rewritten.ranges[held.name] for index, held in lowered.tensors.items()}
-    ranges, before = file_ranges(lowered.flat, known), len(lowered.flat.operators)
-    kept_float = fold_norm_into_prelu(lowered.flat, ranges, lowered.flat.activations())
-    assert kept_float == ranges
-    found = fold_norm_into_prelu(lowered.flat, ranges, ())
-    assert len(lowered.flat.operators) == before
+    lowered, state = structural_passes_of(plan)
+    known = {index: plan.rescaled.ranges[held.name] for index, held in state.provenance.items()}
+    ranges, before = file_ranges(state.flat, known), len(state.flat.operators)
+    state.ranges, state.float_outputs = dict(ranges), frozenset(state.flat.activations())
+    fold_norm_into_prelu(state)
+    assert state.ranges == ranges
+    state.float_outputs = frozenset()
+    fold_norm_into_prelu(state)
+    found = state.ranges
+    assert len(state.flat.operators) == before
     assert (found != ranges) == separate
-    interpreter = Interpreter(lowered.flat.content(), keep_all=True)
+    interpreter = Interpreter(state.flat.content(), keep_all=True)
     original = Interpreter(lowered.content)
     for x in images(model, 8):
         (y,), (expected,) = interpreter.run([x[None]]), original.run([x[None]])
@@ -148,8 +152,8 @@ def test_a_norm_in_front_of_a_prelu_that_the_user_names():
 def test_tensors_of_mobilenet(real_networks):
     model = keras.models.load_model(real_networks / "mobilenet_v2_imagenet.keras", compile=False)
     x = np.random.default_rng(0).uniform(-1, 1, (1, 224, 224, 3)).astype(np.float32)
-    compared, lowered = check_every_tensor(model, RANGE, [x])
-    assert compared >= len(lowered.flat.activations()) - 1  # all but the logits, which lie within the last call
+    compared, state = check_every_tensor(model, RANGE, [x])
+    assert compared >= len(state.flat.activations()) - 1  # all but the logits, which lie within the last call
 
 
 @pytest.mark.parametrize(
@@ -166,8 +170,8 @@ def test_factor_that_the_converter_moves_into_the_next_layer(layer, factor):
     image = keras.Input((10, 10, 3), name="image")
     x, y = (keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image)) for _ in range(2))
     model = settle(keras.Model(image, keras.layers.Conv2D(3, 3)(layer(x, y))))
-    _, lowered = check_every_tensor(model, RANGE, [images(model, 1)])
-    (found,) = (held.factor for held in lowered.tensors.values() if held.name == "end")
+    _, state = check_every_tensor(model, RANGE, [images(model, 1)])
+    (found,) = (held.factor for held in state.provenance.values() if held.name == "end")
     assert found == pytest.approx(factor, rel=1e-3)
     result = spiq_tf.quantize(model, input_range=RANGE)
     inputs = images(model, 32)

@@ -321,8 +321,8 @@ def test_calibration_gives_litert_quantizer_the_same_scales(model, tmp_path):
     """Its own reader, and its own quantizer on the float file that the conversion wrote."""
     spiq_tf.quantize(model, input_range=RANGE).report().save_calibration(tmp_path / "ranges.json")
     options = checked_options()
-    converted = pipeline.convert_plan(pipeline.plan(model, RANGE, options), options)
-    content = converted.lowered.flat.content()
+    converted = pipeline.convert_plan(pipeline.plan(model, RANGE, options))
+    content = converted.state.flat.content()
     reader = calibrator.Calibrator(content)
     reader.load_model_qsvs(str(tmp_path / "ranges.json"))
     reader.save_calibration_result(str(tmp_path / "again.json"))

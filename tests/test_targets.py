@@ -1,11 +1,15 @@
 """`target=` of the conversion: what a target does not map is replaced, and what it still does not take is said."""
 
+import pkgutil
+
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 import spiq_tf
+from spiq_tf import targets
 from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
@@ -105,3 +109,33 @@ def test_granularity_of_dense_weights():
 def test_options_that_contradict_the_target(options, message):
     with pytest.raises(spiq_tf.InvalidArgumentError, match=message):
         spiq_tf.convert(NETWORKS["residual"](), input_range=RANGE, **options)
+
+
+def test_every_module_of_the_package_is_a_target_of_its_own():
+    modules = {module.name for module in pkgutil.iter_modules(targets.__path__)} - {"target"}
+    assert len(TARGETS) == len(modules)
+    assert {name.replace("-", "_") for name in TARGETS} == modules
+    assert next(iter(TARGETS)) == targets.DEFAULT_TARGET
+
+
+def test_a_new_target_is_one_new_file(tmp_path, monkeypatch):
+    content = 'from spiq_tf.targets.target import Target\n\nTARGET = Target(name="phone", operators={"ADD": None})\n'
+    (tmp_path / "phone.py").write_text(content)
+    monkeypatch.setattr(targets, "__path__", [*targets.__path__, str(tmp_path)])
+    (found,) = [target for target in targets.find_targets() if target.name not in TARGETS]
+    assert found.name == "phone"
+    assert found.runs("ADD")
+    assert not found.runs("MUL")
+    assert found.highest_version("ADD") is None
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_operators_are_those_of_the_schema(name):
+    assert set(TARGETS[name].operators or ()) <= vars(schema.BuiltinOperator).keys()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_no_file_is_made_that_the_target_refuses(name):
+    """The limit that the conversion keeps to is no wider than the one that the check knows."""
+    target = TARGETS[name]
+    assert target.largest_multiplier is None or target.requantization.largest <= target.largest_multiplier

@@ -67,10 +67,10 @@ def test_ranges_inside_are_little_wider_than_what_images_show(layer):
     than a squared outlier: 99.9 % of all values lie within."""
     model = _model(layer)
     plan = pipeline.plan(model, RANGE, OPTIONS)
-    converted = pipeline.convert_plan(plan, OPTIONS)
-    (call,) = (c.index for c in plan.rewritten.graph.calls if c.layer is layer)
-    inside = converted.lowered.outputs_of([call]) - set(converted.lowered.tensors)
-    interpreter = Interpreter(converted.lowered.flat.content(), keep_all=True)
+    converted = pipeline.convert_plan(plan)
+    (call,) = (c.index for c in plan.rescaled.graph.calls if c.layer is layer)
+    inside = converted.state.outputs_of([call]) - set(converted.state.provenance)
+    interpreter = Interpreter(converted.state.flat.content(), keep_all=True)
     values = {index: [] for index in inside}
     for x in images(model, 32):
         interpreter.run([x[None]])
@@ -78,7 +78,7 @@ def test_ranges_inside_are_little_wider_than_what_images_show(layer):
             seen.append(np.array(interpreter.value(index)).ravel())
     assert len(values) >= 4
     for index, seen in values.items():
-        real, interval = np.concatenate(seen), converted.intervals[index]
+        real, interval = np.concatenate(seen), converted.tensor_ranges[index]
         assert interval.high - interval.low < 4 * (max(real.max(), 0.0) - min(real.min(), 0.0))
         assert np.mean((real >= interval.low) & (real <= interval.high)) > 0.999
 
@@ -95,18 +95,18 @@ def test_means_inside_that_have_another_sign_than_on_fields():
         for each in plan.opaque_inputs.examples
     ]
     moved = replace(plan, opaque_inputs=replace(plan.opaque_inputs, examples=examples))
-    converted = pipeline.convert_plan(moved, OPTIONS)
+    converted = pipeline.convert_plan(moved)
     interpreter = Interpreter(converted.lowered.content, keep_all=True)
     (mean,) = (
         int(o.outputs[0])
-        for o in converted.lowered.flat.operators
-        if converted.lowered.flat.name(int(o.outputs[0])).endswith("moments/mean")
+        for o in converted.state.flat.operators
+        if converted.state.flat.name(int(o.outputs[0])).endswith("moments/mean")
     )
     values = []
     for v in images(model, 16):
         interpreter.run([v[None]])
         values.append(interpreter.value(mean))
-    found = converted.intervals[mean]
+    found = converted.tensor_ranges[mean]
     assert found.low <= np.min(values) < 0 < np.max(values) <= found.high
     assert found.high - found.low < 8 * np.ptp(values)
 
@@ -229,14 +229,14 @@ def test_an_embedding_that_varies_less_than_predicted(random):
     predicted embeddings, 20 dB worse; they reach as far as those of embeddings a quarter as large."""
     vector = keras.Input((1, 1, 64), name="vector")
     model = keras.Model(vector, layers.UnitNormalization()(layers.Dense(32)(layers.Flatten()(vector))))
-    converted = pipeline.convert_plan(pipeline.plan(model, RANGE, OPTIONS), OPTIONS)
-    interpreter, flat = Interpreter(converted.lowered.content, keep_all=True), converted.lowered.flat
+    converted = pipeline.convert_plan(pipeline.plan(model, RANGE, OPTIONS))
+    interpreter, flat = Interpreter(converted.lowered.content, keep_all=True), converted.state.flat
     (reciprocal,) = (int(o.outputs[0]) for o in flat.operators if flat.kind(o) == "RSQRT")
     values = []
     for x in random.normal(scale=0.25 * RANGE[1] / 3, size=(32, 1, 1, 1, 64)).astype(np.float32):
         interpreter.run([x])
         values.append(interpreter.value(reciprocal))
-    found = converted.intervals[reciprocal]
+    found = converted.tensor_ranges[reciprocal]
     assert np.max(values) < found.high < 8 * np.max(values)
 
 

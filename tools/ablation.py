@@ -68,7 +68,7 @@ def converted(given: Examples, options: Options, reference: Array) -> tuple[Scor
     """The score of one way of converting, and its seconds."""
     start = time.perf_counter()
     plan = pipeline.plan(given.model, given.input_range, options)
-    content = pipeline.convert_plan(plan, options).content
+    content = pipeline.convert_plan(plan).content
     seconds = time.perf_counter() - start
     interpreter = Interpreter(content)
     outputs = np.concatenate([interpreter.run([x[None]])[0] for x in given.inputs])

@@ -115,7 +115,7 @@ def seconds_of_stages(model: object, pair: tuple[float, float]) -> dict[str, flo
     start = time.perf_counter()
     plan = pipeline.plan(model, pair, options)
     middle = time.perf_counter()
-    pipeline.convert_plan(plan, options)
+    pipeline.convert_plan(plan)
     return {"plan": middle - start, "lower, correct, quantize": time.perf_counter() - middle}
 
 

@@ -44,15 +44,15 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
     given = examples.load(argv[1], FLAGS.limit)
     plan = pipeline.plan(given.model, given.input_range, checked_options())
-    held = [t.name for t in plan.rewritten.graph.tensors if t.name not in plan.rewritten.graph.fused]
-    inputs = {t.name for t in plan.rewritten.graph.inputs}
+    held = [t.name for t in plan.rescaled.graph.tensors if t.name not in plan.rescaled.graph.fused]
+    inputs = {t.name for t in plan.rescaled.graph.inputs}
     names = [name for name in held if name not in inputs]
     reference = outputs(plan, given.inputs, None)
     power = float(np.sum(reference**2))
     predicted, measured = [], []
     print(f"{'tensor':44}{'predicted':>10}{'measured':>10}  dB below the output")
     for name in names:
-        noise = plan.choice.noise[name]
+        noise = plan.solution.noise[name]
         predicted.append(noise.rounding + noise.clipping)
         measured.append(float(np.sum((outputs(plan, given.inputs, name) - reference) ** 2)) / power)
         print(f"{name[:43]:44}{decibels(predicted[-1]):10.1f}{decibels(measured[-1]):10.1f}", flush=True)
@@ -72,7 +72,7 @@ def decibels(noise: Array | float) -> Array:
 
 def outputs(plan: Plan, inputs: Array, quantized: str | None, batch: int = 25) -> Array:
     """The model's first output on the examples, one tensor quantized as the file does it."""
-    graph = plan.rewritten.graph
+    graph = plan.rescaled.graph
     weights = [(v, tf.constant(v.numpy())) for v in graph.variables.values()]
 
     def run_call(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def outputs(plan: Plan, inputs: Array, quantized: str | None, batch: int = 25) -
 
 def rounded(plan: Plan, name: str, value: tf.Tensor) -> tf.Tensor:
     """Cut and rounded channel by channel, in the original units."""
-    scale, own = plan.choice.scales[name], plan.choice.ranges[name]
+    scale, own = plan.solution.scales[name], plan.solution.ranges[name]
     low, high = min(float((own.low / scale).min()), 0.0), max(float((own.high / scale).max()), 0.0)
     step = ((high - low) / _LEVELS * scale).astype(np.float32)
     cut = tf.clip_by_value(value, (low * scale).astype(np.float32), (high * scale).astype(np.float32))

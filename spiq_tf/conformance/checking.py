@@ -3,7 +3,6 @@
 import contextlib
 import os
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.conformance.rules import RULES
 from spiq_tf.conformance.violation import Violation
-from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning
+from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning, warn_user
 from spiq_tf.targets import Target, target_named
 from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
 
@@ -78,7 +77,7 @@ def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
     shown = "; ".join(map(str, broken[:_MAX_IN_WARNING]))
     more = f"; and {len(broken) - _MAX_IN_WARNING} more" if len(broken) > _MAX_IN_WARNING else ""
     text = f"the target {target.name!r} does not take all of the file: {shown}{more}"
-    warnings.warn(text, TargetWarning, stacklevel=4)
+    warn_user(text, TargetWarning)
 
 
 def _read(path: Path) -> bytes:

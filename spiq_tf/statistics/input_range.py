@@ -1,6 +1,5 @@
 """The range and moments of the model's inputs: given by the user, or inferred from the model."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -10,7 +9,7 @@ from absl import logging
 
 from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
-from spiq_tf.errors import InputRangeError, InputRangeWarning
+from spiq_tf.errors import InputRangeError, InputRangeWarning, warn_user
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.statistics.batch_norms import first_convolutions
 from spiq_tf.statistics.preprocessing import CONVENTIONS, misfit
@@ -69,7 +68,7 @@ def _warn_of_contradiction(graph: LayerGraph, tensor: Tensor, given: ChannelRang
             f" that reads it, whose input range is ({expected.low.min():g}, {expected.high.max():g}); leave input_range"
             " out, or give the range of that layer's input"
         )
-        warnings.warn(text, InputRangeWarning, stacklevel=4)
+        warn_user(text, InputRangeWarning)
 
 
 def _given(tensor: Tensor, pair: Any) -> InputStatistics:

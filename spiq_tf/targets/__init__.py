@@ -11,10 +11,11 @@ from typing import Any
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.targets.target import Target
 
-__all__ = ["DEFAULT_TARGET", "TARGETS", "Target", "target_named"]
+__all__ = ["DEFAULT_TARGET", "TARGETS", "Target", "find_targets", "target_named"]
 
 
-def _targets() -> Iterator[Target]:
+def find_targets() -> Iterator[Target]:
+    """The TARGET of each module of this package."""
     for module in pkgutil.iter_modules(__path__):
         if module.name != "target":
             yield importlib.import_module(f"{__name__}.{module.name}").TARGET
@@ -23,7 +24,7 @@ def _targets() -> Iterator[Target]:
 DEFAULT_TARGET = "portable"
 
 TARGETS: Mapping[str, Target] = {
-    target.name: target for target in sorted(_targets(), key=lambda t: (t.name != DEFAULT_TARGET, t.name))
+    target.name: target for target in sorted(find_targets(), key=lambda t: (t.name != DEFAULT_TARGET, t.name))
 }
 """By name, the default first. "portable" is LiteRT of any age, with XNNPACK or without; accelerators and
 microcontrollers may have no kernel for an operator that it has."""

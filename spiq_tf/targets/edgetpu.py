@@ -2,6 +2,8 @@
 
 Operators and requirements are those of "TensorFlow models on the Edge TPU" (coral.ai/docs/edgetpu/models-intro).
 Versions are the highest that public issues show its compiler to parse; where none is known, that of plain int8 tensors.
+
+A PRELU is decomposed although it is mapped: as one operator it costs ESPNet 1.1 dB.
 """
 
 from spiq_tf.targets.target import Target

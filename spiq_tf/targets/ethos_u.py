@@ -1,6 +1,9 @@
 """Arm Ethos-U55 and U65, compiled by Vela.
 
 Operators are those that `vela --supported-ops-report` of version 5.2 lists; Vela does not look at versions.
+
+A PRELU is decomposed although it is listed: Vela makes several operators of it, whose constants lie off-chip. On ESPNet
+one takes 245 million cycles instead of 165 on U55-128, 92.6 instead of 88.5 on U65-256, and 18.9 dB are left of 20.0.
 """
 
 from spiq_tf.targets.target import Target

@@ -48,7 +48,7 @@ class Target:
         requantization: limits that the converted file keeps to. By default those of LiteRT, on which every file is
             tried, whatever it is made for.
         native_prelu: whether a PRELU of feature maps stays one operator, rather than a depthwise convolution and an
-            addition.
+            addition: where that is at least as fast and no less accurate.
         largest_squared_product: how many squares that a MUL computes are summed as products of vectors instead; of
             more, BATCH_MATMUL is slower. Measured with XNNPACK: from 2^14 on it takes 4 to 10 times as long.
     """

@@ -4,7 +4,6 @@ import math
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,37 +15,50 @@ from spiq_tf.rescaling import RescaledModel
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
+from spiq_tf.tflite.provenance import TensorProvenance
 
 _SCOPE = re.compile(r"(?:^|;)call(\d+)/")
 
 
-def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
-    """Which graph tensor each of the file's tensors seems to hold, told from names and shapes.
+def tensor_provenance(flat: FlatModel, content: bytes, rescaled: RescaledModel) -> dict[int, TensorProvenance]:
+    """The graph's tensor that each of the file's tensors holds, checked by value; converter-generated intermediates are
+    absent.
 
-    The last tensor of a layer call is the call's output; tensors before it are a kernel's within the call (the
-    depthwise half of a SeparableConv2D, a convolution in front of its own sigmoid) or are born in lowering.
+    Args:
+        flat: the float file, before any pass.
+        content: the same, packed.
+        rescaled: the model that it was made of.
+    """
+    return with_reshaped(checked_by_value(match(flat, rescaled.graph), flat, content, rescaled), flat)
+
+
+def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
+    """Which graph tensor each of the file's tensors seems to hold, by names and shapes alone.
+
+    The last tensor of a layer call is the call's output; those before it are outputs of linear operators within the
+    call (the depthwise half of a SeparableConv2D, a convolution before its own sigmoid) or converter-generated.
     """
     found = {int(i): name for i, name in zip(flat.subgraph.inputs, input_tensor_names(flat, graph), strict=True)}
-    owned: dict[int, list[tuple[int, str]]] = {}
-    owned_by = origin_calls(flat, graph)
+    tensors_of: dict[int, list[tuple[int, str]]] = {}
+    calls = origin_calls(flat, graph)
     for operator in flat.operators:
         for index in map(int, operator.outputs):
-            if index in owned_by:
-                owned.setdefault(owned_by[index], []).append((index, flat.kind(operator)))
-    for owner, tensors in owned.items():
-        found |= _match_call(flat, graph, owner, tensors)
-    found |= {index: tensor.name for index, tensor in _leaving(flat, graph).items()}
-    for owner, tensors in owned.items():
+            if index in calls:
+                tensors_of.setdefault(calls[index], []).append((index, flat.kind(operator)))
+    for call, tensors in tensors_of.items():
+        found |= _match_call(flat, graph, call, tensors)
+    found |= {index: tensor.name for index, tensor in _outputs(flat, graph).items()}
+    for call, tensors in tensors_of.items():
         # of a folded BatchNorm that adds nothing, as in an untrained model, the file's tensor bears no name
-        last, ends = tensors[-1][0], [graph.materialized_for(t) for t in graph.calls[owner].outputs]
+        last, ends = tensors[-1][0], [graph.materialized_for(t) for t in graph.calls[call].outputs]
         if last not in found and len(ends) == 1 and ends[0].name not in found.values():
             found |= {last: ends[0].name} if _holds(flat.shape(last), ends[0].shape) else {}
     return found
 
 
 def input_tensor_names(flat: FlatModel, graph: LayerGraph) -> list[str]:
-    """The graph's tensor that each of the file's inputs holds: an input, or what a Rescaling in front, which the file
-    has taken in, makes of one."""
+    """The graph's tensor that each of the file's inputs holds: an input, or the output of a Rescaling of it that the
+    input's scale has taken in."""
     scopes = (_SCOPE.search(flat.name(int(index))) for index in flat.subgraph.inputs)
     return [
         tensor.name if scope is None else graph.calls[int(scope[1])].outputs[0].name
@@ -54,38 +66,40 @@ def input_tensor_names(flat: FlatModel, graph: LayerGraph) -> list[str]:
     ]
 
 
-def _leaving(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
+def _outputs(flat: FlatModel, graph: LayerGraph) -> dict[int, Tensor]:
     return {int(i): t for i, t in zip(flat.subgraph.outputs, graph.outputs, strict=True)}
 
 
 def origin_calls(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
-    """Index of the call that each computed tensor belongs to, where that is known.
+    """Index of the layer call that each computed tensor comes from, where that is known.
 
     It is the last of those whose operations were fused into one operator, all of which its name lists. Where a layer is
-    called again, the calls with which it shares weights may stand there too, behind its own.
+    called again, the calls with which it shares weights may stand there too, after its own.
     """
-    leaving = _leaving(flat, graph)
+    outputs = _outputs(flat, graph)
     found: dict[int, int] = {}
     for index in (int(i) for operator in flat.operators for i in operator.outputs):
         named = [int(number) for number in _SCOPE.findall(flat.name(index))]
         first_of_layer = {id(graph.calls[call].layer): call for call in reversed(named)}
         calls = list(first_of_layer.values())
-        if index in leaving:  # another name stands there
-            producer = graph.producers.get(leaving[index].name)
+        if index in outputs:  # another name stands there
+            producer = graph.producers.get(outputs[index].name)
             calls = [] if producer is None else [producer.call.index]
         if calls:
             found[index] = max(calls)
     return found
 
 
-def _match_call(flat: FlatModel, graph: LayerGraph, owner: int, tensors: list[tuple[int, str]]) -> dict[int, str]:
-    call = graph.calls[owner]
+def _match_call(
+    flat: FlatModel, graph: LayerGraph, index_of_call: int, tensors: list[tuple[int, str]]
+) -> dict[int, str]:
+    call = graph.calls[index_of_call]
     last, _ = tensors[-1]
     found = {}
-    held_alone = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
-    if held_alone and _holds(flat.shape(last), call.outputs[0].shape):
+    materialized = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
+    if materialized and _holds(flat.shape(last), call.outputs[0].shape):
         found[last] = call.outputs[0].name
-    nodes = [n for n in graph.nodes_of_call[owner] if n.output.name not in graph.fused]
+    nodes = [n for n in graph.nodes_of_call[index_of_call] if n.output.name not in graph.fused]
     linears = [n.output for n in nodes if n.primitive.is_linear]
     padded = [n.output for n in nodes if n.primitive.is_padding]
     for expected, kinds in ((linears, WEIGHTED_OPERATORS), (padded, _PADS)):
@@ -100,66 +114,53 @@ _PADS = ("PAD", "PADV2")
 
 
 def _holds(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Whether a tensor can hold another's values: the converter flattens positions, never channels."""
+    """Whether a tensor can hold another's values: the converter flattens spatial locations, never channels."""
     return math.prod(shape) == math.prod(expected) and shape[-1:] == expected[-1:]
 
 
-@dataclass(frozen=True)
-class TensorProvenance:
-    """What a tensor of the file holds.
-
-    Attributes:
-        name: of the graph's tensor.
-        factor: the file's values over the graph's. Not 1 where the converter has moved a factor from the end of a layer
-            into the weights behind it (an average's half, a hard sigmoid's sixth).
-    """
-
-    name: str
-    factor: float = 1.0
-
-
 def checked_by_value(
-    names: Mapping[int, str], flat: FlatModel, content: bytes, rewritten: RescaledModel
+    names: Mapping[int, str], flat: FlatModel, content: bytes, rescaled: RescaledModel
 ) -> dict[int, TensorProvenance]:
-    """Those of the matches that hold by value: each layer is run on what the file holds of its inputs.
+    """Those of the matches that are right by value: each layer is run on what the file holds of its inputs.
 
-    Where the file holds a multiple, the factor is told; where it holds something else, the match is dropped. Layers
-    that end with a convolution or with an activation that is fused into the operator are taken as they are, unless the
-    layer is called again, or what bears its name is no kernel's output (a reshape that was moved in front of a Dense);
-    so is what lies within a call, unless one function makes the call's output of it.
+    Where the file holds a multiple, the match gets its factor; where it holds something else, the match is dropped.
+    Layers that end with a convolution or with an activation that is fused into the operator are taken as they are,
+    unless the layer is called again, or the tensor of its name is not the output of an operator with weights (a reshape
+    that was moved before a Dense); so are tensors within a call, unless one function computes the call's output from
+    them.
 
     Args:
         names: of the graph's tensors, by the file's index.
         flat: the float file.
         content: the same, packed.
-        rewritten: the model that it was made of.
+        rescaled: the model that it was made of.
     """
-    graph = rewritten.graph
+    graph = rescaled.graph
     calls = Counter(id(call.layer) for call in graph.calls)
     found = {index: TensorProvenance(name) for index, name in names.items()}
-    values = _Values(rewritten, content, {name: (index, 1.0) for index, name in names.items()})
-    kernels = {int(i) for o in flat.operators if flat.kind(o) in WEIGHTED_OPERATORS for i in o.outputs}
+    values = _Values(rescaled, content, {name: (index, 1.0) for index, name in names.items()})
+    weighted = {int(i) for o in flat.operators if flat.kind(o) in WEIGHTED_OPERATORS for i in o.outputs}
     for call in graph.calls:
-        if not _needs_check(call, graph, values, kernels) and calls[id(call.layer)] == 1:
+        if not _needs_check(call, graph, values, weighted) and calls[id(call.layer)] == 1:
             continue
         for tensor in call.outputs:
-            if tensor.name not in values.held:
+            if tensor.name not in values.matches:
                 continue
-            index, _ = values.held.pop(tensor.name)
+            index, _ = values.matches.pop(tensor.name)
             factor = _ratio(values.of_file(index), values[tensor.name].ravel())
             if factor is None:
                 del found[index]
             else:
                 found[index] = TensorProvenance(tensor.name, factor)
-                values.held[tensor.name] = index, factor
+                values.matches[tensor.name] = index, factor
         for name in _misread(call, graph, values):
-            index, _ = values.held.pop(name)
+            index, _ = values.matches.pop(name)
             del found[index]
     return found
 
 
 def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
-    """Tensors in front of a call's own activation of which the file holds something else.
+    """Tensors before a call's own activation of which the file holds something else.
 
     Of a hard sigmoid, relu6(x + 3) / 6, the converter adds the 3 to the bias of the convolution and fuses the ReLU6.
     """
@@ -170,9 +171,9 @@ def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
         inner = node.inputs[0]
         if len(node.inputs) > 1 or node.output.name not in ends:
             continue
-        if inner.name not in (within - ends) & values.held.keys():
+        if inner.name not in (within - ends) & values.matches.keys():
             continue
-        index, _ = values.held[inner.name]
+        index, _ = values.matches[inner.name]
         made = node.primitive.forward([values.of_file(index).reshape(inner.shape).astype(np.float64)])
         if made is not None and _ratio(made.ravel().astype(np.float32), values[node.output.name].ravel()) != 1.0:
             found.append(inner.name)
@@ -183,7 +184,7 @@ _RESHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
 def with_reshaped(found: Mapping[int, TensorProvenance], flat: FlatModel) -> dict[int, TensorProvenance]:
-    """The matches, and those of tensors that hold the same values in another shape, channels apart as before.
+    """The matches, and those of tensors that hold the same values in another shape of as many channels.
 
     A convolution in one dimension becomes one in two between reshapes.
     """
@@ -201,49 +202,49 @@ def with_reshaped(found: Mapping[int, TensorProvenance], flat: FlatModel) -> dic
 
 
 class _Values:
-    """Values of the graph's tensors for one made-up input: the file's where it holds them, else their layer's."""
+    """Values of the graph's tensors for one random input: the file's where it holds them, else their layer's."""
 
-    def __init__(self, rewritten: RescaledModel, content: bytes, held: dict[str, tuple[int, float]]) -> None:
+    def __init__(self, rescaled: RescaledModel, content: bytes, matches: dict[str, tuple[int, float]]) -> None:
         """Runs the file.
 
         Args:
-            rewritten: the model.
+            rescaled: the model.
             content: the float file.
-            held: which of the file's tensors holds how much of each of the graph's; may be changed.
+            matches: index and factor of the file's tensor that holds each of the graph's, by name; may be changed.
         """
-        self.held = held
-        self._rewritten, self._graph = rewritten, rewritten.graph
+        self.matches = matches
+        self._rescaled, self._graph = rescaled, rescaled.graph
         self._run: dict[str, npt.NDArray[np.float32]] = {}
         random, inputs = np.random.default_rng(0), self._graph.inputs
-        ranges = [rewritten.ranges[t.name] for t in inputs]
+        ranges = [rescaled.ranges[t.name] for t in inputs]
         self._file = Interpreter(content, keep_all=True)
         self._file.run([random.uniform(r.low, r.high, t.shape) for r, t in zip(ranges, inputs, strict=True)])
 
     def of_file(self, index: int) -> npt.NDArray[np.float32]:
-        """What the file holds, flat."""
+        """What the file holds, as a vector."""
         return self._file.value(index).ravel()
 
     def __getitem__(self, name: str) -> npt.NDArray[np.float32]:
-        if name not in self.held:
+        if name not in self.matches:
             if name not in self._run:
                 self._replay(self._graph.producers[name].call)
             return self._run[name]
-        index, factor = self.held[name]
+        index, factor = self.matches[name]
         value = self._file.value(index)
         return np.asarray(value / factor, np.float32) if np.issubdtype(value.dtype, np.floating) else value
 
     def _replay(self, call: Call) -> None:
         inputs = {t.name: tf.constant(self[t.name].reshape(t.shape)) for t in input_tensors(call)}
         keys = {key for node in self._graph.nodes_of_call[call.index] for key in node.primitive.variables()}
-        weights = [(self._graph.variables[key], tf.constant(self._rewritten.weights[key])) for key in keys]
+        weights = [(self._graph.variables[key], tf.constant(self._rescaled.weights[key])) for key in keys]
         values = execute([call], inputs, weights=weights)
         self._run |= {t.name: np.asarray(values[t.name]) for t in call.outputs}
 
 
-def _needs_check(call: Call, graph: LayerGraph, values: _Values, kernels: Collection[int]) -> bool:
+def _needs_check(call: Call, graph: LayerGraph, values: _Values, weighted: Collection[int]) -> bool:
     last = graph.nodes_of_call[call.index][-1].primitive
     if last.is_linear:
-        return any(values.held[t.name][0] not in kernels for t in call.outputs if t.name in values.held)
+        return any(values.matches[t.name][0] not in weighted for t in call.outputs if t.name in values.matches)
     return not last.fuses_into_producer
 
 

@@ -1,11 +1,11 @@
-"""The rewritten model -> a float flatbuffer, and which of its tensors is which layer's.
+"""The rescaled model -> a float file, and which of its tensors holds which of the graph's.
 
-Tracing with the new weights in place of the old ones leaves the user's model alone and needs no SavedModel; a
+Tracing with the rescaled weights in place of the model's own leaves the user's model alone and needs no SavedModel; a
 name scope for each layer call survives in the names of the file's tensors.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,76 +16,42 @@ from spiq_tf.execution.executor import execute, run_layer
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.rescaling import RescaledModel
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.lowering.correspondence import (
-    TensorProvenance,
-    checked_by_value,
-    match,
-    origin_calls,
-    with_reshaped,
-)
+from spiq_tf.tflite.lowering.correspondence import tensor_provenance
 from spiq_tf.tflite.lowering.graph_rewrites import converter_friendly
-from spiq_tf.tflite.passes.affine_to_depthwise import affine_to_depthwise
-from spiq_tf.tflite.passes.fold_constants import flatten_biases, fold_constants
-from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
-from spiq_tf.tflite.passes.neg_square_to_mul import neg_square_to_mul
-from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
-from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
-from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
+from spiq_tf.tflite.passes.fold_constants import fold_constants
+from spiq_tf.tflite.provenance import TensorProvenance
 from spiq_tf.tflite.silence import silence
 
 _SCOPE = re.compile(r"call(\d+)/")
 _UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")  # as the converter writes it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LoweredModel:
-    """A float flatbuffer.
+    """A float file as the converter wrote it.
 
     Attributes:
-        content: the file as the converter wrote it, operators on constants computed.
-        flat: the same to be changed; its inputs and outputs are in the order of the Keras model's.
-        tensors: the graph's tensor that each of the file's tensors holds, by index. Tensors born in lowering are
-            absent.
-        owners: the index of the layer call that each operator's output belongs to, by tensor index.
+        content: the file, operators on constants computed.
+        provenance: the graph's tensor that each of the file's tensors holds, by index; converter-generated
+            intermediates are absent.
     """
 
     content: bytes
-    flat: FlatModel
-    tensors: dict[int, TensorProvenance]
-    origin_calls: dict[int, int]
-
-    def outputs_of(self, calls: Collection[int]) -> frozenset[int]:
-        """Indices of the tensors that the operators of some layer calls make."""
-        return frozenset(index for index, call in self.origin_calls.items() if call in calls)
+    provenance: Mapping[int, TensorProvenance]
 
 
-def lower(rewritten: RescaledModel, runs: Callable[[str], bool]) -> LoweredModel:
-    """Traces the model with its new weights and converts it.
-
-    Args:
-        rewritten: the model.
-        runs: whether the target has an operator, by its name in the schema.
+def lower(rescaled: RescaledModel) -> LoweredModel:
+    """Traces the model with its rescaled weights, converts it, and finds the graph's tensors in the file.
 
     Raises:
         InvalidModelError: an output holds integers.
         LoweringError: TensorFlow cannot trace the model, or its converter has no operator for a part of it.
     """
-    content = _float_file(rewritten)
+    content = _float_file(rescaled)
     flat = FlatModel(content)
     if fold_constants(flat):
         content = flat.content()
-    tensors = with_reshaped(checked_by_value(match(flat, rewritten.graph), flat, content, rewritten), flat)
-    global_pool_to_mean(flat)
-    flatten_biases(flat)
-    split_v_to_slice(flat)
-    neg_square_to_mul(flat)
-    if runs("BATCH_MATMUL"):
-        sum_of_squares_to_matmul(flat)
-    affine_to_depthwise(flat)
-    decompose_prelu(flat)
-    remaining = set(flat.activations())
-    held = {index: tensor for index, tensor in tensors.items() if index in remaining}
-    return LoweredModel(content, flat, held, origin_calls(flat, rewritten.graph))
+    return LoweredModel(content=content, provenance=tensor_provenance(flat, content, rescaled))
 
 
 def _float_file(rewritten: RescaledModel) -> bytes:
@@ -135,7 +101,7 @@ def _convert(concrete: Any, graph: LayerGraph) -> bytes:
 
 
 def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
-    """What the converter has no operators for, and whose it is, out of pages of its own code."""
+    """What the converter has no operators for, and in which layers, out of pages of its own code."""
     kinds = sorted(set(_UNKNOWN.findall(str(error))))
     if not kinds:
         return f"TensorFlow's converter has no TFLite operators for this model: {first_words(error)}"

@@ -1,13 +1,12 @@
 """Warns of inputs that a concatenation leaves too few integers for: scores in [0, 1] beside boxes in pixels."""
 
-import warnings
 from collections.abc import Collection, Mapping
 
 from spiq_tf.distributions.values import ChannelRanges
-from spiq_tf.errors import CoarseScaleWarning
+from spiq_tf.errors import CoarseScaleWarning, warn_user
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.lowering.correspondence import TensorProvenance
+from spiq_tf.tflite.provenance import TensorProvenance
 
 _FEWEST_STEPS = 8  # three of eight bits: the width of a range is some eight deviations
 
@@ -50,4 +49,4 @@ def warn_of_concatenation_resolution(
                     f" {whole.bit_width.levels} steps are left to it; return it as an output of its own, or bring both"
                     " to similar ranges"
                 )
-                warnings.warn(text, CoarseScaleWarning, stacklevel=4)
+                warn_user(text, CoarseScaleWarning)

@@ -1,1 +1,1 @@
-"""Replacements of operators in the float flatbuffer."""
+"""Rewritings of the float file's operators, a module each; `order` lists them in their order."""

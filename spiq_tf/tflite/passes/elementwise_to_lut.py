@@ -1,98 +1,93 @@
-"""Elementwise functions for which the runtimes have no int8 operator -> a table of 256 values.
+"""Elementwise functions without an int8 operator in the runtimes -> a lookup table of one entry for each integer.
 
-Softplus, mish, SELU and the like are lowered to exponentials, logarithms, comparisons and selections: float islands, or
-values of which 8 bits hold too little. Of an int8 tensor every function is a table, which is exact but for the rounding
-of its output: the value is cast to an index, 128 is added, and the index is looked up. Of these operators all runtimes
-have integer kernels.
+Softplus, mish, SELU and the like are lowered to exponentials, logarithms, comparisons and selections: float operators,
+or values of which 8 bits resolve too little. Of an int8 tensor every function is a table of 256 entries, which is exact
+but for the rounding of its output: the value is cast to an index, 128 is added, and the index is looked up. Of these
+operators all runtimes have integer kernels.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.distributions.values import Array
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.lowering.correspondence import TensorProvenance
-
-Function: TypeAlias = Callable[[Array], Array]
-"""Elementwise."""
+from spiq_tf.tflite.state import ElementwiseFunction, FileState
 
 LOOKUP = schema.BuiltinOperator.GELU
 """Stands in the float file for a table: the quantizer takes it for any function of one tensor."""
 
 
-def place_lookup_tables(
-    flat: FlatModel, graph: LayerGraph, tensors: Mapping[int, TensorProvenance], float_outputs: Collection[int]
-) -> dict[int, Function]:
-    """Replaces, in place, the operators of each function that has no int8 form by one that stands for its table.
+def elementwise_to_lut(state: FileState) -> None:
+    """Replaces, in place, the operators of each elementwise function without an int8 form by one that stands for its
+    lookup table, which `fill_lookup_tables` writes once scales are known.
 
-    Args:
-        flat: the float file.
-        graph: the model.
-        tensors: which of its tensors each of the file's holds.
-        kept: outputs of the operators that stay float.
+    Given:
+        e = EXP(x)
+        s = ADD(e, 1)
+        y = LOG(s)
 
-    Returns:
-        The functions of the values that the file holds, by the index of the tensor that they make.
+    Result:
+        y = GELU(x), and state.lookup_tables[y] = log(exp(x) + 1), in file units
+
+    Left alone where y stays float, where it depends on other tensors too, and where all operators become int8 alone.
     """
-    tables = {}
-    for node in graph.nodes:
-        function, read = _of_held(graph, node, {held.name for held in tensors.values()})
-        ends = None if function is None else _ends(flat, tensors, read, node.output)
+    flat = state.flat
+    names = {origin.name for origin in state.provenance.values()}
+    for node in state.graph.nodes:
+        function, x = _of_materialized(state.graph, node, names)
+        ends = None if function is None else _ends(state, x, node.output)
         if function is None or ends is None:
             continue
-        (x, before), (y, behind) = ends
-        between = _between(flat, x, y)
-        if between is None or y in float_outputs or all(flat.row(o).int8_elementwise for o in between):
+        (before, factor_before), (after, factor_after) = ends
+        operators = _operators_between(flat, before, after)
+        is_int8 = operators is not None and all(flat.row(o).int8_elementwise for o in operators)
+        if operators is None or after in state.float_outputs or is_int8:
             continue
-        gone = _read_by_themselves(flat, between)
-        tables[y] = _in_units(function, before, behind)
-        placed = []
-        if flat.shape(x) != flat.shape(y):  # a reshape that stood between
-            reshaped = flat.add_activation("reshaped", y)
-            placed, x = [flat.reshape(x, reshaped)], reshaped
-        placed.append(flat.operator(LOOKUP, [x], y, schema.GeluOptionsT()))
-        remaining = [o for o in flat.operators if all(o is not other for other in gone[1:])]
-        flat.subgraph.operators = [new for o in remaining for new in (placed if o is gone[0] else [o])]
-    return tables
+        state.lookup_tables[after] = _in_file_units(function, factor_before, factor_after)
+        _replace(flat, operators, before, after)
 
 
-def _of_held(graph: LayerGraph, node: Node, held: Collection[str]) -> tuple[Function | None, Tensor]:
-    """A node's function of values, and the tensor that it is one of: the converter may fuse it with those in front, of
-    log(x + 1) the addition bears the logarithm's name."""
+def _of_materialized(
+    graph: LayerGraph, node: Node, names: Collection[str]
+) -> tuple[ElementwiseFunction | None, Tensor]:
+    """A node's elementwise function, and the materialized tensor that it is one of: the converter may fuse it with
+    those before it; of log(x + 1) the addition bears the logarithm's name.
+
+    Args:
+        graph: the model.
+        node: of it.
+        names: of the tensors that the file holds.
+    """
     function, x = node.primitive.elementwise_function, node.inputs[0]
-    while function is not None and x.name not in held and x.name in graph.producers:
+    while function is not None and x.name not in names and x.name in graph.producers:
         producer = graph.producers[x.name]
-        function, x = _behind(function, producer.primitive.elementwise_function), producer.inputs[0]
+        function, x = _composed(function, producer.primitive.elementwise_function), producer.inputs[0]
     return function, x
 
 
-def _behind(outer: Function, inner: Function | None) -> Function | None:
+def _composed(outer: ElementwiseFunction, inner: ElementwiseFunction | None) -> ElementwiseFunction | None:
     return None if inner is None else lambda values: outer(inner(values))
 
 
-def _ends(
-    flat: FlatModel, tensors: Mapping[int, TensorProvenance], x: Tensor, y: Tensor
-) -> tuple[tuple[int, float], ...] | None:
+def _ends(state: FileState, x: Tensor, y: Tensor) -> tuple[tuple[int, float], ...] | None:
     """Indices and factors of the file's tensors that hold two of the graph's, of one shape if there are such."""
-    read, made = (
-        [(index, held.factor) for index, held in tensors.items() if held.name == tensor.name] for tensor in (x, y)
-    )
-    pairs = [(x, y) for y in made for x in read]
+    flat, provenance = state.flat, state.provenance
+    before, after = ([(i, provenance[i].factor) for i in state.holding({tensor.name})] for tensor in (x, y))
+    pairs = [(x, y) for y in after for x in before]
     return next((p for p in pairs if flat.shape(p[0][0]) == flat.shape(p[1][0])), pairs[0] if pairs else None)
 
 
-def _in_units(function: Function, before: float, behind: float) -> Function:
-    return lambda values: behind * function(values / before)
+def _in_file_units(function: ElementwiseFunction, before: float, after: float) -> ElementwiseFunction:
+    return lambda values: after * function(values / before)
 
 
-def _between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
-    """The operators that make y of x and constants alone, each behind those that read what it makes; None if it is made
-    of other tensors too."""
+def _operators_between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
+    """The operators that compute y from x and constants alone, consumers before producers; None if it depends on other
+    tensors too."""
     producers = flat.producers()
     found: list[Any] = []
     waiting = [y]
@@ -108,21 +103,44 @@ def _between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
     return [o for o in reversed(flat.operators) if any(o is f for f in found)]
 
 
-def _read_by_themselves(flat: FlatModel, between: Sequence[Any]) -> list[Any]:
-    """Those of a function's operators that nothing else reads: of softplus and exp of one tensor the converter makes
-    the exponential once."""
-    gone = [between[0]]
-    leaving = set(map(int, flat.subgraph.outputs))
-    for operator in between[1:]:
-        made = {int(i) for i in operator.outputs}
-        consumers = [o for o in flat.operators if not made.isdisjoint(map(int, o.inputs))]
-        if made.isdisjoint(leaving) and all(any(o is g for g in gone) for o in consumers):
-            gone.append(operator)
-    return gone
+def _replace(flat: FlatModel, operators: Sequence[Any], x: int, y: int) -> None:
+    """Puts what stands for the table of y in the place of the operators that compute it from x."""
+    removed = _without_other_consumers(flat, operators)
+    placed = []
+    if flat.shape(x) != flat.shape(y):  # one of the operators was a reshape
+        reshaped = flat.add_activation("reshaped", y)
+        placed, x = [flat.reshape(x, reshaped)], reshaped
+    placed.append(flat.operator(LOOKUP, [x], y, schema.GeluOptionsT()))
+    remaining = [o for o in flat.operators if all(o is not other for other in removed[1:])]
+    flat.subgraph.operators = [new for o in remaining for new in (placed if o is removed[0] else [o])]
 
 
-def fill_lookup_tables(flat: FlatModel, tables: Mapping[int, Function]) -> None:
-    """Replaces, in place, what stands for the tables in a quantized file by their look-up."""
+def _without_other_consumers(flat: FlatModel, operators: Sequence[Any]) -> list[Any]:
+    """Those of a function's operators whose outputs nothing else reads: of softplus and exp of one tensor the converter
+    computes the exponential once."""
+    removed = [operators[0]]
+    outputs = set(map(int, flat.subgraph.outputs))
+    for operator in operators[1:]:
+        own = {int(i) for i in operator.outputs}
+        consumers = [o for o in flat.operators if not own.isdisjoint(map(int, o.inputs))]
+        if own.isdisjoint(outputs) and all(any(o is r for r in removed) for o in consumers):
+            removed.append(operator)
+    return removed
+
+
+def fill_lookup_tables(flat: FlatModel, tables: Mapping[int, ElementwiseFunction]) -> None:
+    """Replaces, in place, what stands for lookup tables in the quantized file by the tables.
+
+    Given:
+        y = GELU(x), x and y int8
+
+    Result:
+        y = GATHER(table, ADD(CAST(x), 128))
+
+    Args:
+        flat: the quantized file.
+        tables: the functions in file units, by output.
+    """
     result: list[Any] = []
     for operator in flat.operators:
         output = int(operator.outputs[0])
@@ -133,12 +151,12 @@ def fill_lookup_tables(flat: FlatModel, tables: Mapping[int, Function]) -> None:
     flat.subgraph.operators = result
 
 
-def _lookup(flat: FlatModel, x: int, y: int, function: Function) -> Iterable[Any]:
-    before, after = (_known(flat, index) for index in (x, y))
+def _lookup(flat: FlatModel, x: int, y: int, function: ElementwiseFunction) -> Iterable[Any]:
+    before, after = (_parameters(flat, index) for index in (x, y))
     integers = before.bit_width.integers
-    made = function(before.dequantize(integers, np.float64))
-    within = ~np.isnan(made)  # its domain; what lies beyond has the value at its end
-    entries = after.quantize(np.interp(integers, integers[within], made[within]))
+    values = function(before.dequantize(integers, np.float64))
+    domain = ~np.isnan(values)  # beyond it stands the value at its end
+    entries = after.quantize(np.interp(integers, integers[domain], values[domain]))
     table = flat.add_constant(f"{flat.name(y)}/table", entries)
     flat.set_quantization(table, after)
     offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(-before.bit_width.qmin, np.int32))
@@ -151,7 +169,7 @@ def _lookup(flat: FlatModel, x: int, y: int, function: Function) -> Iterable[Any
     )
 
 
-def _known(flat: FlatModel, index: int) -> QuantizationParameters:
-    found = flat.quantization(index)
-    assert found is not None, flat.name(index)  # both ends of the operator that stood here are int8
-    return found
+def _parameters(flat: FlatModel, index: int) -> QuantizationParameters:
+    parameters = flat.quantization(index)
+    assert parameters is not None, flat.name(index)  # both ends of the operator that stood here are int8
+    return parameters

@@ -10,22 +10,33 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 
 _RANDOM = ("MULTINOMIAL", "RANDOM_")
-"""Beginnings of the names of operators that make something else each time."""
+"""Prefixes of the names of operators whose output differs from run to run."""
 
 
 def fold_constants(flat: FlatModel) -> bool:
-    """Computes, in place, what no input has a part in; returns whether there was such."""
+    """Computes, in place, every tensor that depends on no input of the file.
+
+    Given:
+        w = RESHAPE(constant)
+        y = CONV_2D(x, w)
+
+    Result:
+        y = CONV_2D(x, w), w a constant
+
+    Returns:
+        Whether there was such a tensor.
+    """
     folded: list[Any] = []
-    made: set[int] = set()
+    computed: set[int] = set()
     for operator in flat.operators:
-        fed = [int(i) for i in operator.inputs if i >= 0]
+        inputs = [int(i) for i in operator.inputs if i >= 0]
         random = flat.kind(operator).startswith(_RANDOM)
-        if fed and not random and all(i in made or flat.is_constant(i) for i in fed):
+        if inputs and not random and all(i in computed or flat.is_constant(i) for i in inputs):
             folded.append(operator)
-            made |= {int(i) for i in operator.outputs}
+            computed |= {int(i) for i in operator.outputs}
     remaining = [o for o in flat.operators if all(o is not other for other in folded)]
     read = {int(i) for o in remaining for i in o.inputs} | {int(i) for i in flat.subgraph.outputs}
-    wanted = sorted(made & read)
+    wanted = sorted(computed & read)
     if not wanted:
         return False
     interpreter = Interpreter(flat.part(folded, [], wanted).content(), delegate=False)
@@ -37,8 +48,15 @@ def fold_constants(flat: FlatModel) -> bool:
 
 
 def flatten_biases(flat: FlatModel) -> None:
-    """Gives, in place, every bias one axis: that of a transposed convolution may have four, one scale a channel then
-    stands along none."""
+    """Gives, in place, every constant bias one axis: that of a transposed convolution may have four, and one scale a
+    channel then lies along none of them.
+
+    Given:
+        y = TRANSPOSE_CONV(shape, w, x, bias), bias of shape (1, 1, 1, channels)
+
+    Result:
+        y = TRANSPOSE_CONV(shape, w, x, bias), bias of shape (channels,)
+    """
     for operator in flat.operators:
         bias, operand = flat.bias(operator), flat.row(operator).bias_operand
         if bias is not None and flat.is_constant(bias) and len(flat.shape(bias)) > 1:

@@ -1,7 +1,7 @@
-"""AVERAGE_POOL_2D over a whole map -> MEAN.
+"""AVERAGE_POOL_2D over a whole feature map -> MEAN.
 
-The pool keeps its input's scale, which is far too wide for an average over many positions, and the CPU delegate
-leaves it to slower kernels; MEAN has a scale of its own and is delegated.
+The pool keeps its input's scale, which is far too coarse for an average over many spatial locations, and XNNPACK leaves
+it to slower kernels; MEAN has a scale of its own and is delegated.
 """
 
 from typing import Any
@@ -13,9 +13,16 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 
 
 def global_pool_to_mean(flat: FlatModel) -> None:
-    """Replaces, in place, every average pool whose window is its input."""
+    """Replaces, in place, every average pool whose window is its whole input.
+
+    Given:
+        y = AVERAGE_POOL_2D(x), window (height, width) of x, y of shape (batch, 1, 1, channels)
+
+    Result:
+        y = MEAN(x, axes=(1, 2), keep_dims=True)
+    """
     for operator in flat.operators:
-        if flat.kind(operator) != "AVERAGE_POOL_2D" or not _covers_its_input(flat, operator):
+        if flat.kind(operator) != "AVERAGE_POOL_2D" or not _is_global(flat, operator):
             continue
         axes = flat.add_constant(f"{flat.name(int(operator.outputs[0]))}/axes", np.array([1, 2], np.int32))
         operator.inputs = np.array([operator.inputs[0], axes], np.int32)
@@ -24,9 +31,9 @@ def global_pool_to_mean(flat: FlatModel) -> None:
         operator.builtinOptions = schema.ReducerOptionsT(keepDims=True)
 
 
-def _covers_its_input(flat: FlatModel, operator: Any) -> bool:
+def _is_global(flat: FlatModel, operator: Any) -> bool:
     options = operator.builtinOptions
     window = (options.filterHeight, options.filterWidth)
-    alone = options.fusedActivationFunction == schema.ActivationFunctionType.NONE
+    no_activation = options.fusedActivationFunction == schema.ActivationFunctionType.NONE
     before, after = (flat.shape(int(i))[1:3] for i in (operator.inputs[0], operator.outputs[0]))
-    return alone and before == window and after == (1, 1)  # more outputs than one where the map is padded
+    return no_activation and before == window and after == (1, 1)  # of a padded feature map there are more outputs

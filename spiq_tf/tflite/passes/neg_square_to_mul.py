@@ -1,4 +1,4 @@
-"""NEG and SQUARE, for which the runtimes have no int8 kernels -> MUL."""
+"""NEG and SQUARE, which the quantizer leaves float -> MUL."""
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -7,7 +7,16 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 
 
 def neg_square_to_mul(flat: FlatModel) -> None:
-    """Replaces, in place, -x by x times -1, and the square of x by x times x."""
+    """Replaces, in place, every negation and square of floats.
+
+    Given:
+        y = NEG(x)
+        y = SQUARE(x)
+
+    Result:
+        y = MUL(x, -1)
+        y = MUL(x, x)
+    """
     result = []
     for operator in flat.operators:
         kind = flat.kind(operator)

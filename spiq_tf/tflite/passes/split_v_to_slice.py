@@ -7,7 +7,15 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 
 
 def split_v_to_slice(flat: FlatModel) -> None:
-    """Replaces, in place, every split into parts of different sizes; parts that nothing reads are left out."""
+    """Replaces, in place, every split into parts of different sizes; parts without a consumer are left out.
+
+    Given:
+        a, b = SPLIT_V(x, sizes, axis)
+
+    Result:
+        a = SLICE(x, begin, size)
+        b = SLICE(x, begin, size)
+    """
     result, consumers = [], flat.consumer_counts()
     for operator in flat.operators:
         if flat.kind(operator) != "SPLIT_V":

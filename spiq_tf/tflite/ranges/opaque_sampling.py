@@ -13,33 +13,28 @@ import numpy as np
 
 from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, Source
-from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.statistics.opaque_inputs import OpaqueInputs
 from spiq_tf.statistics.samples import SampleGap
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.lowering.lower import LoweredModel
 from spiq_tf.tflite.ranges.interval_arithmetic import derived_range
+from spiq_tf.tflite.state import FileState
 
 
-def opaque_intermediate_ranges(
-    lowered: LoweredModel, graph: LayerGraph, sampled: OpaqueInputs, known: Mapping[int, ChannelRanges]
-) -> dict[int, ChannelRanges]:
-    """Ranges of the tensors that are born within unknown layers, by index.
+def opaque_intermediate_ranges(state: FileState, sampled: OpaqueInputs) -> dict[int, ChannelRanges]:
+    """Ranges of the tensors that operators inside opaque layers compute, by index, in file units.
 
     Args:
-        lowered: the float file.
-        graph: the model.
-        sampled: what those layers read on samples. Layers of which that is not known are left out.
-        known: ranges of the tensors that are a layer's, by index.
+        state: the float file, with the ranges of the tensors that hold the graph's.
+        sampled: what the opaque layers read on samples, in model units. Layers of which it is not known are left out.
     """
-    operators = _inside(lowered, graph, sampled.examples[0] if sampled.examples else {})
+    operators = _inside(state, sampled.examples[0] if sampled.examples else {})
     if not operators:
         return {}
-    flat = lowered.flat
+    flat = state.flat
     made = [int(i) for o in operators for i in o.outputs]
     read = [i for i in dict.fromkeys(i for o in operators for i in flat.activation_inputs(o)) if i not in made]
-    held = [(lowered.tensors[index], flat.shape(index)) for index in read]
+    held = [(state.provenance[index], flat.shape(index)) for index in read]
     interpreter = Interpreter(flat.part(operators, read, made).content(), delegate=False)
     low, high = np.full(len(made), np.inf), np.full(len(made), -np.inf)
     for example in sampled.examples:
@@ -48,7 +43,7 @@ def opaque_intermediate_ranges(
         low = np.minimum(low, [value.min() for value in found])
         high = np.maximum(high, [value.max() for value in found])
     seen = {index: (float(a), float(b)) for index, a, b in zip(made, low, high, strict=True)}
-    return _widened(flat, operators, seen, known, sampled.gap)
+    return _widened(flat, operators, seen, state.ranges, sampled.gap)
 
 
 def _widened(
@@ -92,15 +87,15 @@ def _with_margin(
     return ChannelRanges(np.array([low]), np.array([high]), Source.FALLBACK)
 
 
-def _inside(lowered: LoweredModel, graph: LayerGraph, shown: Mapping[str, Array]) -> list[Any]:
-    """The operators of unknown layers that can be run on what is shown."""
-    unknown = {node.call.index for node in graph.nodes if node.primitive.is_opaque}
-    inside = lowered.outputs_of(unknown)
-    ready = {index for index, held in lowered.tensors.items() if held.name in shown}
+def _inside(state: FileState, example: Mapping[str, Array]) -> list[Any]:
+    """The operators of opaque layers that can be run on an example of what those layers read."""
+    opaque = {node.call.index for node in state.graph.nodes if node.primitive.is_opaque}
+    inside = state.outputs_of(opaque)
+    ready = set(state.holding(example))
     found = []
-    for operator in lowered.flat.operators:
+    for operator in state.flat.operators:
         outputs = {int(i) for i in operator.outputs}
-        if outputs <= inside and all(i in ready for i in lowered.flat.activation_inputs(operator)):
+        if outputs <= inside and all(i in ready for i in state.flat.activation_inputs(operator)):
             found.append(operator)
             ready |= outputs
     return found

@@ -1,13 +1,12 @@
 """Operators that stay float in the int8 file."""
 
-import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from spiq_tf.errors import FloatOperatorWarning
+from spiq_tf.errors import FloatOperatorWarning, warn_user
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.lowering.correspondence import TensorProvenance
+from spiq_tf.tflite.provenance import TensorProvenance
 
 
 def float_operators(flat: FlatModel, tensors: Mapping[int, TensorProvenance]) -> dict[int, str]:
@@ -31,4 +30,4 @@ def warn_of_floats(unasked: Sequence[str]) -> None:
     """Warns of operators that nobody asked to keep float."""
     if unasked:
         text = f"the file is not all integer: {', '.join(unasked)} has no int8 form here and stays float"
-        warnings.warn(text, FloatOperatorWarning, stacklevel=4)
+        warn_user(text, FloatOperatorWarning)
