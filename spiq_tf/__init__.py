@@ -1,69 +1,35 @@
-"""spiq_tf: trained Keras networks as full-integer int8 TFLite files, without data."""
+"""spiq_tf: trained Keras networks as full-integer int8 TFLite files, without data.
 
-import keras
+The public names stand in `spiq_tf/exports.py`. They are imported at their first use, since Keras and TensorFlow come
+with them and take seconds: the command line answers a wrong flag, or that all is up to date, without them.
+"""
 
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        f"spiq_tf needs Keras on TensorFlow, found the {keras.backend.backend()!r} backend: set the environment"
-        ' variable KERAS_BACKEND=tensorflow, or "backend": "tensorflow" in ~/.keras/keras.json, before Keras is'
-        " imported"
-    )
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from spiq_tf.api import convert, quantize, rewrite, verify
-from spiq_tf.conformance.checking import check
-from spiq_tf.conformance.violation import Violation
-from spiq_tf.errors import (
-    CoarseScaleWarning,
-    DegenerateOutputWarning,
-    FloatOperatorWarning,
-    InputRangeError,
-    InputRangeWarning,
-    InvalidArgumentError,
-    InvalidModelError,
-    LoweringError,
-    ModelFileError,
-    ModelTypeError,
-    NotCloneableError,
-    PixelBytesWarning,
-    SpiqError,
-    SpiqWarning,
-    TargetWarning,
-)
-from spiq_tf.files import load_model, write_atomically
-from spiq_tf.reporting.report import Report
-from spiq_tf.result import QuantizedModel
-from spiq_tf.tensor_info import TensorInfo
-from spiq_tf.verification.finding import Verification
 from spiq_tf.version import VERSION
 
 __version__ = VERSION
 
-__all__ = [
-    "CoarseScaleWarning",
-    "DegenerateOutputWarning",
-    "FloatOperatorWarning",
-    "InputRangeError",
-    "InputRangeWarning",
-    "InvalidArgumentError",
-    "InvalidModelError",
-    "LoweringError",
-    "ModelFileError",
-    "ModelTypeError",
-    "NotCloneableError",
-    "PixelBytesWarning",
-    "QuantizedModel",
-    "Report",
-    "SpiqError",
-    "SpiqWarning",
-    "TargetWarning",
-    "TensorInfo",
-    "Verification",
-    "Violation",
-    "check",
-    "convert",
-    "load_model",
-    "quantize",
-    "rewrite",
-    "verify",
-    "write_atomically",
-]
+
+def _bind_public_names() -> None:
+    exports = import_module("spiq_tf.exports")
+    globals().update({name: getattr(exports, name) for name in exports.__all__}, __all__=exports.__all__)
+
+
+if TYPE_CHECKING:
+    from spiq_tf.exports import *  # noqa: F403
+else:  # hidden from type checkers, which would then take any name
+
+    def __getattr__(name: str) -> Any:
+        """Imports the public names when the first of them, or `__all__`, is read."""
+        if not name.startswith("__") or name == "__all__":
+            _bind_public_names()
+            if name in globals():
+                return globals()[name]
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+if "keras" in sys.modules:  # the seconds are spent already: another backend is refused here, not at the first call
+    _bind_public_names()

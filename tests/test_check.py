@@ -14,12 +14,11 @@ from ai_edge_litert.tools import flatbuffer_utils
 from keras import layers
 
 import spiq_tf
+from spiq_tf.commands.main import main
 from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
 from tests.networks import NETWORKS, RANGE, Mixing, conv_bn, settle
-
-TOOL = Path(__file__).parent.parent / "tools" / "check.py"
 
 
 def network():
@@ -286,25 +285,23 @@ def test_an_unknown_target_and_a_file_that_is_none(tmp_path):
         spiq_tf.check(tmp_path / "gone.tflite")
 
 
-def test_the_command_tells_by_its_exit_code(tmp_path, content):
+def test_exit_codes_of_the_command(tmp_path, content, capsys):
     good, bad = tmp_path / "good.tflite", tmp_path / "bad.tflite"
     good.write_bytes(content)
     flat = FlatModel(content)
     wrong_bias_scale(flat)
     bad.write_bytes(flat.content())
 
-    def run(*arguments):
-        return subprocess.run([sys.executable, TOOL, *arguments], capture_output=True, text=True, check=False)
-
-    assert run(good).returncode == 0
-    done = run("--target=xnnpack", good, bad)
-    assert done.returncode == 1
-    assert f"{good}: no violations of the rules of xnnpack" in done.stdout
-    assert "bias scale" in done.stdout
-    missing = run(good, tmp_path / "gone.tflite")
-    assert missing.returncode == 2
-    assert missing.stderr.count("gone.tflite") == 1
-    assert run("--no_such_flag", good).returncode == 2
+    assert main(["check", str(good)]) == 0
+    capsys.readouterr()
+    assert main(["check", "--target=xnnpack", str(good), str(bad)]) == 1
+    printed = capsys.readouterr().out
+    assert f"{good}: no violations of the rules of xnnpack" in printed
+    assert "bias scale" in printed
+    assert main(["check", str(good), str(tmp_path / "gone.tflite"), str(bad)]) == 2
+    assert capsys.readouterr().err.count("gone.tflite") == 1
+    assert main(["check", "--no_such_flag", str(good)]) == 2
+    assert main(["check"]) == 2
 
 
 @pytest.mark.parametrize("name", NETWORKS)

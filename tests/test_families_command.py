@@ -1,9 +1,7 @@
 """The table of families: one row from the command, and the figures that it is made of."""
 
 import re
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import families
 import numpy as np
@@ -15,43 +13,44 @@ from rounded_model import rounded_outputs
 import spiq_tf
 from tests.networks import RANGE, conv_bn, images, settle
 
-COMMAND = [sys.executable, str(Path(families.__file__))]
-
 
 def test_one_family_makes_one_row(tmp_path):
+    """The family is converted in a process of its own."""
     output = tmp_path / "families.md"
-    done = subprocess.run(
-        [*COMMAND, "--only=keyword spotter", f"--output={output}"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    assert families.COMMAND.main(["--only=keyword spotter", f"--output={output}"]) == 0
     (row,) = (line for line in output.read_text().splitlines() if line.startswith("| keyword spotter"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[1:5] == ["4000 x 1", "none", "none", "none"]
     assert float(re.match(r"[\d.]+", cells[5])[0]) > 25
 
 
-def test_an_unknown_family_is_refused_with_the_names_there_are():
-    done = subprocess.run([*COMMAND, "--only=LeNet"], capture_output=True, text=True, check=False)
-    assert done.returncode != 0
-    assert "LeNet" in done.stdout + done.stderr
-    assert "MobileNetV2" in done.stdout + done.stderr
+def test_an_unknown_family_is_refused_with_the_names_there_are(capsys):
+    assert families.COMMAND.main(["--only=LeNet"]) == 2
+    message = capsys.readouterr().err
+    assert "LeNet" in message
+    assert "MobileNetV2" in message
 
 
-def test_ratios_are_told_for_each_part_and_without_the_mean():
+def test_a_family_whose_process_fails_is_a_row_with_the_error(monkeypatch):
+    monkeypatch.setattr("sys.executable", shutil.which("false"))
+    assert families.measure_in_process("MobileNetV2", images=2, timeout=120).error == "exit code 1: "
+
+
+def test_ratios_for_each_part_and_without_the_mean():
     expected = np.array([[10.0, 1.0], [12.0, 3.0]])
-    found = expected + np.array([[0.1, 0.1], [-0.1, 0.1]])
+    outputs = expected + np.array([[0.1, 0.1], [-0.1, 0.1]])
     # 244 / 0.02 and 2 / 0.02; 10 / 0.02 and 2 / 0.02
-    assert families.ratios(expected, found, {"a": slice(0, 1), "b": slice(1, 2)}) == "a 40.9 (20.0), b 27.0 (20.0)"
+    assert families.ratios(expected, outputs, {"a": slice(0, 1), "b": slice(1, 2)}) == "a 40.9 (20.0), b 27.0 (20.0)"
 
 
-def test_what_the_delegate_leaves_is_found():
+def test_operators_that_xnnpack_does_not_run():
     image = Input((8, 8, 3), name="image")
     x = conv_bn(image, 6, activation=layers.ReLU())
     model = settle(Model(image, layers.Softmax()(layers.Conv2D(4, 3)(layers.UpSampling2D(2)(x)))))
-    left = families.left_by_the_delegate(spiq_tf.convert(model, input_range=RANGE))
-    assert "SOFTMAX" in left
-    assert "CONV_2D" not in left
-    assert families.counted(left).startswith(f"{len(left)}: ")
+    remaining = families.operators_not_delegated(spiq_tf.convert(model, input_range=RANGE))
+    assert "SOFTMAX" in remaining
+    assert "CONV_2D" not in remaining
+    assert families.counted(remaining).startswith(f"{len(remaining)}: ")
 
 
 def test_smooth_images_fill_their_range_and_neighbours_are_alike():

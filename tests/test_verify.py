@@ -2,9 +2,6 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,10 +11,9 @@ from ai_edge_litert import interpreter as litert
 from keras import layers
 
 import spiq_tf
+from spiq_tf.commands.main import main
 from spiq_tf.tflite.flatbuffer import FlatModel
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
-
-TOOL = Path(__file__).parents[1] / "tools" / "verify.py"
 
 
 @pytest.fixture(scope="module")
@@ -275,22 +271,18 @@ def test_what_is_written_as_json_is_json(model):
     json.dumps(spiq_tf.verify(model, exact.content).as_dict(), allow_nan=False)
 
 
-def test_the_command(model, result, tmp_path):
+def test_exit_codes_of_the_command(model, result, tmp_path, capsys):
     model.save(tmp_path / "model.keras")
     result.save(tmp_path / "model.tflite")
     np.save(tmp_path / "images.npy", images(model, 8))
-    files = [tmp_path / "model.keras", tmp_path / "model.tflite"]
-
-    def run(*arguments):
-        command = [sys.executable, TOOL, *map(str, arguments)]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
-
-    done = run(f"--inputs={tmp_path / 'images.npy'}", f"--json={tmp_path / 'found.json'}", "--lowest_db=10", *files)
-    assert done.returncode == 0
-    assert "8 given inputs" in done.stdout
+    files = [str(tmp_path / "model.keras"), str(tmp_path / "model.tflite")]
+    options = [f"--inputs={tmp_path / 'images.npy'}", f"--json={tmp_path / 'found.json'}", "--lowest_db=10"]
+    assert main(["verify", *options, *files]) == 0
+    assert "8 given inputs" in capsys.readouterr().out
     assert json.loads((tmp_path / "found.json").read_text())["examples"] == 8
-    low = run("--lowest_db=90", *files)
-    assert low.returncode == 1
-    assert "expected 90 dB at least" in low.stderr
-    assert run(files[0], tmp_path / "absent.tflite").returncode == 2
-    assert run(files[0]).returncode == 2
+    assert main(["verify", "--lowest_db=90", *files]) == 1
+    assert "expected 90 dB at least" in capsys.readouterr().err
+    assert main(["verify", files[0], str(tmp_path / "absent.tflite")]) == 2
+    assert main(["verify", f"--inputs={files[1]}", *files]) == 2
+    assert "model.tflite is no .npy or .npz file of numbers" in capsys.readouterr().err
+    assert main(["verify", files[0]]) == 2

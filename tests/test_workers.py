@@ -1,4 +1,4 @@
-"""The pool of processes, with functions that crash, hang up, raise and grow."""
+"""The pool of processes, with functions that crash, raise, sleep and outgrow their memory."""
 
 import contextlib
 import os
@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
-import workers
-from workers import Lost
+
+from spiq_tf.commands import worker_pool
+from spiq_tf.commands.interrupts import interrupts_as_exceptions
+from spiq_tf.commands.worker_process import WorkerFailure
 
 
 def act(job):
-    """One job of a worker: what the word says."""
+    """One job of a worker: what its name says."""
     match job:
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
@@ -33,30 +35,30 @@ def act(job):
 
 def test_a_crash_costs_one_job_and_a_new_worker_takes_over():
     jobs = ["first", "crash", "second", "killed", "exit", "raise", "third"]
-    found = dict(workers.run(act, jobs, workers=2))
+    found = dict(worker_pool.run(act, jobs, workers=2))
     assert set(found) == set(jobs)
-    assert found["crash"] == Lost("died: signal 11 (SIGSEGV)")
+    assert found["crash"] == WorkerFailure("died: signal 11 (SIGSEGV)")
     assert found["killed"].reason.startswith("died: signal 9 (SIGKILL)")
     assert "memory" in found["killed"].reason
-    assert found["exit"] == Lost("ended with exit code 3")
-    assert found["raise"] == Lost("raised ValueError: no good")
+    assert found["exit"] == WorkerFailure("ended with exit code 3")
+    assert found["raise"] == WorkerFailure("raised ValueError: no good")
     assert [found[job][0] for job in ("first", "second", "third")] == ["first", "second", "third"]
 
 
 @pytest.mark.parametrize(("memory", "processes"), [(float("inf"), 1), (1, 3)])
 def test_a_worker_that_has_grown_too_large_is_replaced(memory, processes):
-    results = [result for _, result in workers.run(act, "abc", workers=1, memory=memory)]
+    results = [result for _, result in worker_pool.run(act, "abc", workers=1, memory=memory)]
     assert [job for job, _ in results] == list("abc")
     assert len({process for _, process in results}) == processes
 
 
-def test_workers_have_their_environment_and_the_parent_has_not():
-    assert list(workers.run(act, ["variable"], workers=1, environment={"SHARE": "2"})) == [("variable", "2")]
+def test_the_environment_of_workers_is_not_that_of_their_parent():
+    assert list(worker_pool.run(act, ["variable"], workers=1, environment={"SHARE": "2"})) == [("variable", "2")]
     assert "SHARE" not in os.environ
 
 
-def test_closing_ends_what_is_at_work():
-    running = workers.run(act, ["first", "sleep", "never"], workers=1)
+def test_closing_ends_running_jobs():
+    running = worker_pool.run(act, ["first", "sleep", "never"], workers=1)
     _, (_, process) = next(running)
     running.close()
     assert not exists(process)
@@ -64,15 +66,16 @@ def test_closing_ends_what_is_at_work():
 
 PARENT = """
 import sys
-import workers
+from spiq_tf.commands import worker_pool
+from spiq_tf.commands.interrupts import Interrupted, interrupts_as_exceptions
 from tests.test_workers import act
 
 if __name__ == "__main__":
-    workers.raise_when_interrupted()
     try:
-        for job, result in workers.run(act, ["a", "b", "sleep", "sleep"], workers=2):
-            print(result[1], flush=True)
-    except workers.Interrupted as interrupted:
+        with interrupts_as_exceptions():
+            for job, result in worker_pool.run(act, ["a", "b", "sleep", "sleep"], workers=2):
+                print(result[1], flush=True)
+    except Interrupted as interrupted:
         sys.exit(interrupted.exit_code)
 """
 
@@ -83,8 +86,7 @@ if __name__ == "__main__":
 )
 def test_workers_end_with_their_parent(sent, to_all, code, tmp_path):
     (tmp_path / "parent.py").write_text(PARENT)
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": f"{root / 'tools'}{os.pathsep}{root}"}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     with subprocess.Popen(
         [sys.executable, tmp_path / "parent.py"],
         stdout=subprocess.PIPE,
@@ -104,6 +106,13 @@ def test_workers_end_with_their_parent(sent, to_all, code, tmp_path):
         assert parent.stderr.read() == ""
 
 
+def test_signal_handlers_are_restored():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with interrupts_as_exceptions():
+        assert signal.getsignal(signal.SIGTERM) not in before
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def exists(process):
     """Whether a process runs; one that has ended and that nobody has waited for does not."""
     try:
@@ -112,8 +121,8 @@ def exists(process):
         return False
 
 
-def wait_until(condition, seconds=30):
+def wait_until(condition, seconds=60):
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "it never came to be"
+        assert time.monotonic() < end, f"not within {seconds} s"
         time.sleep(0.02)

@@ -21,64 +21,80 @@ import sys
 import time
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import flags, logging
 
-FLAGS = flags.FLAGS
+from spiq_tf.commands.command import Command
 
-flags.DEFINE_list("input_range", ["-1", "1"], "Smallest and largest value that the model is fed, LOW,HIGH.")
-flags.DEFINE_integer("rounds", 3, "Conversions of each kind.", lower_bound=1)
-flags.DEFINE_bool("scaling", False, "Measures ResNet50, ResNet101 and ResNet152 in place of one model.")
-flags.DEFINE_enum("measure", None, ["spiq", "tensorflow", "stages"], "Measures one conversion in this process.")
-
-_BUILT_IN = "MobileNetV2"
+_DEFAULT_MODEL = "MobileNetV2"
 
 
-def main(argv: Sequence[str]) -> None:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the tool."""
+    flags.DEFINE_list(
+        "input_range", ["-1", "1"], "Smallest and largest input after preprocessing, LOW,HIGH.", flag_values=values
+    )
+    flags.DEFINE_integer("rounds", 3, "Conversions of each kind.", flag_values=values, lower_bound=1)
+    flags.DEFINE_bool(
+        "scaling", False, "Measures ResNet50, ResNet101 and ResNet152 in place of one model.", flag_values=values
+    )
+    flags.DEFINE_enum(
+        "measure",
+        None,
+        ["spiq", "tensorflow", "stages"],
+        "Measures one conversion in this process.",
+        flag_values=values,
+    )
+
+
+def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
     """Measures in processes of their own, or, with --measure, in this one."""
-    if FLAGS.measure:
-        print(json.dumps(measured(argv[1], FLAGS.measure)))
-    elif FLAGS.scaling:
-        scaling()
+    name = arguments[0] if arguments else _DEFAULT_MODEL
+    low, high = (float(v) for v in options.input_range)
+    if options.measure:
+        print(json.dumps(measure(name, options.measure, (low, high))))
+    elif options.scaling:
+        print_scaling((low, high))
     else:
-        comparison(argv[1] if len(argv) > 1 else _BUILT_IN)
+        print_comparison(name, options.rounds, (low, high))
+    return 0
 
 
-def comparison(name: str) -> None:
+def print_comparison(name: str, rounds: int, input_range: tuple[float, float]) -> None:
     """Prints spiq_tf beside TFLiteConverter.from_keras_model on one model."""
     rows: dict[str, list[dict[str, float]]] = {"spiq": [], "tensorflow": []}
-    for _ in range(FLAGS.rounds):
+    for _ in range(rounds):
         for kind in rows:
-            rows[kind].append(in_a_process(name, kind))
-    print(f"{'':12}{'seconds':>9}{'peak MiB':>10}   ({name}, medians of {FLAGS.rounds})")
+            rows[kind].append(measure_in_process(name, kind, input_range))
+    print(f"{'':12}{'seconds':>9}{'peak MiB':>10}   ({name}, medians of {rounds})")
     medians = {k: {f: statistics.median(r[f] for r in v) for f in v[0]} for k, v in rows.items()}
     for kind, row in medians.items():
         print(f"{kind:12}{row['seconds']:9.2f}{row['peak_mib']:10.0f}")
     ours, theirs = medians["spiq"], medians["tensorflow"]
     print(f"{'ratio':12}{ours['seconds'] / theirs['seconds']:9.2f}{ours['peak_mib'] / theirs['peak_mib']:10.2f}")
-    stages = in_a_process(name, "stages")
+    stages = measure_in_process(name, "stages", input_range)
     print("stages: " + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items()))
 
 
-def scaling() -> None:
-    """Prints seconds a layer for networks of one kind and growing depth."""
+def print_scaling(input_range: tuple[float, float]) -> None:
+    """Prints the seconds for each layer of networks of one kind and growing depth."""
     print(f"{'':12}{'layers':>8}{'seconds':>9}{'ms a layer':>12}{'statistics s':>14}")
     for name in ("ResNet50", "ResNet101", "ResNet152"):
-        row, stages = in_a_process(name, "spiq"), in_a_process(name, "stages")
+        row, stages = measure_in_process(name, "spiq", input_range), measure_in_process(name, "stages", input_range)
         each = row["seconds"] / row["layers"] * 1e3
         print(f"{name:12}{row['layers']:8.0f}{row['seconds']:9.2f}{each:12.1f}{stages['plan']:14.2f}")
 
 
-def in_a_process(name: str, kind: str) -> dict[str, float]:
+def measure_in_process(name: str, kind: str, input_range: tuple[float, float]) -> dict[str, float]:
     """One measurement in a fresh process."""
-    command = [sys.executable, __file__, f"--measure={kind}", f"--input_range={','.join(FLAGS.input_range)}", name]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(done.stderr)
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, __file__, f"--measure={kind}", f"--input_range={','.join(map(str, input_range))}", name]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode != 0:
+        raise SystemExit(process.stderr)
+    result: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
     return result
 
 
-def measured(name: str, kind: str) -> dict[str, float]:
+def measure(name: str, kind: str, input_range: tuple[float, float]) -> dict[str, float]:
     """Seconds of one conversion and the peak memory of this process."""
     import keras
 
@@ -87,14 +103,13 @@ def measured(name: str, kind: str) -> dict[str, float]:
         model = keras.models.load_model(name, compile=False)
     else:
         model = getattr(keras.applications, name)(weights=None)
-    low, high = (float(v) for v in FLAGS.input_range)
     if kind == "stages":
-        return seconds_of_stages(model, (low, high))
+        return seconds_of_stages(model, input_range)
     if kind == "spiq":
         import spiq_tf
 
         start = time.perf_counter()
-        spiq_tf.convert(model, input_range=(low, high))
+        spiq_tf.convert(model, input_range=input_range)
     else:
         import tensorflow as tf
 
@@ -106,18 +121,19 @@ def measured(name: str, kind: str) -> dict[str, float]:
     return {"seconds": seconds, "peak_mib": peak, "layers": len(model.layers)}
 
 
-def seconds_of_stages(model: object, pair: tuple[float, float]) -> dict[str, float]:
+def seconds_of_stages(model: object, input_range: tuple[float, float]) -> dict[str, float]:
     """Seconds of capture, statistics, scales and rewrite together ("plan"), and of all that follows."""
     from spiq_tf import pipeline
     from spiq_tf.options import checked_options
 
     options = checked_options()
     start = time.perf_counter()
-    plan = pipeline.plan(model, pair, options)
+    plan = pipeline.plan(model, input_range, options)
     middle = time.perf_counter()
     pipeline.convert_plan(plan)
     return {"plan": middle - start, "lower, correct, quantize": time.perf_counter() - middle}
 
 
 if __name__ == "__main__":
-    app.run(main)
+    command = Command(name="benchmark.py", description=__doc__, define_flags=define_flags, run=run)
+    sys.exit(command.main(sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""A trained model with labelled examples, and how well a file of it does on them."""
+"""A trained model with labelled examples, and the score of a file on them."""
 
 import json
 import os
@@ -12,23 +12,25 @@ from absl import flags
 
 Array = npt.NDArray[Any]
 
-FLAGS = flags.FLAGS
 
-# a tool has to show these in its help (adopt_module_key_flags) and to ask for --eval
-flags.DEFINE_string("eval", None, "An .npz of x and y.")
-flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.")
-flags.DEFINE_list("input_range", None, "Smallest and largest value that the model is fed, LOW,HIGH.")
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags that say where the examples are; a tool has to require --eval."""
+    flags.DEFINE_string("eval", None, "An .npz of x and y.", flag_values=values)
+    flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.", flag_values=values)
+    flags.DEFINE_list(
+        "input_range", None, "Smallest and largest input after preprocessing, LOW,HIGH.", flag_values=values
+    )
 
 
 @dataclass(frozen=True)
 class Examples:
-    """What a model is measured on.
+    """A model and the labelled examples that it is measured on.
 
     Attributes:
         model: without its final softmax, which hides errors.
         inputs: preprocessed, one row an example.
         labels: class numbers.
-        input_range: of what the model is fed.
+        input_range: smallest and largest input after preprocessing.
     """
 
     model: keras.Model
@@ -37,42 +39,41 @@ class Examples:
     input_range: tuple[float, float]
 
 
-def load(path: str, limit: int, evaluation: str | None = None) -> Examples:
+def load(path: str, options: flags.FlagValues) -> Examples:
     """Reads a model, and its examples as the flags say.
 
     Args:
         path: of the .keras file. A .json of the same name may state "preprocess" and "input_range".
-        limit: how many examples to take, drawn with a fixed seed.
-        evaluation: path of the .npz; by default that of the flag.
+        options: the flags of `define_flags`, and --limit: how many examples to take, drawn with a fixed seed.
 
     Raises:
-        ValueError: the input range stands nowhere.
+        ValueError: the input range is given nowhere.
     """
-    beside = os.path.splitext(path)[0] + ".json"
-    stated: dict[str, Any] = {}
-    if os.path.exists(beside):
-        with open(beside) as file:
-            stated = json.load(file)
-    if not FLAGS.input_range and "input_range" not in stated:
-        raise ValueError(f"no input range: expected it in {beside} or as --input_range=LOW,HIGH")
-    low, high = FLAGS.input_range or stated["input_range"]
-    with np.load(evaluation or FLAGS.eval) as data:
-        picked = np.random.default_rng(0).permutation(len(data["y"]))[:limit]
-        raw, labels = _raw(data, picked), data["y"][picked]
-    formula = FLAGS.preprocess or stated.get("preprocess", "x")
+    settings_file = os.path.splitext(path)[0] + ".json"
+    settings: dict[str, Any] = {}
+    if os.path.exists(settings_file):
+        with open(settings_file) as file:
+            settings = json.load(file)
+    if not options.input_range and "input_range" not in settings:
+        raise ValueError(f"no input range: expected it in {settings_file} or as --input_range=LOW,HIGH")
+    low, high = options.input_range or settings["input_range"]
+    with np.load(options.eval) as data:
+        indices = np.random.default_rng(0).permutation(len(data["y"]))[: options.limit]
+        raw, labels = _read_images(data, indices), data["y"][indices]
+    formula = options.preprocess or settings.get("preprocess", "x")
     inputs = eval(formula, {"np": np}, {"x": raw.astype(np.float32)})  # the user's own formula
     return Examples(_without_softmax(path), np.asarray(inputs, np.float32), labels, (float(low), float(high)))
 
 
-def _raw(data: Any, picked: Array) -> Array:
+def _read_images(data: Any, indices: Array) -> Array:
     if "jpeg" not in data:
-        found: Array = data["x"][picked]
-        return found
+        images: Array = data["x"][indices]
+        return images
     import tensorflow as tf
 
-    ends, stored = data["ends"], data["jpeg"]
+    ends, encoded = data["ends"], data["jpeg"]
     starts = np.concatenate([[0], ends[:-1]])
-    return np.stack([tf.io.decode_jpeg(stored[starts[i] : ends[i]].tobytes()).numpy() for i in picked])
+    return np.stack([tf.io.decode_jpeg(encoded[starts[i] : ends[i]].tobytes()).numpy() for i in indices])
 
 
 def _without_softmax(path: str) -> keras.Model:
@@ -102,7 +103,7 @@ class Score:
 
 def score(outputs: Array, reference: Array, labels: Array) -> Score:
     """Compares outputs, (examples, ..., classes), with the float model's."""
-    found, expected = outputs.argmax(axis=-1), reference.argmax(axis=-1)
+    classes, expected = outputs.argmax(axis=-1), reference.argmax(axis=-1)
     noise = float(np.sum((outputs - reference) ** 2))
     ratio = float(10 * np.log10(np.sum(reference**2) / noise)) if noise else float("inf")
-    return Score(float(np.mean(found == labels)), float(np.mean(found == expected)), ratio)
+    return Score(float(np.mean(classes == labels)), float(np.mean(classes == expected)), ratio)

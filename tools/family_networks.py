@@ -1,4 +1,4 @@
-"""One network of each family that Keras users bring, at a small size, with random weights that pass a signal on.
+"""One network of each family that Keras users bring, at a small size, random weights that keep the signal's power.
 
 No weights are downloaded: kernels come from the families' own initialisers, gammas, betas and biases are random, and
 running statistics are those of a pass over smooth random images.
@@ -20,7 +20,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Family:
-    """A network and what it is fed.
+    """A network and the range of its inputs.
 
     Attributes:
         build: makes it, up to its logits.
@@ -34,7 +34,7 @@ class Family:
 
 
 def network(family: Family) -> keras.Model:
-    """The family's network with weights that are random but belong together."""
+    """The family's network with random weights and the running statistics that belong to them."""
     keras.utils.set_random_seed(1)
     model = family.build()
     random = np.random.default_rng(1)
@@ -61,7 +61,7 @@ def _randomise(variable: Any, draw: Callable[[Any], Array]) -> None:
 
 
 def _keep_power(every: list[Any], random: np.random.Generator, bias: float) -> None:
-    """Glorot's kernels halve the power at each ReLU, which sixteen layers without a norm would not survive."""
+    """Glorot's kernels halve the power at each ReLU: too much for sixteen layers without a normalization."""
     for layer in every:
         if getattr(layer, "activation", None) is keras.activations.relu:
             layer.kernel.assign(layer.kernel * np.sqrt(2.0))
@@ -71,11 +71,11 @@ def _keep_power(every: list[Any], random: np.random.Generator, bias: float) -> N
 
 def _measure(model: keras.Model, norms: list[Any], images: Array) -> None:
     """Running statistics of one pass over the images."""
-    kept = [norm.momentum for norm in norms]
+    momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     model(images, training=True)
-    for norm, momentum in zip(norms, kept, strict=True):
+    for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
 
 
@@ -110,15 +110,15 @@ def _conv_bn(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
 
 
 def _unet() -> keras.Model:
-    """Three levels down and up again; what was seen on the way down is joined on the way up."""
+    """Three levels of an encoder and a decoder, with skip connections."""
     image = keras.Input((96, 96, 3), name="image")
-    x, skipped = image, []
+    x, skips = image, []
     for filters in (16, 32, 64):
         x = _conv_bn(_conv_bn(x, filters), filters)
-        skipped.append(x)
+        skips.append(x)
         x = layers.MaxPooling2D()(x)
     x = _conv_bn(_conv_bn(x, 96), 96)
-    for filters, skip in zip((64, 32, 16), reversed(skipped), strict=True):
+    for filters, skip in zip((64, 32, 16), reversed(skips), strict=True):
         x = layers.Conv2DTranspose(filters, 2, strides=2, padding="same")(x)
         x = _conv_bn(_conv_bn(layers.Concatenate()([skip, x]), filters), filters)
     return keras.Model(image, layers.Conv2D(4, 1, name="mask")(x))
@@ -130,7 +130,7 @@ _CLASSES = 6
 def _detector() -> keras.Model:
     """Boxes in pixels of a picture of 640 beside scores in [0, 1], from two levels, in one output."""
     image = keras.Input((128, 128, 3), name="image")
-    x, found = image, []
+    x, levels = image, []
     for filters, strides in ((16, 2), (32, 2), (64, 2)):
         x = _conv_bn(_conv_bn(x, filters, strides=strides), filters)
     for filters in (64, 96):
@@ -138,8 +138,8 @@ def _detector() -> keras.Model:
         boxes = layers.Reshape((-1, 4))(layers.Conv2D(3 * 4, 3, padding="same", activation="sigmoid")(x))
         scores = layers.Conv2D(3 * _CLASSES, 3, padding="same", activation="sigmoid")(x)
         scores = layers.Reshape((-1, _CLASSES))(scores)
-        found.append(layers.Concatenate()([layers.Rescaling(640.0)(boxes), scores]))
-    return keras.Model(image, layers.Concatenate(axis=1, name="detections")(found))
+        levels.append(layers.Concatenate()([layers.Rescaling(640.0)(boxes), scores]))
+    return keras.Model(image, layers.Concatenate(axis=1, name="detections")(levels))
 
 
 def _super_resolution() -> keras.Model:

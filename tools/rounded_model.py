@@ -1,7 +1,7 @@
-"""What int8 can be expected to keep of a float Keras model, told by rounding it within Keras.
+"""The accuracy that int8 can be expected to reach on a float Keras model, by rounding the model within Keras.
 
-It shares nothing with the package: the range of each layer's output is read from the very inputs that are compared, so
-that it has what a conversion without data has not.
+It shares nothing with the package: the range of each layer's output is taken from the inputs that are compared, which a
+conversion without data does not have.
 """
 
 from collections.abc import Sequence
@@ -39,25 +39,25 @@ def rounded_outputs(model: keras.Model, inputs: Sequence[Array], input_range: tu
 
 def _run(model: Any, values: list[Any]) -> list[Any]:
     graph = model._functional if isinstance(model, keras.Sequential) else model
-    found = graph._run_through_graph(values, call_fn=lambda layer, *args, **options: _call(layer, args, options))
-    return list(keras.tree.flatten(found))
+    outputs = graph._run_through_graph(values, call_fn=lambda layer, *args, **options: _call(layer, args, options))
+    return list(keras.tree.flatten(outputs))
 
 
 def _call(layer: Any, args: Any, options: Any) -> Any:
     if isinstance(layer, keras.Model):
-        found = _run(layer, keras.tree.flatten(args))
-        return found[0] if len(found) == 1 else found
+        outputs = _run(layer, keras.tree.flatten(args))
+        return outputs[0] if len(outputs) == 1 else outputs
     value = layer(*args, **options)
     if isinstance(layer, layers.InputLayer) or getattr(layer, "use_bias", True) is False:
-        return value  # a BatchNorm is behind it and becomes a part of it
+        return value  # the BatchNorm after it is folded into it
     function = keras.activations.softmax if isinstance(layer, layers.Softmax) else getattr(layer, "activation", None)
     low, high = _FIXED.get(function, (np.min(value), np.max(value)))
     return _rounded(value, float(low), float(high))
 
 
 def _rounded(value: Any, low: float, high: float) -> Any:
-    step = max((max(high, 0.0) - min(low, 0.0)) / 255, _TINY)
-    return keras.ops.round(value / step) * step
+    scale = max((max(high, 0.0) - min(low, 0.0)) / 255, _TINY)
+    return keras.ops.round(value / scale) * scale
 
 
 def _kernels(layer: Any) -> list[Any]:
@@ -67,12 +67,12 @@ def _kernels(layer: Any) -> list[Any]:
 
 
 def _rounded_kernel(variable: Any, layer: Any) -> Any:
-    """With a scale for each output channel, or one in all for a Dense."""
+    """With a scale for each output channel, or a single one for a Dense."""
     kernel = np.asarray(variable)
     axes = tuple(range(kernel.ndim - (0 if isinstance(layer, layers.Dense) else 1)))
     if isinstance(layer, layers.DepthwiseConv2D) or "depthwise" in variable.name:
         axes = (0, 1)
     elif isinstance(layer, layers.Conv2DTranspose):
         axes = (0, 1, 3)
-    step = np.maximum(np.abs(kernel).max(axis=axes, keepdims=True) / 127, _TINY)
-    return keras.ops.convert_to_tensor(np.round(kernel / step) * step, "float32")
+    scale = np.maximum(np.abs(kernel).max(axis=axes, keepdims=True) / 127, _TINY)
+    return keras.ops.convert_to_tensor(np.round(kernel / scale) * scale, "float32")

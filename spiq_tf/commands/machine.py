@@ -1,4 +1,4 @@
-"""What this machine has to share among processes."""
+"""Cores and memory of this machine, and how processes share them."""
 
 import os
 from pathlib import Path
@@ -20,7 +20,7 @@ def memory_bytes() -> int:
     return whole if limit == "max" else min(whole, int(limit))
 
 
-def one_thread_each() -> dict[str, str]:
+def single_thread_environment() -> dict[str, str]:
     """Environment of processes in which TensorFlow and the libraries under NumPy and SciPy run one thread.
 
     What the user has set stays. Sums depend on how many threads share them, and the bytes of a file would on how many

@@ -5,24 +5,23 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-import commands
-from batch import Outcome
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from spiq_tf.reporting.words import counted
+from spiq_tf.commands.command import error_of_file
+from spiq_tf.commands.outcome import Outcome
 
 WIDTH = 120
 """Of the table where it does not go to a terminal."""
 
 
-def line(outcome: Outcome) -> str:
+def outcome_line(outcome: Outcome) -> str:
     """One line on one model."""
     if outcome.error is not None:
         return f"{outcome.model}: FAILED"
-    notes = [f"{counted(len(outcome.float_operators), 'operator')} float"] if outcome.float_operators else []
+    notes = [f"{_counted(len(outcome.float_operators), 'operator')} float"] if outcome.float_operators else []
     notes += [_by_fallback(outcome)] if outcome.fallback_layers else []
     notes += list(outcome.warnings)
     tail = f" ({'; '.join(notes)})" if notes else ""
@@ -30,7 +29,7 @@ def line(outcome: Outcome) -> str:
 
 
 def print_summary(models: int, outcomes: Sequence[Outcome], keep_going: bool) -> None:
-    """Prints the table and what became of how many of the models, and what failed on stderr.
+    """Prints the table and how many models were converted, and what failed on stderr.
 
     Args:
         models: how many there are.
@@ -39,27 +38,27 @@ def print_summary(models: int, outcomes: Sequence[Outcome], keep_going: bool) ->
     """
     Console(width=None if sys.stdout.isatty() else WIDTH).print(_table(outcomes))
     failed = [outcome for outcome in outcomes if outcome.error is not None]
-    kept = sum(outcome.up_to_date for outcome in outcomes)
-    left = models - len(outcomes)
-    ended = " (--keep_going)" if failed and not keep_going else ""
-    parts = [f"{len(outcomes) - len(failed) - kept} of {models} converted"]
-    parts += [f"{kept} up to date"] if kept else []
+    up_to_date = sum(outcome.up_to_date for outcome in outcomes)
+    remaining = models - len(outcomes)
+    reason = " (--keep_going)" if failed and not keep_going else ""
+    parts = [f"{len(outcomes) - len(failed) - up_to_date} of {models} converted"]
+    parts += [f"{up_to_date} up to date"] if up_to_date else []
     parts += [f"{len(failed)} failed"] if failed else []
-    parts += [f"{left} not tried{ended}"] if left else []
+    parts += [f"{remaining} not tried{reason}"] if remaining else []
     print(", ".join(parts), flush=True)
     for outcome in failed:
-        print(f"failed: {commands.about(outcome.model, outcome.error)}", file=sys.stderr)
+        print(f"failed: {error_of_file(outcome.model, outcome.error)}", file=sys.stderr)
 
 
-def short_names(paths: Sequence[str]) -> list[str]:
-    """Of each path its last part, and where others end alike as many before it as tell them apart."""
+def shortest_distinct_paths(paths: Sequence[str]) -> list[str]:
+    """Of each path the last part, and where others end alike as many parts before it as distinguish them."""
     parts = [Path(path).parts for path in paths]
     counts = [1] * len(parts)
     while True:
         names = [str(Path(*each[-count:])) for each, count in zip(parts, counts, strict=True)]
-        seen = Counter(names)
+        uses = Counter(names)
         longer = [
-            count + (seen[name] > 1 and count < len(each))
+            count + (uses[name] > 1 and count < len(each))
             for name, each, count in zip(names, parts, counts, strict=True)
         ]
         if longer == counts:
@@ -73,7 +72,8 @@ def _table(outcomes: Sequence[Outcome]) -> Table:
     for heading in ("KiB", "s", "dB", "float", "violations"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("notes", overflow="fold")
-    for name, outcome in zip(short_names([outcome.model for outcome in outcomes]), outcomes, strict=True):
+    names = shortest_distinct_paths([outcome.model for outcome in outcomes])
+    for name, outcome in zip(names, outcomes, strict=True):
         cells = name, *_figures(outcome), ", ".join(_notes(outcome))
         table.add_row(*map(Text, cells))
     return table
@@ -83,7 +83,7 @@ def _figures(outcome: Outcome) -> tuple[str, ...]:
     if outcome.error is not None:
         return "", f"{outcome.seconds:.1f}", _decibels(outcome), "", ""
     size = f"{outcome.bytes / 1024:.0f}"
-    if _is_unknown(outcome):
+    if _is_without_record(outcome):
         return size, "", "", "", ""
     counts = str(len(outcome.float_operators)), str(len(outcome.violations))
     return size, f"{outcome.seconds:.1f}", _decibels(outcome), *counts
@@ -93,7 +93,7 @@ def _decibels(outcome: Outcome) -> str:
     return "" if outcome.sqnr_db is None else f"{outcome.sqnr_db:.1f}"
 
 
-def _is_unknown(outcome: Outcome) -> bool:
+def _is_without_record(outcome: Outcome) -> bool:
     """Whether nothing is known of an output but that it is newer than its model."""
     return outcome.up_to_date and not outcome.made_with
 
@@ -101,13 +101,17 @@ def _is_unknown(outcome: Outcome) -> bool:
 def _notes(outcome: Outcome) -> list[str]:
     if outcome.error is not None:
         return ["FAILED"]
-    if _is_unknown(outcome):
+    if _is_without_record(outcome):
         return ["up to date by its time alone: no record of its options"]
     notes = ["up to date"] if outcome.up_to_date else []
     notes += [_by_fallback(outcome)] if outcome.fallback_layers else []
-    notes += [counted(len(outcome.warnings), "warning")] if outcome.warnings else []
+    notes += [_counted(len(outcome.warnings), "warning")] if outcome.warnings else []
     return notes
 
 
 def _by_fallback(outcome: Outcome) -> str:
-    return f"{counted(len(outcome.fallback_layers), 'layer')} by fallback"
+    return f"{_counted(len(outcome.fallback_layers), 'layer')} by fallback"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
