@@ -1,4 +1,4 @@
-"""Atomic writes, and loading of models with errors that say what is wrong with a file."""
+"""Atomic writes of files."""
 
 import contextlib
 import os
