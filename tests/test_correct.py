@@ -13,7 +13,8 @@ from spiq_tf.distributions.values import Moments
 from spiq_tf.primitives import kernels
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.weights.bias_correction import correct_biases
-from spiq_tf.tflite.weights.rounding import round_kernel, round_weights
+from spiq_tf.tflite.weights.kernel_rounding import round_kernel
+from spiq_tf.tflite.weights.rounding import round_weights
 from tests.converted_files import lowered
 from tests.networks import RANGE, settle
 

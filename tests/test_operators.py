@@ -302,17 +302,18 @@ def test_ties_and_fixed_outputs_are_those_of_tensorflows_converter():
     converter.inference_input_type = converter.inference_output_type = tf.int8
     with silence():
         flat = FlatModel(converter.convert())
+    # the kernel of REVERSE_V2 copies integers: what the converter writes of its output's scale is wrong
+    flat.subgraph.operators = [operator for operator in flat.operators if flat.kind(operator) != "REVERSE_V2"]
     check_ties(flat)
-    differ, seen = set(), set()
+    differ, integer = set(), set()
     for operator in flat.operators:
         tensors = [*flat.activation_inputs(operator), *map(int, operator.outputs)]
-        parameters = {flat.quantization(i) for i in tensors if flat.dtype(i) == np.int8}
-        seen.add(flat.kind(operator))
-        if len(parameters) > 1:
-            differ.add(flat.kind(operator))
-    free = {kind for kind in seen if OPERATORS[kind].scales is not Scales.SAME} - {"RELU6", "RELU"}
-    assert differ == free
-    assert len(seen) > 35
+        if all(flat.dtype(i) == np.int8 for i in tensors):
+            integer.add(flat.kind(operator))
+            if len({flat.quantization(i) for i in tensors}) > 1:
+                differ.add(flat.kind(operator))
+    assert differ == {kind for kind in integer if OPERATORS[kind].scales is not Scales.SAME}
+    assert len(integer) > 35
 
 
 def test_tensors_of_one_name_keep_their_own_ranges():

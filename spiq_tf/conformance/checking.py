@@ -13,7 +13,8 @@ from spiq_tf.conformance.rules import RULES
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import ModelFileError, SpiqError, TargetWarning, warn_user
 from spiq_tf.targets import Target, target_named
-from spiq_tf.tflite.flatbuffer import ALIGNMENT, FlatModel
+from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.packing import ALIGNMENT
 
 _MAX_IN_WARNING = 3
 

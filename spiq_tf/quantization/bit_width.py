@@ -73,4 +73,4 @@ INT4_WEIGHT = BitWidth(4, symmetric=True, narrow=True)
 
 INT32 = BitWidth(32, symmetric=True)
 """Biases and accumulators of operators on 8-bit tensors. A bias must leave room in the accumulator for the products
-that are added to it: `BIAS_LIMIT` in tflite/weights/rounding.py says how much."""
+that are added to it: `BIAS_LIMIT` in tflite/weights/kernel_rounding.py says how much."""

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
@@ -16,6 +15,7 @@ from spiq_tf.quantization.bit_width import INT8, INT16, INT32, UINT8
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.operators.operator import Operator
 from spiq_tf.tflite.operators.table import operator_row
+from spiq_tf.tflite.packing import packed
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 _TYPES = {
@@ -40,16 +40,6 @@ _BIT_WIDTHS = {
     schema.TensorType.INT32: INT32,
 }
 
-ALIGNMENT = 16
-"""Bytes, of stored constants."""
-
-
-class _Aligned(flatbuffers.Builder):  # type: ignore[misc] # the library has no types, so its class is Any
-    """Packs what is stored byte by byte at multiples of 16: Python's generated code does not know of force_align."""
-
-    def StartVector(self, size: int, count: int, alignment: int) -> int:  # noqa: N802 # the library's own name
-        return int(super().StartVector(size, count, ALIGNMENT if size == 1 else alignment))
-
 
 class FlatModel:
     """A flatbuffer as objects that can be changed; `content` packs it again."""
@@ -68,9 +58,7 @@ class FlatModel:
 
     def content(self) -> bytes:
         """The packed file, with buffers at multiples of 16 bytes, as microcontrollers read them in place."""
-        builder = _Aligned(1024)
-        builder.Finish(self.model.Pack(builder), b"TFL3")
-        return bytes(builder.Output())
+        return packed(self.model)
 
     def without_leftovers(self) -> "FlatModel":
         """A copy without the tensors and buffers that nothing refers to; indices change."""

@@ -16,7 +16,7 @@ from spiq_tf.quantization.bit_width import INT8_WEIGHT
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.targets.target import RequantizationLimits
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.weights.rounding import BIAS_LIMIT
+from spiq_tf.tflite.weights.kernel_rounding import BIAS_LIMIT
 
 # room for rounding, inside the target's limits
 _OF_LARGEST = 0.9765625
