@@ -14,7 +14,7 @@ from spiq_tf.distributions.values import Array, Moments, Weights
 from spiq_tf.primitives.role import Role
 
 if TYPE_CHECKING:
-    from spiq_tf.primitives.affine import BatchNorm
+    from spiq_tf.primitives.affine import BatchNorm, FixedAffine
     from spiq_tf.primitives.linear import Linear
 
 OUTPUT = -1
@@ -101,6 +101,11 @@ class Primitive(ABC):
     @property
     def as_linear(self) -> "Linear | None":
         """Itself where it is linear, for those who read its kernel; otherwise None."""
+        return None
+
+    @property
+    def as_fixed_affine(self) -> "FixedAffine | None":
+        """Itself where `is_fixed_affine`, for those who read its constants; otherwise None."""
         return None
 
     @property
