@@ -19,6 +19,10 @@ from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
+_MAX_CLIPPING_EXPONENT = 100.0
+"""Of the scale, with which clipping noise falls: a tensor of which less is clipped, such as one that fills its range,
+is not narrowed."""
+
 
 def equalize_add_scales(
     flat: FlatModel, intervals: Mapping[int, TensorRange], groups: DisjointSet, noise: Mapping[int, PredictedNoise]
@@ -100,7 +104,7 @@ def _grid(intervals: Mapping[int, TensorRange], noise: Mapping[int, PredictedNoi
     tensors = tuple(intervals)
     rounding, cutting = (np.array([getattr(noise[i], part) for i in tensors]) for part in ("rounding", "clipping"))
     exponents = np.full(len(tensors), np.inf)
-    finite = 2 * rounding < priors.MAX_CLIPPING_EXPONENT.value * cutting
+    finite = 2 * rounding < _MAX_CLIPPING_EXPONENT * cutting
     np.divide(2 * rounding, cutting, out=exponents, where=finite)
     return _Grid(tensors, np.array([intervals[i].scale for i in tensors]), rounding, cutting, exponents)
 
