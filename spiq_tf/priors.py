@@ -160,8 +160,11 @@ BRIGHTNESS_VARIANCE = Prior(
     " clipped where samples know nothing of it.",
 )
 PIXEL_MEAN = Prior(0.45, "mean of pixels in [0, 1], where a Rescaling alone is known", "Near ImageNet's.")
-PIXEL_DEVIATION = Prior(0.25, "deviation of pixels in [0, 1], where a Rescaling alone is known", "Near ImageNet's.")
-INPUT_RANGE_SIGMAS = Prior(4.0, "width of an input range that the user gives, in deviations", "None.")
+INPUT_RANGE_SIGMAS = Prior(
+    4.0,
+    "width of an input's range in deviations, where the range alone is known",
+    "The deviation of ImageNet's pixels is a 4.4th of their range. No measurement.",
+)
 FEATURE_SIGMAS = Prior(
     6.0,
     "deviations to either side of the mean that inputs reach which a Normalization describes, and no pixels",
@@ -237,7 +240,6 @@ UNANCHORED_KURTOSIS = Prior(
     " no such tensors.",
 )
 MAX_UNANCHORED_DEPTH = Prior(10, "linear primitives for which UNANCHORED_KURTOSIS is added up", "None.")
-MIN_TAIL_KURTOSIS = Prior(0.05, "least excess kurtosis from which the steepness of a tail is computed", "None.")
 TAIL_EXPONENT = Prior(
     0.7,
     "exponent of the stretched exponential of a tail",
@@ -292,11 +294,6 @@ OPAQUE_CONTRAST_EXPONENT = Prior(
     "contrast exponent of an opaque layer without a kernel",
     "Between that of what normalizes, which takes contrast out (0), and of what does not (1).",
 )
-MAX_CONTRAST_EXPONENT = Prior(
-    4.0,
-    "contrast exponent",
-    "Of a channel that is hardly ever alive, and of which the moments say little. No measurement.",
-)
 POOLED_VARIANCE_EXPONENT = Prior(
     -0.3,
     "power of the number of locations that is left of the variance of an average over them",
@@ -347,11 +344,6 @@ MIN_CLIPPING_GAIN = Prior(
 )
 MIN_LOWER_CLIPPING_PASSED = Prior(
     0.05, "share of the clipping of an addend's lower end that passes the ReLU", "Tails are heavier than a Gaussian's."
-)
-MAX_CLIPPING_EXPONENT = Prior(
-    100.0,
-    "exponent with which clipping noise falls with the scale, in equal-scale additions",
-    "A tensor of which less is clipped, such as one that fills its range, is not narrowed.",
 )
 EQUAL_SCALE_NOISE = Prior(
     0.95,

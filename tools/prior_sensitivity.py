@@ -1,6 +1,6 @@
 """What each fitted number is worth: every prior is moved by a fifth down and up, one at a time.
 
-python tools/prior_sensitivity.py RESULTS.jsonl [--shared=FOLDER] [--networks=residual,unet] [--examples=100]
+python tools/prior_sensitivity.py RESULTS.jsonl [--shared=FOLDER] [--networks=residual,unet] [--examples=100] [--by=0.2]
 
 Networks: those of tests/golden, with images held out from their training; with --shared also the trained models of a
 folder that holds NAME.keras, NAME.json and examples. A row for each prior and network is added to RESULTS as it comes,
@@ -41,8 +41,8 @@ flags.DEFINE_integer("examples", 100, "Examples of each network.", lower_bound=1
 flags.DEFINE_string("shared", None, "A folder of trained models with examples, measured too.")
 flags.DEFINE_list("networks", None, "Names of the networks to measure; all by default.")
 flags.DEFINE_list("priors", None, "Names of the priors to move; all by default.")
+flags.DEFINE_float("by", 0.2, "Part by which each is moved; 0.001 shows what is chance.", lower_bound=0, upper_bound=1)
 
-DOWN, UP = 0.8, 1.2
 DENSE = ("unet", "espnet_camvid")
 """Networks whose examples are few, since each has thousands of outputs."""
 
@@ -155,7 +155,8 @@ def _effects(network: str, measured: Measured, names: Sequence[str]) -> Iterator
     start = measured.decibels(base)
     for name in names:
         change = {"down": 0.0, "up": 0.0}
-        for direction, factor in (("down", DOWN), ("up", UP)) if priors.PRIORS[name] in read.priors else ():
+        factors = {"down": 1 - FLAGS.by, "up": 1 + FLAGS.by} if priors.PRIORS[name] in read.priors else {}
+        for direction, factor in factors.items():
             with priors.scaled(name, factor):
                 content = measured.convert()
             if content != base:

@@ -178,6 +178,10 @@ class FixedAffine(Primitive):
     folds_into_linear = True
     takes_fused_activation = True
 
+    @property
+    def as_fixed_affine(self) -> "FixedAffine":
+        return self
+
     def moments(self, inputs: Sequence[Moments], weights: Weights) -> Moments:
         (x,) = inputs
         return Moments(self.factor * x.mean + self.offset, self.factor**2 * x.variance)

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, TensorStatistics
 from spiq_tf.distributions.values import Array, Moments, Weights
 from spiq_tf.primitives.role import Role
 
 if TYPE_CHECKING:
-    from spiq_tf.primitives.affine import BatchNorm
+    from spiq_tf.primitives.affine import BatchNorm, FixedAffine
     from spiq_tf.primitives.linear import Linear
 
 OUTPUT = -1
@@ -104,6 +103,11 @@ class Primitive(ABC):
         return None
 
     @property
+    def as_fixed_affine(self) -> "FixedAffine | None":
+        """Itself where `is_fixed_affine`, for those who read its constants; otherwise None."""
+        return None
+
+    @property
     def as_batch_norm(self) -> "BatchNorm | None":
         """Itself where it is a BatchNorm, for those who read or change its weights; otherwise None."""
         return None
@@ -190,7 +194,7 @@ class Primitive(ABC):
         ]
         before, after = self.moments(inputs, weights).variance, self.moments(more, weights).variance
         growth = np.divide(after, before, out=np.full_like(before, _MORE**2), where=before > _TINY)
-        return np.clip(0.5 * np.log(np.maximum(growth, 1.0)) / np.log(_MORE), 0.0, priors.MAX_CONTRAST_EXPONENT.value)
+        return np.clip(0.5 * np.log(np.maximum(growth, 1.0)) / np.log(_MORE), 0.0, _MAX_CONTRAST_EXPONENT)
 
     @abstractmethod
     def gains(
@@ -263,6 +267,7 @@ class Primitive(ABC):
 
 
 _MORE = 1.1  # contrast of the finite difference
+_MAX_CONTRAST_EXPONENT = 4.0  # of a channel that is hardly ever alive, and of which the moments say little
 _TINY = 1e-20
 
 

@@ -65,10 +65,11 @@ class ClippedTail:
 
     @cached_property
     def _steepness(self) -> Array:
-        kurtosis = np.maximum(self.tail.excess_kurtosis, priors.MIN_TAIL_KURTOSIS.value)
+        kurtosis = np.maximum(self.tail.excess_kurtosis, _MIN_KURTOSIS)
         return priors.TAIL_STEEPNESS.value * kurtosis**-priors.TAIL_STEEPNESS_EXPONENT.value
 
 
+_MIN_KURTOSIS = 0.05  # least excess kurtosis whose power is taken; lighter tails have no weight
 _INFINITE_SIGMAS = 1e3  # deviations from the centre at which no tail is left
 
 

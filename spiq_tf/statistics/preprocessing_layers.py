@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -40,7 +39,7 @@ def from_preprocessing_layers(graph: LayerGraph, tensor: Tensor) -> Inferred | N
         tensor: one of its inputs.
     """
     consumers = _consumers(graph, tensor)
-    each = [_of_layer(n.call.layer, n.primitive) if isinstance(n.primitive, FixedAffine) else None for n in consumers]
+    each = [_of_layer(node) for node in consumers]
     first = next(iter(each), None)
     if first is None or not all(other is not None and _agree(first, other) for other in each):
         return None
@@ -66,7 +65,10 @@ def _agree(one: InputStatistics, other: InputStatistics) -> bool:
     return all(np.allclose(a, b) for a, b in pairs)
 
 
-def _of_layer(layer: Any, primitive: FixedAffine) -> InputStatistics | None:
+def _of_layer(node: Node) -> InputStatistics | None:
+    layer, primitive = node.call.layer, node.primitive.as_fixed_affine
+    if primitive is None:
+        return None
     if isinstance(layer, keras.layers.Normalization) and not layer.invert:
         return _of_normalization(-primitive.offset / primitive.factor, 1 / primitive.factor)
     if np.all(np.abs(primitive.factor - 1) < _ROUNDING):
@@ -91,6 +93,7 @@ def _of_rescaling(primitive: FixedAffine) -> InputStatistics | None:
         low, high = primitive.offset, top * primitive.factor + primitive.offset
         to_unit = (np.abs(low) < _ROUNDING) | (np.abs(low + 1) < _ROUNDING)
         if np.all((np.abs(high - 1) < _ROUNDING) & to_unit):
-            pixels = Moments(priors.PIXEL_MEAN.value * top * ones, (priors.PIXEL_DEVIATION.value * top) ** 2 * ones)
+            deviation = top / priors.INPUT_RANGE_SIGMAS.value
+            pixels = Moments(priors.PIXEL_MEAN.value * top * ones, deviation**2 * ones)
             return InputStatistics(pixels, ChannelRanges(0 * ones, top * ones, Source.TOLD))
     return None

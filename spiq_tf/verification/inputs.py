@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from spiq_tf import priors
 from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments, Source
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
@@ -88,7 +89,7 @@ def _before(graph: LayerGraph, name: str, low: float, high: float) -> tuple[Arra
 
 def _channels(tensor: Tensor, low: Array, high: Array) -> InputStatistics:
     ones = np.ones(tensor.channels)
-    moments = Moments((low + high) / 2 * ones, ((high - low) / 4) ** 2 * ones)
+    moments = Moments((low + high) / 2 * ones, ((high - low) / priors.INPUT_RANGE_SIGMAS.value) ** 2 * ones)
     return InputStatistics(moments, ChannelRanges(low * ones, high * ones, Source.TOLD))
 
 

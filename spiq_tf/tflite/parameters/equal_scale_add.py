@@ -19,6 +19,10 @@ from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 
+_MAX_CLIPPING_EXPONENT = 100.0
+"""Of the scale, with which clipping noise falls: a tensor of which less is clipped, such as one that fills its range,
+is not narrowed."""
+
 
 def equalize_add_scales(
     flat: FlatModel, tensor_ranges: Mapping[int, TensorRange], groups: DisjointSet, noise: Mapping[int, PredictedNoise]
@@ -102,7 +106,7 @@ def _with_noise(tensor_ranges: Mapping[int, TensorRange], noise: Mapping[int, Pr
     tensors = tuple(tensor_ranges)
     rounding, clipping = np.array([noise[i].rounding for i in tensors]), np.array([noise[i].clipping for i in tensors])
     exponents = np.full(len(tensors), np.inf)
-    finite = 2 * rounding < priors.MAX_CLIPPING_EXPONENT.value * clipping
+    finite = 2 * rounding < _MAX_CLIPPING_EXPONENT * clipping
     np.divide(2 * rounding, clipping, out=exponents, where=finite)
     scales = np.array([tensor_ranges[i].scale for i in tensors])
     return _SharedScale(tensors=tensors, scales=scales, rounding=rounding, clipping=clipping, exponents=exponents)
