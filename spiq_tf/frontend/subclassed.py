@@ -57,7 +57,10 @@ def _is_static(graph: Any, batch: int) -> bool:
         return outputs
 
     fixed = [keras.KerasTensor((batch, *x.shape[1:]), dtype=x.dtype) for x in graph.inputs]
-    run_symbolically(graph, fixed, recorded)
+    try:
+        run_symbolically(graph, fixed, recorded)
+    except TypeError:  # Keras before 3.15 multiplies the sizes of a reshape, an unknown one among them
+        return False
     return None not in shapes
 
 

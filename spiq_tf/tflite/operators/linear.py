@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from spiq_tf.tflite.operators.operator import SAMPLED, Operator, Quantizer, int8
 from spiq_tf.tflite.operators.use import OperatorUse
-from spiq_tf.tflite.weights.layouts import Convolution, Dense, Depthwise, Transposed
+from spiq_tf.tflite.operators.weight_layouts import Convolution, Dense, Depthwise, Transposed
 
 _AEQ = Quantizer.LITERT_QUANTIZER
 

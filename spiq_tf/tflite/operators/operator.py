@@ -12,7 +12,7 @@ from spiq_tf.distributions.values import Array, ChannelRanges
 from spiq_tf.quantization.bit_width import INT8, BitWidth
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.operators.use import OperatorUse
-from spiq_tf.tflite.weights.layouts import Layout
+from spiq_tf.tflite.operators.weight_layouts import Layout
 
 RangeRule: TypeAlias = Callable[[Sequence[ChannelRanges], Any], tuple[Array, Array]]
 """Lows and highs of every output, of shape (channels,) or (1,), from the ranges of the operands (the data operand comes
