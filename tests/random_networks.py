@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import keras
 import numpy as np
-from hypothesis import strategies as st
 from keras import layers
 
 from tests.networks import measured
@@ -105,24 +104,9 @@ _BLOCK_VALUES = {
 }
 _VALUES = {"side": [8, 7, 13], "inputs": [1, 1, 2]}
 
-BLOCK = st.builds(
-    Block,
-    **{name: st.sampled_from(values) for name, values in _BLOCK_VALUES.items()},
-    valid=st.booleans(),
-    back=st.integers(0, 3),
-)
-
-DESCRIPTION = st.builds(
-    Description,
-    **{name: st.sampled_from(values) for name, values in _VALUES.items()},
-    blocks=st.lists(BLOCK, min_size=1, max_size=8).map(tuple),
-    heads=st.lists(st.sampled_from(list(HEADS)), min_size=1, max_size=3).map(tuple),
-    seed=st.integers(0, 9),
-)
-
 
 def draw_description(seed):
-    """The network of a seed, whatever the version of Hypothesis."""
+    """The network of a seed."""
     random = np.random.default_rng(seed)
 
     def choose(values):

@@ -15,6 +15,8 @@ from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
 from tests.converted_files import lowered
 from tests.networks import RANGE, conv_bn, settle
 
+pytestmark = pytest.mark.fast
+
 
 def trunk(merge=layers.Add):
     """Residual blocks without an activation behind the addition, as of MobileNetV2."""

@@ -26,11 +26,13 @@ class Subclassed(keras.Model):
         return self.dense(x)
 
 
+@pytest.mark.fast
 def test_not_a_keras_model():
     with pytest.raises(spiq_tf.ModelTypeError, match=r"keras\.Model.*builtins\.dict"):
         spiq_tf.convert({})
 
 
+@pytest.mark.fast
 def test_unbuilt_model():
     with pytest.raises(spiq_tf.InvalidModelError, match="not built"):
         spiq_tf.convert(keras.Sequential([layers.Dense(2)]))
@@ -41,6 +43,7 @@ def test_subclassed_model_without_shapes():
         spiq_tf.convert(Subclassed())
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_weights_that_are_no_numbers(value):
     model = residual()
@@ -51,6 +54,7 @@ def test_weights_that_are_no_numbers(value):
         spiq_tf.convert(model, input_range=RANGE)
 
 
+@pytest.mark.fast
 def test_negative_variance():
     model = residual()
     norm = model.layers[2]

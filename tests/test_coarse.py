@@ -6,8 +6,8 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import RANGE, conv_bn, images, settle
+from tests.oracles import run_file
 
 LEVELS = 3
 """Values that are left of scores in [0, 1] beside boxes in [0, 640]: a step is 2.5."""
@@ -27,19 +27,17 @@ def test_scores_beside_boxes_are_warned_of_by_name():
     with pytest.warns(spiq_tf.CoarseScaleWarning, match=r"'scores' with values in \[0, 1\].*'detections'") as caught:
         content = spiq_tf.convert(model, input_range=RANGE)
     assert len([w for w in caught if issubclass(w.category, spiq_tf.CoarseScaleWarning)]) == 1
-    interpreter = Interpreter(content)
-    found = np.concatenate([interpreter.run([x[None]])[0] for x in images(model, 16)])[..., 4:]
-    assert len(np.unique(found)) < LEVELS  # what the warning says is so
+    (found,) = run_file(content, images(model, 16))
+    assert len(np.unique(found[..., 4:])) < LEVELS  # what the warning says is so
 
 
+@pytest.mark.fast
 def test_scores_survive_as_an_output_of_their_own():
     """Within four of their 256 steps; no warning, which would be an error here."""
     model = _detector(joined=False)
-    interpreter = Interpreter(spiq_tf.convert(model, input_range=RANGE))
-    for x in images(model, 16):
-        scores = interpreter.run([x[None]])[1]
-        expected = np.asarray(model(x[None])[1])
-        assert np.abs(scores - expected).max() < 4 / 256
+    x = images(model, 16)
+    _, scores = run_file(spiq_tf.convert(model, input_range=RANGE), x)
+    assert np.abs(scores - model(x)[1]).max() < 4 / 256
 
 
 def test_channels_that_can_be_scaled_alike_are_not_warned_of():

@@ -67,6 +67,7 @@ def test_what_lies_before_an_activation(name, random):
     np.testing.assert_allclose(found[-1], layer(x), atol=1e-5)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", [n for n in BEFORE_ACTIVATIONS if n != "dense"])
 def test_the_derivative_is_that_of_the_layer(name, random):
     """Which TensorFlow takes together with that for the kernel."""
@@ -102,7 +103,23 @@ print("done")
 """
 
 
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    "layer",
+    [layers.Conv2D(1, 1, strides=2), layers.DepthwiseConv2D(1, strides=2), layers.SeparableConv2D(8, 1, strides=2)],
+    ids=["convolution", "depthwise", "separable"],
+)
+def test_no_convolution_of_one_tap_has_a_stride(layer):
+    """Whose derivative by the weights TensorFlow writes where it must not."""
+    layer(np.ones((1, 16, 16, 4), np.float32))
+    spec = tf.TensorSpec((1, 16, 16, 4), tf.float32)
+    graph = tf.function(lambda x: linear_parts(layer, x)).get_concrete_function(spec).graph
+    found = [o for o in graph.get_operations() if o.type in ("Conv2D", "DepthwiseConv2dNative")]
+    assert len(found) == (2 if isinstance(layer, layers.SeparableConv2D) else 1)
+    assert all(list(o.get_attr("strides")) == [1, 1, 1, 1] for o in found)
+
+
 def test_the_process_lives():
-    """What is written where it must not be ends it in most runs."""
+    """What is written where it must not be ends it in most runs, not in all: the test above is sure."""
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "done"), done.stderr[-2000:]

@@ -18,6 +18,8 @@ from spiq_tf.tflite.weights.rounding import round_weights
 from tests.converted_files import lowered
 from tests.networks import RANGE, settle
 
+pytestmark = pytest.mark.fast
+
 LIMIT = 127
 KERNELS = arrays(np.float64, (9, 2, 3, 4), elements=st.floats(-4, 4, width=32))
 

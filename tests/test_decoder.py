@@ -7,6 +7,8 @@ from keras import layers
 from spiq_tf.frontend.capture import capture
 from spiq_tf.graph.decoder import decoder_feature_maps
 
+pytestmark = pytest.mark.fast
+
 _HEADS = (layers.GlobalAveragePooling2D, layers.Flatten)
 
 

@@ -10,8 +10,8 @@ from keras import layers
 import spiq_tf
 from spiq_tf import pipeline
 from spiq_tf.options import METHODS, checked_options
-from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE, conv_bn, images, measured, settle
+from tests.oracles import decibels, run_file
 
 
 def folded(model, conv, norm=None):
@@ -56,6 +56,7 @@ def chain(widths=(8, 10, 6)):
     return measured(model)
 
 
+@pytest.mark.fast
 def test_one_pair_gets_the_published_scale():
     model = chain(widths=(8,))
     dense = np.abs(np.asarray(model.get_layer("scores").kernel, np.float64)).reshape(9, 8, 5)
@@ -86,6 +87,7 @@ def inverted_bottleneck(activation=layers.ReLU):
     return settle(keras.Model(image, x))
 
 
+@pytest.mark.fast
 def test_ranges_of_a_triple_meet_at_their_geometric_mean():
     model = inverted_bottleneck()
     changed = spiq_tf.rewrite(model, input_range=RANGE, method="dfq")
@@ -163,6 +165,7 @@ ABLE = {
 }
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("name", ABLE)
 def test_a_high_bias_is_absorbed(name):
     """c = beta - 3 gamma = 3: what is left is 3 deviations; no value lies below c, so nothing else changes."""
@@ -259,10 +262,9 @@ def test_relu6_is_never_replaced():
 
 def file_sqnr(model, parts):
     options = dataclasses.replace(checked_options("int8", "float32", 1, False), parts=parts)
-    interpreter = Interpreter(pipeline.convert_plan(pipeline.plan(model, RANGE, options)).content)
+    content = pipeline.convert_plan(pipeline.plan(model, RANGE, options)).content
     x = images(model, 32)
-    found, expected = np.concatenate([interpreter.run([v[None]])[0] for v in x]), model.predict(x, verbose=0)
-    return 10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2))
+    return decibels(model.predict(x, verbose=0), run_file(content, x)[0])
 
 
 def test_equalisation_mends_a_depthwise_network_of_unlike_channels():

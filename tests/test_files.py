@@ -8,6 +8,8 @@ import pytest
 
 from spiq_tf.files import remove_leftovers, write_atomically
 
+pytestmark = pytest.mark.fast
+
 WRITES_FOR_EVER = """
 import os, sys, time
 os.fsync = lambda handle: (print(flush=True), time.sleep(60))

@@ -63,6 +63,7 @@ def test_place_of_the_largest_value(function):
         np.testing.assert_array_equal(Interpreter(content).run([x[None]])[0], model.predict(x[None], verbose=0))
 
 
+@pytest.mark.fast
 def test_a_product_with_a_constant_is_as_good_as_one_with_a_dense_layer():
     """With a scale for each channel of the constant the kernels make zeros, without a word."""
     image = keras.Input((16, 12), name="image")
@@ -102,6 +103,7 @@ class _Sampling(layers.Layer):
         return x + 0.5 * tf.random.normal(tf.shape(x))
 
 
+@pytest.mark.fast
 def test_random_numbers_are_not_folded():
     image = keras.Input((8, 8, 3), name="image")
     model = settle(keras.Model(image, _Sampling()(layers.Conv2D(2, 1)(image))))

@@ -10,6 +10,8 @@ from scipy import integrate, stats
 
 from spiq_tf.distributions import gaussian
 
+pytestmark = pytest.mark.fast
+
 
 def integrated(function, mean, deviation):
     """Mean and variance of function(X) by adaptive quadrature between the function's bends."""

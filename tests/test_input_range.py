@@ -11,6 +11,8 @@ from spiq_tf.statistics.input_range import input_statistics
 from spiq_tf.statistics.propagation import all_moments
 from tests.networks import RANGE, conv_bn, settle
 
+pytestmark = pytest.mark.fast
+
 MEAN, DEVIATION = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 CAFFE = np.array([103.939, 116.779, 123.68])
 

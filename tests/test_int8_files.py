@@ -10,24 +10,49 @@ import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.verification import degenerate_output
+from tests import tiers
+from tests.conversions import converted, examples, network
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
+from tests.oracles import decibels, least_scale, rms, run_file
+from tests.tiers import ROWS, with_fast
+
+DECIBELS = {
+    "named": [29],
+    "one_dimension": [33],
+    "sequential": [34],
+    "preactivation": [30],
+    "shared_in_series": [30],
+    "saturating_addition": [23],
+    "residual": [38],
+    "depthwise": [34],
+    "concatenation": [37],
+    "shared_layer": [28],
+    "two_outputs": [38, 37, 40],
+    "nested": [31],
+}
+"""What the outputs of each network have at least: 3 dB below what they had when this was written."""
+
+WIDEST = 2.5
+"""How many times as wide as the values of 32 images the range of a layer's output may be."""
+
+WIDER = {
+    "average_pool": 4.0,
+    "average_pool_padded": 4.0,
+    "dense": 3.5,
+    "global_max": 3.5,
+    "unit_norm": 3.5,
+    "divide_by_norm": 3.5,
+}
+"""The same of what comes of a whole map or of all channels, which varies less on random images than on real ones."""
 
 
-def run(content, model, inputs, delegate=True):
+def run(content, model, inputs):
     """Outputs of the file for each input, and those of the float model."""
-    interpreter = Interpreter(content, delegate=delegate)
-    batches = inputs if isinstance(inputs, list) else [inputs]
-    found = [interpreter.run([b[k : k + 1] for b in batches]) for k in range(len(batches[0]))]
-    expected = keras.tree.flatten(model.predict(inputs, verbose=0))
-    return [np.concatenate(values) for values in zip(*found, strict=True)], [np.asarray(y) for y in expected]
+    return run_file(content, inputs), [np.asarray(y) for y in keras.tree.flatten(model.predict(inputs, verbose=0))]
 
 
-def sqnr(expected, found):
-    return 10 * np.log10(np.sum(expected**2) / np.sum((expected - found) ** 2))
-
-
-@pytest.mark.parametrize("row", TABLE, ids=lambda r: r.name)
+@pytest.mark.parametrize("row", with_fast(TABLE, ROWS), ids=lambda r: r.name)
 def test_layer_errs_by_few_steps_of_its_scale(row):
     image = keras.Input((10, 10, 3), name="image")
     x, y = (layers.BatchNormalization()(layers.Conv2D(6, 3)(image)) for _ in range(2))
@@ -36,21 +61,21 @@ def test_layer_errs_by_few_steps_of_its_scale(row):
     (found,), (expected,) = run(result.content, model, images(model, 32))
     (detail,) = Interpreter(result.content).outputs
     assert detail["dtype"] == np.int8
-    error = np.sqrt(np.mean((found - expected) ** 2))
-    assert error <= row.steps * detail["quantization"][0]
+    scale = detail["quantization"][0]
+    assert rms(found - expected) <= row.steps * least_scale(expected)
+    assert scale <= WIDER.get(row.name, WIDEST) * least_scale(expected), "the range is far wider than the values"
     assert {name.split()[0] for name in result.float_operators} == set(row.float_operators)
     assert row.known == (result.fallback_layers == ())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_fast(NETWORKS, tiers.NETWORKS))
 @pytest.mark.parametrize("delegate", [True, False], ids=["xnnpack", "plain kernels"])
 def test_network_keeps_the_float_models_outputs(name, delegate):
-    model = NETWORKS[name]()
-    content = spiq_tf.convert(model, input_range=RANGE)
-    found, expected = run(content, model, images(model, 32), delegate)
-    for y, reference in zip(found, expected, strict=True):
+    x, expected = examples(name)
+    found = run_file(converted(name), x, delegate)
+    for y, reference, least in zip(found, expected, DECIBELS[name], strict=True):
         assert y.shape == reference.shape
-        assert sqnr(reference, y) > 20
+        assert decibels(reference, y) > least
 
 
 def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
@@ -70,7 +95,7 @@ def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
 
     def measured():
         found, expected = run(spiq_tf.convert(model, input_range=RANGE), model, images(model, 32))
-        return sqnr(expected[0], found[0])
+        return decibels(expected[0], found[0])
 
     absorbed = measured()
     monkeypatch.setattr(
@@ -90,7 +115,7 @@ def test_an_image_beside_features_keeps_its_whole_range():
     assert np.isfinite(found.high)
     assert found.high >= 1
     (values,), (expected,) = run(result.content, model, images(model, 32))
-    assert sqnr(expected, values) > 25
+    assert decibels(expected, values) > 32
 
 
 def test_published_method_reaches_six_deviations_with_each_channel(random):
@@ -107,8 +132,7 @@ def test_published_method_reaches_six_deviations_with_each_channel(random):
 
 
 def test_outputs_keep_the_models_order_and_names():
-    model = NETWORKS["two_outputs"]()
-    content = spiq_tf.convert(model, input_range=RANGE)
+    model, content = network("two_outputs"), converted("two_outputs")
     from ai_edge_litert.interpreter import Interpreter as LiteRT
 
     interpreter = LiteRT(model_content=content)
@@ -123,32 +147,26 @@ def test_outputs_keep_the_models_order_and_names():
     expected = dict(zip(model.output_names, model.predict(x, verbose=0), strict=True))
     for name, y in expected.items():
         scale, zero_point = runner.get_output_details()[name]["quantization"]
-        assert sqnr(y, (got[name].astype(np.float32) - zero_point) * scale) > 20
+        assert decibels(y, (got[name].astype(np.float32) - zero_point) * scale) > 35
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "float32"])
 def test_types_of_inputs_and_outputs(kind):
-    model = NETWORKS["residual"]()
-    content = spiq_tf.convert(model, input_range=RANGE, inference_input_type=kind, inference_output_type=kind)
+    content = converted("residual", inference_input_type=kind, inference_output_type=kind)
     flat = FlatModel(content)
     for index in (*flat.subgraph.inputs, *flat.subgraph.outputs):
         assert flat.dtype(int(index)) == np.dtype(kind)
-    (found,), (expected,) = run(content, model, images(model, 32))
-    assert sqnr(expected, found) > 25
+    x, (expected,) = examples("residual")
+    (found,) = run_file(content, x)
+    assert decibels(expected, found) > 36
 
 
 def test_types_are_accepted_as_tf_dtypes():
-    import tensorflow as tf
-
-    model = NETWORKS["residual"]()
-    options = {"input_range": RANGE, "inference_output_type": "uint8"}
-    as_dtype = spiq_tf.convert(model, input_range=RANGE, inference_output_type=tf.uint8)
-    assert as_dtype == spiq_tf.convert(model, **options)
+    assert converted("residual", inference_output_type=tf.uint8) == converted("residual", inference_output_type="uint8")
 
 
 def test_batch_of_the_file():
-    model = NETWORKS["residual"]()
-    flat = FlatModel(spiq_tf.convert(model, input_range=RANGE, batch_size=4))
+    flat = FlatModel(converted("residual", batch_size=4))
     assert [flat.shape(int(i))[0] for i in (*flat.subgraph.inputs, *flat.subgraph.outputs)] == [4, 4]
 
 
@@ -160,7 +178,7 @@ def test_pixels_of_a_model_with_a_rescaling_in_front():
     result = spiq_tf.quantize(model)
     assert (result.tensors[0].low, result.tensors[0].high) == (0.0, 255.0)
     (found,), (expected,) = run(result.content, model, images(model, 32, values=(0, 255)))
-    assert sqnr(expected, found) > 25
+    assert decibels(expected, found) > 38
 
 
 def test_dead_channels_convert():
@@ -183,7 +201,7 @@ def test_dead_channels_convert():
     model.get_layer("conv").set_weights([kernel, model.get_layer("conv").get_weights()[1]])
     content = spiq_tf.convert(model, input_range=RANGE)
     (found,), (expected,) = run(content, model, images(model, 32))
-    assert sqnr(expected, found) > 25
+    assert decibels(expected, found) > 35
     flat = FlatModel(content)
     for tensor in range(len(flat.subgraph.tensors)):
         if flat.dtype(tensor) == np.int32 and flat.is_constant(tensor):
@@ -208,7 +226,7 @@ def test_a_map_that_is_dead_everywhere_converts():
     joined = layers.Concatenate()([layers.GlobalAveragePooling2D()(v) for v in (dead, alive)])
     model = keras.Model(image, layers.Dense(3)(joined))
     (found,), (expected,) = run(spiq_tf.convert(model, input_range=RANGE), model, images(model, 16))
-    assert sqnr(expected, found) > 20
+    assert decibels(expected, found) > 33
 
 
 def test_output_that_a_float_operator_reads_too():
@@ -220,7 +238,7 @@ def test_output_that_a_float_operator_reads_too():
         flat = FlatModel(content)
         assert [flat.dtype(int(i)) for i in flat.subgraph.outputs] == [np.dtype(kind)] * 2
         for y, reference in zip(*run(content, model, images(model, 16)), strict=True):
-            assert sqnr(reference, y) > 20
+            assert decibels(reference, y) > 29
 
 
 def test_average_by_an_operation_is_not_cut():
@@ -229,7 +247,7 @@ def test_average_by_an_operation_is_not_cut():
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(8, 3, use_bias=False)(image)))
     model = settle(keras.Model(image, layers.Dense(4)(keras.ops.mean(x, axis=(1, 2)))))
     (found,), (expected,) = run(spiq_tf.convert(model, input_range=RANGE), model, images(model, 32))
-    assert sqnr(expected, found) > 25
+    assert decibels(expected, found) > 37
 
 
 @pytest.mark.filterwarnings("ignore::spiq_tf.FloatOperatorWarning")
@@ -241,7 +259,7 @@ def test_a_function_of_a_narrow_domain_and_a_fixed_batch():
     x = images(model, 16)
     found = np.concatenate([interpreter.run([v[None]])[0] for v in x])
     expected = np.concatenate([model.predict(v[None], verbose=0) for v in x])
-    assert sqnr(expected, found) > 20
+    assert decibels(expected, found) > 29
 
 
 def test_names_of_a_signature_are_distinct():
@@ -296,7 +314,7 @@ def test_output_that_cannot_vary_is_warned_of():
 @pytest.mark.parametrize(("low", "high", "most"), [(-1.0, 1.0, 0.3), (0.0, 1.0, 0.001), (0.0, 255.0, 0.001)])
 def test_pixels_are_not_rounded_by_half_a_step_each(low, high, most):
     """Root mean square error of 256 pixels, in steps: 0 where the grid meets them, 0.29 where errors are spread."""
-    detail = Interpreter(spiq_tf.convert(NETWORKS["residual"](), input_range=(low, high)))._inputs[0]
+    detail = Interpreter(converted("residual", input_range=(low, high)))._inputs[0]
     scale, zero_point = detail["quantization"]
     pixels = np.linspace(low, high, 256)
     integers = np.clip(np.rint((pixels / scale).astype(np.float32)) + zero_point, -128, 127)
@@ -327,7 +345,7 @@ def test_a_leaky_relu_beside_others_in_a_concatenation(random):
     result = spiq_tf.quantize(model, input_range=RANGE)
     assert result.float_operators == ()
     (found,), (expected,) = run(result.content, model, images(model, 32))
-    assert sqnr(expected, found) > 25
+    assert decibels(expected, found) > 29
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,13 @@ from spiq_tf.frontend.keras2 import _check_same, as_keras3
 from spiq_tf.frontend.keras2_layers import _SAME
 from spiq_tf.tflite.interpreter import Interpreter
 from tests.networks import NETWORKS, RANGE
+from tests.oracles import least_scale, rms, run_file, scales
 
 STEPS = 1.5
 """Largest root mean square error of a file, in steps of the output's scale: as for one layer."""
+
+WIDEST = 3.0
+"""How many times as wide as the values the range may be whose steps count: a wider one would hide its own error."""
 
 SAMPLED = 10.0
 """The same where a layer is known by samples alone, on fields smoother than the pictures here, or a last activation
@@ -56,15 +60,11 @@ def state(model):
 
 
 def errors(content, outputs, inputs):
-    """Root mean square error of each output, in steps of its scale."""
-    interpreter = Interpreter(content)
-    flat = keras.tree.flatten(inputs)
-    rows = [interpreter.run([x[k : k + 1] for x in flat]) for k in range(len(flat[0]))]
-    found = [np.concatenate(values) for values in zip(*rows, strict=True)]
-    steps = [detail["quantization"][0] for detail in interpreter.outputs]
+    """Root mean square error of each output, in steps of its scale; of one that is far too wide, in smaller ones."""
+    found = run_file(content, keras.tree.flatten(inputs))
     expected = [np.asarray(tf.cast(y, tf.float32)) for y in tf.nest.flatten(outputs)]
-    pairs = zip(expected, found, steps, strict=True)
-    return [float(np.sqrt(np.mean((y - f) ** 2)) / s) for y, f, s in pairs]
+    steps = [min(scale, WIDEST * least_scale(y)) for scale, y in zip(scales(content), expected, strict=True)]
+    return [rms(y - f) / step for y, f, step in zip(expected, found, steps, strict=True)]
 
 
 def check(model, x, steps=STEPS):
@@ -119,6 +119,7 @@ def classifier():
     return settled(model, norms_of(model), pictures())
 
 
+@pytest.mark.fast
 def test_subclassed_model():
     model, x = classifier(), pictures()
     result = check(model, x)
@@ -260,6 +261,7 @@ class Tied(layers.Layer):
         return ops.matmul(y, ops.transpose(kernel) if self.turned else kernel)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("turned", [True, False])
 def test_a_weight_that_is_read_beside_its_layer(turned):
     """The kernel may absorb no scale: what is computed from it would not follow, in the file or in the rewrite."""
@@ -320,6 +322,7 @@ class Choosing(Raw):
         return y if ops.sum(y) > 0 else -y
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
@@ -530,6 +533,7 @@ def old_check(model, x, steps=STEPS):
     return result
 
 
+@pytest.mark.fast
 def test_model_of_keras2():
     model, x = old_network(), pictures(32, 12)
     result = old_check(model, x)
@@ -610,6 +614,7 @@ class OldGate(OLD.Layer):
         return x if training else x * tf.sigmoid(self.level)
 
 
+@pytest.mark.fast
 def test_a_custom_layer_of_keras2_is_read_as_operations():
     image = tf_keras.Input((8, 8, 3), name="image")
     model = tf_keras.Model(image, OLD.Conv2D(4, 3)(OldGate(name="gate")(image)))

@@ -20,6 +20,7 @@ from spiq_tf.metadata.tflite_metadata import InputDescription, ModelDescription,
 from spiq_tf.statistics.preprocessing import CONVENTIONS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
+from tests.conversions import converted
 from tests.networks import NETWORKS, RANGE, conv_bn, settle
 
 LABELS = ["zero", "one", "two", "three", "vier", "fünf", "six"]
@@ -98,10 +99,11 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def labelled(model):
-    return spiq_tf.convert(model, input_range=RANGE, inference_input_type="uint8", labels=LABELS)
+def labelled():
+    return converted("residual", inference_input_type="uint8", labels=tuple(LABELS))
 
 
+@pytest.mark.fast
 def test_the_model(labelled):
     root = read(labelled)
     assert root.string(0) == "functional"
@@ -112,6 +114,7 @@ def test_the_model(labelled):
     assert len(root.tables(3)) == 1
 
 
+@pytest.mark.fast
 def test_an_image(labelled):
     (image,) = inputs(labelled)
     assert image.string(0) == "image"
@@ -121,6 +124,7 @@ def test_an_image(labelled):
     assert (image.table(5).floats(0), image.table(5).floats(1)) == ([1.0], [-1.0])
 
 
+@pytest.mark.fast
 def test_the_scores(labelled):
     (scores,) = outputs(labelled)
     (signature,) = FlatModel(labelled).model.signatureDefs
@@ -134,6 +138,7 @@ def test_the_scores(labelled):
     np.testing.assert_allclose(scores.table(5).floats(1), [(-128 - zero_point) * scale], rtol=1e-6)
 
 
+@pytest.mark.fast
 def test_labels_lie_uncompressed_in_an_archive_whose_offsets_count_from_the_start_of_the_file(labelled):
     with zipfile.ZipFile(io.BytesIO(labelled)) as archive:
         (info,) = archive.infolist()
@@ -145,8 +150,8 @@ def test_labels_lie_uncompressed_in_an_archive_whose_offsets_count_from_the_star
     assert labelled[directory : directory + 4] == b"PK\x01\x02"
 
 
-def test_the_archive_alone_tells_a_file_with_labels_from_one_without(model, labelled):
-    plain = spiq_tf.convert(model, input_range=RANGE, inference_input_type="uint8")
+def test_the_archive_alone_tells_a_file_with_labels_from_one_without(labelled):
+    plain = converted("residual", inference_input_type="uint8")
     assert not zipfile.is_zipfile(io.BytesIO(plain))
     assert outputs(plain)[0].tables(6) == []
     assert labelled.startswith(FlatModel(labelled).content())
@@ -168,9 +173,9 @@ def test_normalization_feeds_what_each_convention_does(model, convention):
 
 
 @pytest.mark.parametrize(("values", "steps"), [((0.0, 1.0), 0.0), ((0.0, 255.0), 0.0), ((-1.0, 1.0), 0.5)])
-def test_how_far_pixels_are_off_that_are_copied_into_a_uint8_input(model, values, steps):
+def test_how_far_pixels_are_off_that_are_copied_into_a_uint8_input(values, steps):
     """What Android's classifiers do; 0 lies half-way between the pixels of [-1, 1], which the biases make up for."""
-    content = spiq_tf.convert(model, input_range=values, inference_input_type="uint8")
+    content = converted("residual", input_range=values, inference_input_type="uint8")
     ((mean,), (std,)) = normalization(inputs(content)[0])
     scale, zero_point = litert.Interpreter(model_content=content).get_input_details()[0]["quantization"]
     pixels = np.arange(256)
@@ -198,11 +203,10 @@ def test_standardised_features_are_no_pixels():
     assert (tensor.table(3).byte(0), tensor.tables(4)) == (1, [])
 
 
-def test_outputs_in_floats_tell_what_their_integers_hold(model):
-    content = spiq_tf.convert(model, input_range=RANGE, inference_output_type="float32")
-    same = spiq_tf.convert(model, input_range=RANGE)
+def test_outputs_in_floats_tell_what_their_integers_hold():
+    content, same = converted("residual", inference_output_type="float32"), converted("residual")
     assert outputs(content)[0].table(5).floats(0) == outputs(same)[0].table(5).floats(0)
-    kept = spiq_tf.convert(model, input_range=RANGE, inference_output_type="float32", float_layers=["scores"])
+    kept = converted("residual", inference_output_type="float32", float_layers=("scores",))
     assert outputs(kept)[0].table(5) is None
 
 
@@ -229,6 +233,7 @@ def test_a_name_that_keras_made_up_does_not_count(model):
     assert read(spiq_tf.convert(named, input_range=RANGE)).string(0) == "resnet_50"
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
@@ -261,9 +266,9 @@ def test_labels_for_outputs_that_are_no_classes(name, message):
         spiq_tf.convert(model, input_range=RANGE, labels=["a", "b"])
 
 
-def test_two_classes_of_one_name(model):
+def test_two_classes_of_one_name():
     labels = ["crane", "crane", *LABELS[2:]]
-    content = spiq_tf.convert(model, input_range=RANGE, labels=labels)
+    content = converted("residual", labels=tuple(labels))
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         assert archive.read("labels.txt").decode().splitlines() == labels
 
@@ -274,9 +279,9 @@ def test_same_bytes_with_labels(model):
 
 
 @pytest.fixture(scope="module")
-def both(model):
+def both():
     """The same file with labels and without."""
-    return [spiq_tf.convert(model, input_range=RANGE, labels=labels) for labels in (LABELS, None)]
+    return [converted("residual", labels=tuple(LABELS)), converted("residual")]
 
 
 def test_runtimes_do_not_see_the_labels(both):

@@ -8,13 +8,9 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.interpreter import Interpreter
+from tests.conversions import examples, network, quantized
 from tests.networks import NETWORKS, RANGE, images, settle
-
-
-def run(content, inputs):
-    interpreter = Interpreter(content)
-    return np.concatenate([interpreter.run([inputs[k : k + 1]])[0] for k in range(len(inputs))])
+from tests.oracles import decibels, run_file
 
 
 def quantize(model, **options):
@@ -26,25 +22,24 @@ def tensor(result, layer):
     return found
 
 
+@pytest.mark.fast
 def test_given_range_is_the_files():
     """Outputs are cut where the user says, and stand as far apart."""
-    model = NETWORKS["named"]()
-    x = images(model, 32)
-    y = model.predict(x, verbose=0)
+    (x,), (y,) = examples("named")
     low, high = np.quantile(y, 0.2), np.quantile(y, 0.8)
-    result = quantize(model, ranges={"scores": (low, high)})
+    result = quantize(network("named"), ranges={"scores": (low, high)})
     found = tensor(result, "scores")
     assert found.scale == pytest.approx((high - low) / 255, rel=1e-6)
     assert found.source == "given"
-    values = run(result.content, x)
+    (values,) = run_file(result.content, x)
     assert values.min() == pytest.approx(low, abs=found.scale)
     assert values.max() == pytest.approx(high, abs=found.scale)
     assert np.sqrt(np.mean((values - np.clip(y, low, high)) ** 2)) < 0.05 * (high - low)
 
 
 def test_given_range_inside_the_model_has_no_scales_and_bounds_what_follows():
-    model = NETWORKS["preactivation"]()
-    names = [t.layer for t in quantize(model).tensors if t.layer and "re_lu" in t.layer]
+    model = network("preactivation")
+    names = [t.layer for t in quantized("preactivation").tensors if t.layer and "re_lu" in t.layer]
     result = quantize(model, ranges={names[-1]: (0.0, 2.0)})
     found = tensor(result, names[-1])
     assert (found.low, found.high) == pytest.approx((0.0, 2.0))
@@ -98,13 +93,14 @@ def test_range_of_a_layer_that_the_converter_joins_with_the_next():
 
 
 def test_ranges_reach_the_rewritten_model():
-    model = NETWORKS["named"]()
+    model = network("named")
     x = images(model, 4)
     rewritten = spiq_tf.rewrite(model, input_range=RANGE, ranges={"relu": (0.0, 2.0)})
     np.testing.assert_allclose(rewritten.predict(x, verbose=0), model.predict(x, verbose=0), rtol=1e-3, atol=1e-4)
     np.testing.assert_array_equal(rewritten.get_layer("norm").gamma, model.get_layer("norm").gamma)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("ranges", "message"),
     [
@@ -119,62 +115,56 @@ def test_ranges_reach_the_rewritten_model():
 )
 def test_wrong_ranges(ranges, message):
     with pytest.raises(spiq_tf.InvalidArgumentError, match=message):
-        quantize(NETWORKS["named"](), ranges=ranges)
+        quantize(network("named"), ranges=ranges)
 
 
 def test_range_that_an_operator_fixes():
     with pytest.raises(spiq_tf.InvalidArgumentError, match="int8 operators fix"):
-        quantize(NETWORKS["two_outputs"](), ranges={"mask": (0.0, 0.5)})
+        quantize(network("two_outputs"), ranges={"mask": (0.0, 0.5)})
 
 
 def test_a_model_whose_layers_all_stay_float_computes_what_keras_computes():
     """But for the int8 input: to within the rounding of float32."""
-    model = NETWORKS["depthwise"]()
-    result = quantize(model, float_layers=["*"], inference_output_type="float32")
-    x = images(model, 8)
+    (x,), _ = examples("depthwise")
+    result = quantized("depthwise", float_layers=("*",), inference_output_type="float32")
     scale, zero_point = result.tensors[0].scale, result.tensors[0].zero_point
     rounded = (np.clip(np.rint(x / scale) + zero_point, -128, 127) - zero_point) * scale
-    expected = quantize(model).rewritten_model.predict(rounded, verbose=0)
-    found = run(result.content, x)
+    expected = quantized("depthwise").rewritten_model.predict(rounded, verbose=0)
+    (found,) = run_file(result.content, x)
     assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(
-    ("network", "patterns", "kept"),
+    ("name", "patterns", "kept"),
     [
-        ("named", ["conv"], ["CONV_2D (relu)"]),  # in one operator with its BatchNorm and ReLU
-        ("named", ["norm", "sc?res"], ["CONV_2D (relu)", "FULLY_CONNECTED (scores)"]),
-        ("named", ["join"], ["CONCATENATION (join)"]),
-        ("nested", ["tail/*"], ["REDUCE_MAX", "FULLY_CONNECTED", "SOFTMAX"]),
-        ("nested", ["tail"], ["REDUCE_MAX", "FULLY_CONNECTED", "SOFTMAX"]),
-        ("shared_layer", ["both"], ["CONV_2D", "CONV_2D"]),
-        ("shared_in_series", ["again:call2"], ["CONV_2D (again:call2)"]),
+        ("named", ("conv",), ["CONV_2D (relu)"]),  # in one operator with its BatchNorm and ReLU
+        ("named", ("norm", "sc?res"), ["CONV_2D (relu)", "FULLY_CONNECTED (scores)"]),
+        ("named", ("join",), ["CONCATENATION (join)"]),
+        ("nested", ("tail/*",), ["REDUCE_MAX", "FULLY_CONNECTED", "SOFTMAX"]),
+        ("nested", ("tail",), ["REDUCE_MAX", "FULLY_CONNECTED", "SOFTMAX"]),
+        ("shared_layer", ("both",), ["CONV_2D", "CONV_2D"]),
+        ("shared_in_series", ("again:call2",), ["CONV_2D (again:call2)"]),
     ],
 )
-def test_float_layers(network, patterns, kept):
+def test_float_layers(name, patterns, kept):
     """Exactly the operators asked for are float, and the file works with the delegate and without it."""
-    model = NETWORKS[network]()
-    result = quantize(model, float_layers=patterns)
+    result = quantized(name, float_layers=patterns)
     assert len(result.float_operators) == len(kept)
     assert all(found.startswith(start) for found, start in zip(result.float_operators, kept, strict=True))
-    inputs = images(model, 8)
-    inputs = inputs if isinstance(inputs, list) else [inputs]
-    y = model.predict(inputs, verbose=0)
+    x, (expected,) = examples(name)
     for delegate in (True, False):
-        interpreter = Interpreter(result.content, delegate=delegate)
-        found = np.concatenate([interpreter.run([v[k : k + 1] for v in inputs])[0] for k in range(8)])
-        assert 10 * np.log10(np.sum(y**2) / np.sum((found - y) ** 2)) > 20
+        assert decibels(expected, run_file(result.content, x, delegate)[0]) > 29
 
 
 def test_weights_of_a_float_layer_are_those_of_the_rewritten_model():
-    model = NETWORKS["named"]()
-    result = quantize(model, float_layers=["scores"])
+    result = quantized("named", float_layers=("scores",))
     flat = FlatModel(result.content)
     (dense,) = (o for o in flat.operators if flat.kind(o) == "FULLY_CONNECTED")
     kernel = np.asarray(result.rewritten_model.get_layer("scores").kernel)
     np.testing.assert_array_equal(flat.value(int(dense.inputs[1])), kernel.T)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -186,13 +176,13 @@ def test_weights_of_a_float_layer_are_those_of_the_rewritten_model():
 )
 def test_wrong_float_layers(given, message):
     with pytest.raises(spiq_tf.InvalidArgumentError, match=message):
-        quantize(NETWORKS["named"](), float_layers=given)
+        quantize(network("named"), float_layers=given)
 
 
 @pytest.mark.parametrize("name", sorted(set(NETWORKS) - {"depthwise", "saturating_addition"}))
 def test_report_says_of_every_tensor_without_scales_why(name):
     """Where scales are free none comes out at exactly 1, but for those that stop there below a ReLU6."""
-    result = quantize(NETWORKS[name]())
+    result = quantized(name)
     explained = {t.name for t in result.report().unscaled}
     assert explained == {t.name for t in result.tensors if t.channel_scales and 1.0 in t.channel_scales}
 

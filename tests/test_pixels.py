@@ -10,6 +10,7 @@ import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
 from tests.converted_files import kinds_of
 from tests.networks import conv_bn, settle
+from tests.oracles import decibels
 
 # dB: how much more noise than a file's that is fed the model's own values; pixels half a step off, all the same way,
 # cost 3 dB and more
@@ -51,10 +52,6 @@ def run(content, images):
     return np.concatenate(found)
 
 
-def decibels(expected, found):
-    return 10 * np.log10(np.sum(expected**2) / np.sum((found - expected) ** 2))
-
-
 def signed():
     return layers.Rescaling(1 / 127.5, offset=-1)
 
@@ -89,6 +86,7 @@ def test_a_rescaling_needs_no_operator(front):
     assert spiq_tf.verify(model, result.content).generated
 
 
+@pytest.mark.fast
 def test_pixels_of_a_model_that_is_fed_signed_values():
     """Bytes are copied; quantizing them anew by scale and zero point, half-way values upward, is the same."""
     model = network()

@@ -1,6 +1,7 @@
 """Trained networks, where the folder that holds them is there: the figures that users come for."""
 
 import collections
+import functools
 import json
 
 import keras
@@ -11,7 +12,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.interpreter import Interpreter
+from tests.oracles import decibels, run_file
 
 # name, examples, least agreement of the largest entry with the float model's, least decibels at the logits
 FLOORS = [
@@ -32,6 +33,12 @@ def load(folder, name):
     return model, info
 
 
+@functools.cache
+def converted(folder, name):
+    model, info = load(folder, name)
+    return spiq_tf.convert(model, input_range=tuple(info["input_range"]))
+
+
 def examples(folder, name, info, count):
     data = np.load(folder / f"{name}.eval.npz")
     if "x" in data:
@@ -45,22 +52,21 @@ def examples(folder, name, info, count):
     return eval(info["preprocess"], {"np": np}, {"x": x}).astype(np.float32)
 
 
-@pytest.mark.parametrize(("name", "count", "agreement", "decibels"), [*FLOORS, *SEGMENTATION])
-def test_accuracy(real_networks, name, count, agreement, decibels):
+@pytest.mark.parametrize(("name", "count", "agreement", "least"), [*FLOORS, *SEGMENTATION])
+def test_accuracy(real_networks, name, count, agreement, least):
     model, info = load(real_networks, name)
     x = examples(real_networks, name, info, count)
     expected = model.predict(x, verbose=0, batch_size=32)
-    interpreter = Interpreter(spiq_tf.convert(model, input_range=tuple(info["input_range"])))
-    found = np.concatenate([interpreter.run([v[None]])[0] for v in x])
+    (found,) = run_file(converted(real_networks, name), x)
     assert np.mean(found.argmax(-1) == expected.argmax(-1)) >= agreement
-    assert 10 * np.log10(np.sum(expected**2) / np.sum((expected - found) ** 2)) >= decibels
+    assert decibels(expected, found) >= least
 
 
 @pytest.mark.parametrize("name", [row[0] for row in FLOORS])
 def test_file_is_all_integer_and_has_no_operator_more_than_the_converters(real_networks, name):
     model, info = load(real_networks, name)
     low, high = info["input_range"]
-    ours = FlatModel(spiq_tf.convert(model, input_range=(low, high)))
+    ours = FlatModel(converted(real_networks, name))
     for index in range(len(ours.subgraph.tensors)):
         assert ours.dtype(index) in (np.int8, np.int32)
     theirs = FlatModel(calibrated(model, low, high))

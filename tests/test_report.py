@@ -116,6 +116,7 @@ def test_page_is_whole_and_needs_nothing_else(report, tmp_path):
     assert all(link.startswith("#") for link in links)
 
 
+@pytest.mark.fast
 def test_verdict_has_the_numbers_of_the_result(report, result, found):
     read = Page(page(report))
     tiles = dict(zip(read.texts("dt")[:6], read.texts("dd")[:6], strict=True))
@@ -145,6 +146,7 @@ def test_verdict_has_the_numbers_of_the_result(report, result, found):
     assert all(v.found in cells for target in TARGETS for v in spiq_tf.check(result.content, target))
 
 
+@pytest.mark.fast
 def test_every_layer_once_with_its_numbers(report, result, found):
     read = Page(page(report))
     assert read.texts("span", "name") == [t.layer for t in result.tensors if t.layer is not None]
@@ -231,6 +233,7 @@ def test_many_channels_and_layers_stay_small(result, found, random):
     assert len(text) < 3_000_000
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("width", [80, 120])
 def test_terminal(report, result, found, width):
     console = rich.console.Console(file=io.StringIO(), width=width, color_system=None)
@@ -267,6 +270,7 @@ def paths(value, at=""):
         yield at
 
 
+@pytest.mark.fast
 def test_json_has_the_documented_fields(report, tmp_path):
     report.save_json(tmp_path / "report.json")
     read = json.loads((tmp_path / "report.json").read_text())
@@ -319,7 +323,8 @@ def test_model_explorer(result, found, measured, tmp_path):
 
 def test_calibration_gives_litert_quantizer_the_same_scales(model, tmp_path):
     """Its own reader, and its own quantizer on the float file that the conversion wrote."""
-    spiq_tf.quantize(model, input_range=RANGE).report().save_calibration(tmp_path / "ranges.json")
+    whole = spiq_tf.quantize(model, input_range=RANGE)
+    whole.report().save_calibration(tmp_path / "ranges.json")
     options = checked_options()
     converted = pipeline.convert_plan(pipeline.plan(model, RANGE, options))
     content = converted.state.flat.content()
@@ -334,7 +339,7 @@ def test_calibration_gives_litert_quantizer_the_same_scales(model, tmp_path):
     )
     flat = FlatModel(other.quantized_model)
     place = {flat.name(index): index for index in flat.activations()}
-    for tensor in spiq_tf.quantize(model, input_range=RANGE).tensors:
+    for tensor in whole.tensors:
         parameters = flat.quantization(place[tensor.name])
         scale, zero_point = parameters.scale, parameters.zero_point
         assert scale == pytest.approx(tensor.scale, rel=1e-6)

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import keras
+import pytest
 
 import spiq_tf
 from tests.networks import NETWORKS, RANGE
@@ -34,6 +35,7 @@ def test_same_bytes_in_one_process_and_in_another(tmp_path):
     assert done.stdout.split()[-1] == hashlib.sha256(first).hexdigest()
 
 
+@pytest.mark.fast
 def test_models_built_before_do_not_matter():
 
     def converted():

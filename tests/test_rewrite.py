@@ -9,8 +9,10 @@ import spiq_tf
 from spiq_tf.frontend.capture import capture
 from spiq_tf.rescaling import absorb_scales, clone_with
 from spiq_tf.search.constraints import scale_classes
+from tests import tiers
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
+from tests.tiers import ROWS, with_fast
 
 
 def random_scales(graph, random):
@@ -40,7 +42,7 @@ def between_convolutions(row):
     return settle(keras.Model(image, tail(z) if len(z.shape) == 2 else tail(layers.Flatten()(z))))
 
 
-@pytest.mark.parametrize("row", TABLE, ids=lambda r: r.name)
+@pytest.mark.parametrize("row", with_fast(TABLE, ROWS), ids=lambda r: r.name)
 def test_layer_computes_the_same_under_random_scales(row, random):
     model = between_convolutions(row)
     # what a maximum cuts depends on the scale: keep below it, the test behind this one looks above
@@ -56,7 +58,9 @@ def test_layer_computes_the_same_under_random_scales(row, random):
     assert np.all(scales[own_input] != 1) == row.takes_scales, "what the layer reads is scaled if it can be"
 
 
-@pytest.mark.parametrize("name", [n for n in NETWORKS if n not in ("depthwise", "saturating_addition")])
+@pytest.mark.parametrize(
+    "name", with_fast([n for n in NETWORKS if n not in ("depthwise", "saturating_addition")], tiers.NETWORKS)
+)
 def test_network_computes_the_same_under_random_scales(name, random):
     model = NETWORKS[name]()
     changed, _ = rewritten(model, random)
@@ -64,6 +68,7 @@ def test_network_computes_the_same_under_random_scales(name, random):
         np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
+@pytest.mark.fast
 def test_a_scaled_relu6_cuts_each_channel_at_scale_times_six(random):
     """The oracle is the original with its channels cut at s_c 6, computed by hand behind its own first half."""
     image = keras.Input((8, 8, 3), name="image")
@@ -80,7 +85,7 @@ def test_a_scaled_relu6_cuts_each_channel_at_scale_times_six(random):
     np.testing.assert_allclose(outputs(changed, x)[0], expected, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_fast(NETWORKS, tiers.NETWORKS))
 def test_chosen_scales_cut_little_of_what_the_model_reaches(name):
     """With the scales that conversion chooses the function is the same on ordinary inputs, but for 30 dB of cuts
     where a ReLU6 saturates."""
@@ -92,6 +97,7 @@ def test_chosen_scales_cut_little_of_what_the_model_reaches(name):
         assert error < (10 ** (-30 / 20) if saturates else 1e-5)
 
 
+@pytest.mark.fast
 def test_scales_of_a_saturating_class_stay_at_most_one():
     graph = capture(NETWORKS["saturating_addition"](), 1)
     classes = scale_classes(graph)
@@ -109,6 +115,7 @@ def test_an_adapted_normalization_is_cloned_with_its_statistics():
     np.testing.assert_allclose(outputs(changed, images(model))[0], expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.fast
 def test_a_dict_reaches_the_inputs_of_a_nested_model_by_name():
     first, second = keras.Input((8, 8, 3), name="z"), keras.Input((8, 8, 3), name="a")
     inner = keras.Model([first, second], layers.Subtract()([first, second]), name="inner")
@@ -135,6 +142,7 @@ def test_a_subclass_with_code_of_its_own_is_unknown():
         assert (spiq_tf.quantize(model, input_range=RANGE).fallback_layers == ()) == known
 
 
+@pytest.mark.fast
 def test_one_variable_in_two_roles_is_left_alone():
     """A Dense whose kernel a custom layer reads too: neither may absorb a scale."""
     image = keras.Input((8, 8, 6), name="image")
@@ -158,6 +166,7 @@ def test_one_variable_in_two_roles_is_left_alone():
     assert classes.pinned[classes.of[reader.output.name]].all()
 
 
+@pytest.mark.fast
 def test_channels_of_an_addition_share_their_scale():
     model = NETWORKS["residual"]()
     graph = capture(model, 1)
@@ -168,6 +177,7 @@ def test_channels_of_an_addition_share_their_scale():
     assert len(set(classes.of[add.output.name])) == 16
 
 
+@pytest.mark.fast
 def test_what_enters_or_leaves_the_model_is_unscaled():
     graph = capture(NETWORKS["two_outputs"](), 1)
     classes = scale_classes(graph)

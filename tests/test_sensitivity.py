@@ -86,6 +86,7 @@ def test_correlated_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     assert gains.correlated[1] < gains.white[1]
 
 
+@pytest.mark.fast
 def test_gains_do_not_depend_on_the_size_of_the_fields():
     """What leaves a BatchNorm is as it states, and passes gradients as on real images, whatever is fed."""
     model = NETWORKS["residual"]()
@@ -127,6 +128,7 @@ def test_an_output_of_nothing_but_a_batch(batch):
     assert noise_gain.output_gains(graph, moments, measured(graph, inputs))["x"].white.shape == (5,)
 
 
+@pytest.mark.fast
 def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
     class Hue(layers.Layer):
         def call(self, x):
@@ -158,6 +160,7 @@ def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
     np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("shape", [(1, 64, 4), (1, 32, 48, 3), (2, 7), (1, 6, 6, 6, 2)])
 def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     model = keras.Sequential([keras.Input(shape[1:], name="x", batch_size=shape[0]), layers.Flatten()])

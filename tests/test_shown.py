@@ -8,7 +8,6 @@ import pytest
 import scipy.stats
 from keras import layers
 
-from spiq_tf import priors
 from spiq_tf.frontend.capture import capture
 from spiq_tf.graph.classifier_head import network_roles
 from spiq_tf.statistics import propagation, synthetic
@@ -53,6 +52,7 @@ def test_fields_show_how_much_a_sum_of_alike_terms_varies(random):
     np.testing.assert_allclose(found, real, rtol=0.5)  # 8 fields, whose level varies
 
 
+@pytest.mark.fast
 def test_a_dense_layer_on_pixels_sums_what_is_alike(random):
     """Smooth weights over a whole image: closed forms take its pixels for independent. A second layer has a head."""
     image = keras.Input((16, 16, 3), name="image")
@@ -96,18 +96,17 @@ def classifier(random, aligned):
 
 @pytest.mark.parametrize("aligned", [True, False])
 def test_averages_and_scores_vary_with_the_image(aligned, random):
-    """Of 300 images with the spectrum of the fields, whose statistics the BatchNorms state, SAMPLE_GAP times the
-    deviation is predicted, as real images differ more; within a factor of 1.3, from 16 fields."""
+    """Of 300 images with the spectrum of the fields, whose statistics the BatchNorms state, more than the deviation is
+    predicted, as real images differ more; by no more than a factor of 2.3, of which 1.3 for 16 fields being few."""
     model = classifier(random, aligned)
     graph = capture(model, 1)
     images = drawn_images(graph, input_statistics(graph, RANGE), random, 300)
     normalised_on(model, images)
     scores, averages = model.predict(images, verbose=0)
     _, _, moments = predicted(model)
-    gap = priors.SAMPLE_GAP.value
     for name, values in (("averages", averages), ("scores", scores)):
         ratio = np.sqrt(moments[name].variance.mean() / values.var(axis=0).mean())
-        assert gap / 1.3 < ratio < gap * 1.3
+        assert 1.3 < ratio < 2.3
 
 
 def test_only_recorded_fields_keep_their_maps(monkeypatch, random):
@@ -217,6 +216,7 @@ def test_a_sum_is_as_heavy_as_on_fields_where_that_is_more(random):
     )
 
 
+@pytest.mark.fast
 def test_a_kurtosis_on_fields_is_that_of_their_values(random):
     """Against the values of the same fields, by the definition; the median over channels within a tenth."""
     image = keras.Input((32, 32, 3), name="image")

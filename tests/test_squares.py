@@ -3,10 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 import spiq_tf
+from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
 from tests.converted_files import check_float_file, kinds_of, lowered
+from tests.flat import RELU6, FileBuilder, check_left_alone, check_same_function, kinds
 from tests.networks import RANGE, images, settle
 
 _NORMS = {
@@ -80,3 +83,78 @@ def test_sums_that_32_bits_may_not_hold():
     kinds = kinds_of(spiq_tf.convert(model, input_range=(0, 1)))
     assert "SQUARED_DIFFERENCE" in kinds
     assert "BATCH_MATMUL" not in kinds
+
+
+MAP = (1, 6, 4, 5)
+
+
+def summed(b, value, kind="MEAN", axes=(3,), shape=(1, 6, 4, 1), **options):
+    return b.op(kind, [value, b.constant(axes, np.int32)], shape, keepDims=len(shape) == 4, **options)
+
+
+def deviations(b):
+    """As a variance is computed: of the differences from a mean."""
+    mean = summed(b, 0, axes=(1, 2), shape=(1, 1, 1, 5))
+    return summed(b, b.op("SQUARED_DIFFERENCE", [0, mean], MAP), axes=(1, 2), shape=(1, 1, 1, 5))
+
+
+REPLACED = {
+    "mean of channels": lambda b: summed(b, b.op("MUL", [0, 0], MAP)),
+    "sum over all": lambda b: summed(b, b.op("MUL", [0, 0], MAP), "SUM", (0, 1, 2, 3), ()),
+    "differences over locations": deviations,
+    "sum over columns, without its axis": lambda b: summed(b, b.op("MUL", [0, 0], MAP), "SUM", (2,), (1, 6, 5)),
+    "rows and channels": lambda b: summed(b, b.op("MUL", [0, 0], MAP), "MEAN", (1, -1), (1, 1, 4, 1)),
+}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", REPLACED)
+def test_products_of_vectors_compute_the_same(name):
+    b = FileBuilder(MAP)
+    flat = b.file(REPLACED[name](b))
+    before = flat.content()
+    sum_of_squares_to_matmul(flat)
+    assert "BATCH_MATMUL" in kinds(flat)
+    assert not any(flat.is_square(o) or flat.kind(o) == "SQUARED_DIFFERENCE" for o in flat.operators)
+    check_same_function(before, flat)
+
+
+def read_twice(b):
+    square = b.op("MUL", [0, 0], MAP)
+    return [summed(b, square), b.op("RELU", [square], MAP)]
+
+
+STAY = {
+    "squares that another reads": read_twice,
+    "a product of two tensors": lambda b: [summed(b, b.op("MUL", [0, b.op("NEG", [0], MAP)], MAP))],
+    "an activation": lambda b: [summed(b, b.op("MUL", [0, 0], MAP, fusedActivationFunction=RELU6))],
+    "the largest square": lambda b: [
+        b.op(
+            "REDUCE_MAX",
+            [b.op("MUL", [0, 0], MAP), b.constant([3], np.int32)],
+            (1, 6, 4, 1),
+            table=schema.ReducerOptionsT(True),
+        )
+    ],
+    "a single value": lambda b: [summed(b, b.op("MUL", [0, 0], MAP), axes=(0,), shape=MAP)],
+}
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("name", STAY)
+def test_what_is_no_sum_of_squares_stays(name):
+    b = FileBuilder(MAP)
+    flat = b.file(*STAY[name](b))
+    check_left_alone(flat, sum_of_squares_to_matmul)
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((1, 182, 182, 1), "SQUARED_DIFFERENCE"), ((1, 64, 64, 5), "MUL")], ids=["32 bits", "delegate"]
+)
+def test_large_sums_stay(shape, kind):
+    """More than 2^15 squares of up to 255 steps do not fit into 32 bits; a large MUL is faster as it is."""
+    b = FileBuilder(shape)
+    other = b.op("NEG", [0], shape) if kind == "SQUARED_DIFFERENCE" else 0
+    flat = b.file(summed(b, b.op(kind, [0, other], shape), axes=(1, 2), shape=(1, 1, 1, shape[-1])))
+    check_left_alone(flat, sum_of_squares_to_matmul)

@@ -3,7 +3,6 @@
 import pkgutil
 
 import keras
-import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
@@ -12,8 +11,10 @@ import spiq_tf
 from spiq_tf import targets
 from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.interpreter import Interpreter
-from tests.networks import NETWORKS, RANGE, conv_bn, images, settle
+from tests.conversions import converted, network, quantized
+from tests.converted_files import kinds_of
+from tests.networks import RANGE, conv_bn, images, settle
+from tests.oracles import decibels, run_file
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +32,14 @@ def swished():
 def noise(content, model):
     """In dB below the output."""
     x = images(model, 64)
-    interpreter = Interpreter(content)
-    found = np.concatenate([interpreter.run([one[None]])[0] for one in x])
-    expected = model(x).numpy()
-    return 10 * np.log10(np.sum((found - expected) ** 2) / np.sum(expected**2))
+    return -decibels(model(x).numpy(), run_file(content, x)[0])
 
 
 def kinds(content):
-    flat = FlatModel(content)
-    return {flat.kind(operator) for operator in flat.operators}
+    return set(kinds_of(content))
 
 
+@pytest.mark.fast
 def test_operators_that_the_edge_tpu_does_not_map(swished):
     usual = spiq_tf.convert(swished, input_range=RANGE)
     mapped = spiq_tf.quantize(swished, input_range=RANGE, target="edgetpu")
@@ -74,11 +72,10 @@ def test_what_a_target_does_not_take_is_warned_of():
 
 
 def test_floats_are_warned_of_only_where_they_do_not_run():
-    model = NETWORKS["named"]()
-    found = spiq_tf.quantize(model, input_range=RANGE, float_layers=["scores"])  # no warning, or the test fails
+    found = quantized("named", float_layers=("scores",))  # no warning, or the test fails
     assert "float operator" in {v.rule for v in found.violations}
     with pytest.warns(spiq_tf.TargetWarning, match="float operator"):
-        spiq_tf.convert(model, input_range=RANGE, float_layers=["scores"], target="ethos-u")
+        converted("named", float_layers=("scores",), target="ethos-u")
 
 
 def dense_scales(content):
@@ -88,16 +85,16 @@ def dense_scales(content):
 
 
 def test_granularity_of_dense_weights():
-    model = NETWORKS["residual"]()
-    outputs = model.output_shape[-1]
+    outputs = network("residual").output_shape[-1]
     for target, scales in {"portable": 1, "xnnpack": outputs, "edgetpu": 1, "ethos-u": outputs}.items():
-        assert dense_scales(spiq_tf.convert(model, input_range=RANGE, target=target)) == scales
-    told = spiq_tf.quantize(model, input_range=RANGE, per_channel_dense=True)
+        assert dense_scales(converted("residual", target=target)) == scales
+    told = quantized("residual", per_channel_dense=True)
     assert dense_scales(told.content) == outputs
     assert told.violations == ()  # the user knows his runtimes
-    assert dense_scales(spiq_tf.convert(model, input_range=RANGE, target="xnnpack", per_channel_dense=False)) == 1
+    assert dense_scales(converted("residual", target="xnnpack", per_channel_dense=False)) == 1
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -108,7 +105,7 @@ def test_granularity_of_dense_weights():
 )
 def test_options_that_contradict_the_target(options, message):
     with pytest.raises(spiq_tf.InvalidArgumentError, match=message):
-        spiq_tf.convert(NETWORKS["residual"](), input_range=RANGE, **options)
+        converted("residual", **options)
 
 
 def test_every_module_of_the_package_is_a_target_of_its_own():

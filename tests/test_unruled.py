@@ -165,6 +165,7 @@ def test_a_division_by_what_a_small_epsilon_keeps_from_zero(random):
         assert error < 0.2 * np.sqrt(np.mean(expected[chosen] ** 2))
 
 
+@pytest.mark.fast
 def test_a_division_by_zero_is_refused():
     """LiteRT's process ended with a segmentation fault."""
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
@@ -182,6 +183,7 @@ def test_a_mask_of_the_least_float_may_stay_float():
     assert spiq_tf.convert(model, input_range=RANGE, float_layers=["attention"])
 
 
+@pytest.mark.fast
 def test_two_divisions_by_the_same(random):
     """One reciprocal for both: two of one name ended the conversion."""
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
@@ -290,6 +292,7 @@ def _told(function, shape=(1, 8, 8, 6)):
     return pointwise(CallSite((shape,), shape, lambda x: apply_function(layer, x[0])))
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(
     "function",
     [
@@ -310,6 +313,7 @@ def test_what_is_no_function_of_single_values(function):
     assert _told(function) is None
 
 
+@pytest.mark.fast
 def test_what_is_a_function_of_single_values():
     """Of all, or of positive ones alone; the function is the layer's, for as many values as one likes."""
     x = np.linspace(0.5, 3.0, 1000).reshape(10, 100)
