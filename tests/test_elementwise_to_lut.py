@@ -8,9 +8,9 @@ from spiq_tf.graph.layer_graph import Node, Tensor
 from spiq_tf.primitives.activation import Elementwise, ParametricRelu
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.parameters.assign import quantize
 from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lookup_tables
 from spiq_tf.tflite.provenance import TensorProvenance
+from spiq_tf.tflite.writing.litert_quantizer import quantize
 from tests.file_state import check_invariants, graph_of, state_of
 from tests.flat import FileBuilder, kinds
 

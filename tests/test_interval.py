@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from litert_quantizer import quantizer, recipe
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
+from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
 from tests.flat import FileBuilder

@@ -4,18 +4,20 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from scipy.cluster.hierarchy import DisjointSet
-from spiq_tf.tflite.parameters.tensor_range import TensorRange
 
 import spiq_tf
+from spiq_tf.quantization.tensor_range import TensorRange
+from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.parameters.assign import quantize
 from spiq_tf.tflite.parameters.requantization_limits import widened_to_requantization_limits
+from spiq_tf.tflite.writing.litert_quantizer import quantize
 from tests.flat import FileBuilder
 
 pytestmark = pytest.mark.fast
 
 MAP = (1, 4, 4, 3)
 UNIT = TensorRange(-1.0, 1.0)
+LIMITS = TARGETS["portable"].requantization
 
 
 def convolution(weight=1.0, bias=0.0):
@@ -40,7 +42,7 @@ def intervals_of(flat, widths):
 
 
 def apart(flat, intervals, fixed=()):
-    return widened_to_requantization_limits(flat, intervals, DisjointSet(intervals), fixed)
+    return widened_to_requantization_limits(flat, intervals, DisjointSet(intervals), fixed, LIMITS)
 
 
 @pytest.mark.parametrize("weight", [1e3, 1e6])
@@ -103,7 +105,7 @@ def test_tensors_that_share_a_scale_are_widened_together():
     intervals = {first: UNIT, last: TensorRange(-1e-3, 1e-3), other: TensorRange(-1e-3, 1e-3)}
     groups = DisjointSet(intervals)
     groups.merge(last, other)
-    found = widened_to_requantization_limits(flat, intervals, groups, ())
+    found = widened_to_requantization_limits(flat, intervals, groups, (), LIMITS)
     assert found[other] == found[last] != intervals[last]
 
 

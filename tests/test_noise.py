@@ -40,7 +40,7 @@ def clipping_noise(threshold, excess_kurtosis, bound=np.inf, centre=1.0, deviati
 @pytest.mark.parametrize("excess_kurtosis", [0.3, 1.0, 6.0])
 @pytest.mark.parametrize("threshold", [3.0, 5.5, 8.5])
 def test_a_bound_ends_the_integral(excess_kurtosis, threshold):
-    """The integral of 2 (x - t) P(X > x) up to the bound, where P is half of the curvature of clipping noise without a bound."""
+    """The integral of 2 (x - t) P(X > x) up to the bound, where P is half the curvature without a bound."""
 
     def exceeded(x, h=2e-3):
         low, middle, high = (clipping_noise(x + d, excess_kurtosis) for d in (-h, 0.0, h))
