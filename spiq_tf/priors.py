@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from types import MappingProxyType
 
 
@@ -33,6 +33,7 @@ class Prior:
     default: float
     unit: str
     evidence: str
+    _: KW_ONLY
     held_fixed: str = "all other priors at their present values"
     maximum: float = math.inf
 
@@ -245,32 +246,32 @@ TAIL_EXPONENT = Prior(
     "exponent of the stretched exponential of a tail",
     "Read off the BatchNorm outputs of six trained networks, between 4 and 12 deviations (a Gaussian's would be"
     " 10^-10 at 6, where theirs is 10^-2 to 10^-5).",
-    "set together with TAIL_STEEPNESS and TAIL_STEEPNESS_EXPONENT",
+    held_fixed="set together with TAIL_STEEPNESS and TAIL_STEEPNESS_EXPONENT",
 )
 TAIL_STEEPNESS = Prior(
     3.5,
     "rate of the stretched exponential of a tail of excess kurtosis 1",
     "See TAIL_EXPONENT.",
-    "set together with TAIL_EXPONENT and TAIL_STEEPNESS_EXPONENT",
+    held_fixed="set together with TAIL_EXPONENT and TAIL_STEEPNESS_EXPONENT",
 )
 TAIL_STEEPNESS_EXPONENT = Prior(
     0.35,
     "power of the excess kurtosis with which that rate falls",
     "See TAIL_EXPONENT.",
-    "set together with TAIL_EXPONENT and TAIL_STEEPNESS",
+    held_fixed="set together with TAIL_EXPONENT and TAIL_STEEPNESS",
 )
 RARE_TAIL_POWER = Prior(
     2e-5,
     "power of the second term of a tail, over the channel's variance",
     "Far too small to matter where a channel is often active, it keeps room for the channels that hardly ever fire"
     " and of which the moments say little.",
-    "set together with RARE_TAIL_SIGMAS",
+    held_fixed="set together with RARE_TAIL_SIGMAS",
 )
 RARE_TAIL_SIGMAS = Prior(
     8.0,
     "deviations over which the second term of a tail falls by a factor of e",
     "See RARE_TAIL_POWER.",
-    "set together with RARE_TAIL_POWER",
+    held_fixed="set together with RARE_TAIL_POWER",
 )
 
 # ---- how moments pass a primitive ------------------------------------------------------------------------------------
@@ -280,14 +281,14 @@ CONTRAST_RETENTION = Prior(
     "share of the inputs' squared contrast exponent that passes a linear layer of one tap",
     "With both retentions six networks whose values lie in the bend of a SiLU or a hard swish, or that have no"
     " BatchNorm, gain 0.4 to 2.7 dB; of sixteen others one loses 1 dB and none of the rest more than 0.4.",
-    "set together with SPATIAL_CONTRAST_RETENTION",
+    held_fixed="set together with SPATIAL_CONTRAST_RETENTION",
     maximum=1.0,
 )
 SPATIAL_CONTRAST_RETENTION = Prior(
     0.4,
     "the same of a layer that sums over locations, which differ in contrast",
     "See CONTRAST_RETENTION.",
-    "set together with CONTRAST_RETENTION",
+    held_fixed="set together with CONTRAST_RETENTION",
 )
 OPAQUE_CONTRAST_EXPONENT = Prior(
     0.5,

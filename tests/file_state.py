@@ -9,8 +9,16 @@ from spiq_tf.tflite.state import FileState
 
 def graph_of(inputs=(), outputs=(), nodes=()):
     """A model of primitives, without layers."""
-    names = tuple(tensor.name for tensor in inputs), tuple(tensor.name for tensor in outputs)
-    return LayerGraph(tuple(inputs), tuple(outputs), *names, (), tuple(nodes), {}, {})
+    return LayerGraph(
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        input_names=tuple(tensor.name for tensor in inputs),
+        output_names=tuple(tensor.name for tensor in outputs),
+        calls=(),
+        nodes=tuple(nodes),
+        weights={},
+        variables={},
+    )
 
 
 def state_of(flat, graph=None, **known):

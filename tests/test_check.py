@@ -18,7 +18,10 @@ from spiq_tf.commands.main import main
 from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
+from tests import tiers
+from tests.conversions import converted
 from tests.networks import NETWORKS, RANGE, Mixing, conv_bn, settle
+from tests.tiers import with_fast
 
 
 def network():
@@ -37,16 +40,15 @@ def content():
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_fast(NETWORKS, tiers.NETWORKS))
 def test_files_keep_to_the_rules(name, target):
-    assert spiq_tf.check(spiq_tf.convert(NETWORKS[name](), input_range=RANGE), target) == ()
+    assert spiq_tf.check(converted(name), target) == ()
 
 
 @pytest.mark.parametrize("types", [("uint8", "uint8"), ("float32", "float32"), ("uint8", "float32")])
 @pytest.mark.parametrize("target", ["portable", "xnnpack"])
 def test_types_at_the_ends_are_no_violation(types, target):
-    model = NETWORKS["residual"]()
-    content = spiq_tf.convert(model, input_range=RANGE, inference_input_type=types[0], inference_output_type=types[1])
+    content = converted("residual", inference_input_type=types[0], inference_output_type=types[1])
     assert spiq_tf.check(content, target) == ()
 
 
@@ -191,6 +193,7 @@ MUTATIONS = [
 """A change to the file, the target whose rule it breaks, and the operator or tensor that must be named."""
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("mutate", "target", "rule", "named"), MUTATIONS, ids=lambda v: getattr(v, "__name__", v))
 def test_each_broken_rule_is_found(content, mutate, target, rule, named):
     assert spiq_tf.check(content, target) == ()
@@ -214,6 +217,7 @@ class Winner(layers.Layer):
         return tf.argmax(x, axis=-1)
 
 
+@pytest.mark.fast
 def test_a_file_of_tensorflow_s_own_converter():
     """Open batch, an operator with int64 output, Dense weights with a scale for each output, constants unaligned."""
     image = keras.Input((8, 8, 3), name="image")
@@ -272,7 +276,7 @@ def test_what_a_target_does_not_take(layer, options, target, rule):
     assert rule in {v.rule for v in found}
 
 
-def test_an_unknown_target_and_a_file_that_is_none(tmp_path):
+def test_an_unknown_target_and_a_file_that_is_none(tmp_path, content):
     with pytest.raises(spiq_tf.InvalidArgumentError, match=r"'portable', 'xnnpack'.*found 'tpu'"):
         spiq_tf.check(b"", "tpu")
     with pytest.raises(spiq_tf.ModelFileError, match="without the mark TFL3"):
@@ -280,7 +284,7 @@ def test_an_unknown_target_and_a_file_that_is_none(tmp_path):
     with pytest.raises(spiq_tf.ModelFileError, match=r"^expected a TFLite file with a model in it, found no subgraphs"):
         spiq_tf.check(b"\0\0\0\0TFL3")
     with pytest.raises(spiq_tf.ModelFileError, match="damaged"):
-        spiq_tf.check(spiq_tf.convert(network(), input_range=RANGE)[:500])
+        spiq_tf.check(content[:500])
     with pytest.raises(spiq_tf.ModelFileError, match=r"gone\.tflite: cannot be read: No such file"):
         spiq_tf.check(tmp_path / "gone.tflite")
 
@@ -304,22 +308,22 @@ def test_exit_codes_of_the_command(tmp_path, content, capsys):
     assert main(["check"]) == 2
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_fast(NETWORKS, ("residual",)))
 def test_vela_leaves_no_operator_on_the_cpu(name, tmp_path):
     """The compiler for Ethos-U itself."""
     file = tmp_path / "model.tflite"
-    file.write_bytes(spiq_tf.convert(NETWORKS[name](), input_range=RANGE))
+    file.write_bytes(converted(name))
     vela = Path(sys.executable).parent / "vela"
     command = [vela, file, "--accelerator-config", "ethos-u55-128", "--output-dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "CPU operators = 0 (0.0%)" in done.stdout
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", with_fast(NETWORKS, tiers.NETWORKS))
 def test_tflite_micro_computes_what_the_reference_kernels_do(name):
     """Within a step of the output's scale: MEAN rounds otherwise there."""
     runtime = pytest.importorskip("tflite_micro.python.tflite_micro.runtime", reason="Linux only")
-    content = spiq_tf.convert(NETWORKS[name](), input_range=RANGE)
+    content = converted(name)
     micro = runtime.Interpreter.from_bytes(content)
     reference = litert.Interpreter(
         model_content=content, experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF

@@ -8,7 +8,6 @@ import flatbuffers
 import networks_to_compare
 import numpy as np
 import pytest
-from absl import flags
 from ai_edge_litert import schema_py_generated as schema
 from convert_cases import PROCESS_DIED, Converted, read_record, write_record
 from file_difference import difference
@@ -227,8 +226,9 @@ def compare(tmp_path, capsys, before, after):
     """The exit code and the output for one case with these records before and after."""
     for side, converted in (("before", before), ("after", after)):
         write_record(tmp_path / side, "layer/dense", "portable", converted)
-    flags.FLAGS(["compare_commits", "--nomeasure"])
-    exit_code = compare_commits.compare_records(tmp_path / "before", tmp_path / "after", ["layer/dense"], ["portable"])
+    exit_code = compare_commits.compare_records(
+        tmp_path / "before", tmp_path / "after", ["layer/dense"], ["portable"], measure=False
+    )
     return exit_code, capsys.readouterr().out
 
 

@@ -37,7 +37,7 @@ def graph_and_provenance(tensors, functions, factors=(1.0, 1.0)):
     """
     chain = [Tensor(f"t{k}", SHAPE) for k in range(len(functions) + 1)]
     steps = zip(functions, chain, chain[1:], strict=False)
-    nodes = [Node(Elementwise(function), (x,), y, None) for function, x, y in steps]
+    nodes = [Node(primitive=Elementwise(function), inputs=(x,), output=y, call=None) for function, x, y in steps]
     names = (chain[0].name, chain[-1].name)
     provenance = {i: TensorProvenance(n, f) for i, n, f in zip(tensors, names, factors, strict=True)}
     return {"graph": graph_of(chain[:1], chain[-1:], nodes), "provenance": provenance}
@@ -138,7 +138,7 @@ def test_other_primitives_and_what_the_file_does_not_hold(soft):
     before = flat.content()
     known = graph_and_provenance((0, output), [softplus])
     (node,) = known["graph"].nodes
-    other = graph_of(nodes=[Node(ParametricRelu(alpha=0), node.inputs, node.output, None)])
+    other = graph_of(nodes=[Node(primitive=ParametricRelu(alpha=0), inputs=node.inputs, output=node.output, call=None)])
     elementwise_to_lut(state_of(flat, graph=other, provenance=known["provenance"]))
     elementwise_to_lut(state_of(flat, graph=known["graph"], provenance={0: known["provenance"][0]}))
     assert flat.content() == before

@@ -6,26 +6,28 @@ import pytest
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 
-import spiq_tf
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.silence import silence
 from spiq_tf.tflite.writing.op_versions import lowest_version
+from tests import tiers
+from tests.conversions import converted
 from tests.layer_table import TABLE
-from tests.networks import NETWORKS, RANGE
+from tests.networks import NETWORKS
+from tests.tiers import ROWS, with_fast
 
 SAME_SCALE = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "CONCATENATION", "RESHAPE", "PAD")
 FIXED = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 128, 0)}
 KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": None}
 
 
-@pytest.fixture(params=NETWORKS)
+@pytest.fixture(params=with_fast(NETWORKS, tiers.NETWORKS))
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def flat(name):
-    return FlatModel(spiq_tf.convert(NETWORKS[name](), input_range=RANGE))
+    return FlatModel(converted(name))
 
 
 def quantization(flat, index):
@@ -95,7 +97,7 @@ def test_shapes_are_static(flat):
 
 
 def test_buffers_lie_at_multiples_of_16_bytes(name):
-    content = spiq_tf.convert(NETWORKS[name](), input_range=RANGE)
+    content = converted(name)
     model = schema.Model.GetRootAs(content, 0)
     start = np.frombuffer(content, np.uint8).ctypes.data
     buffers = [model.Buffers(k) for k in range(model.BuffersLength())]
@@ -113,14 +115,14 @@ def test_no_operator_code_is_left_over(flat):
 VERSIONED = [row for row in TABLE if row.name not in ("unknown", "heads")]
 
 
-@pytest.mark.parametrize("row", VERSIONED, ids=lambda r: r.name)
+@pytest.mark.parametrize("row", with_fast(VERSIONED, ROWS), ids=lambda r: r.name)
 def test_versions_are_those_that_tensorflow_gives(row):
     """Oracle: the versioner in TensorFlow's own converter, on the operators of its own int8 file of the same layer."""
-    image = keras.Input((10, 10, 3), name="image", batch_size=1)
-    x, y = (keras.layers.BatchNormalization()(keras.layers.Conv2D(6, 3)(image)) for _ in range(2))
-    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(image, row.apply(x, y)))
+    inputs = [keras.Input((8, 8, 6), name=name, batch_size=1) for name in ("x", "y")]
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(inputs, row.apply(*inputs)))
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([np.full((1, 10, 10, 3), v, np.float32)] for v in (-1.0, 0.3, 1.0))
+    noise = np.random.default_rng(0).uniform(-1, 1, (3, 2, 1, 8, 8, 6)).astype(np.float32)
+    converter.representative_dataset = lambda: (list(each) for each in noise)
     converter.inference_input_type = converter.inference_output_type = tf.int8
     with silence():
         flat = FlatModel(converter.convert())

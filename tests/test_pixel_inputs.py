@@ -41,7 +41,7 @@ def convolve(b, x, shape=MAP):
 
 def state_for(flat, low, high, rescaled=None, uint8=True):
     """Of a file whose input, and the output of a Rescaling of it if that is given, are known."""
-    nodes = [Node(FixedAffine(np.ones(3), np.zeros(3)), (GRAPH_INPUT,), RESCALED, None)]
+    nodes = [Node(primitive=FixedAffine(np.ones(3), np.zeros(3)), inputs=(GRAPH_INPUT,), output=RESCALED, call=None)]
     provenance = {0: TensorProvenance("image")}
     provenance |= {} if rescaled is None else {rescaled: TensorProvenance("rescaling")}
     known = statistics(low, high)

@@ -289,7 +289,7 @@ def test_attention_within_windows():
 def _told(function, shape=(1, 8, 8, 6)):
     """What is told of a function of TensorFlow by running it."""
     layer = layers.Lambda(function)
-    return pointwise(CallSite((shape,), shape, lambda x: apply_function(layer, x[0])))
+    return pointwise(CallSite(inputs=(shape,), output=shape, run=lambda x: apply_function(layer, x[0])))
 
 
 @pytest.mark.fast

@@ -31,10 +31,10 @@ ROWS = {
     "no scales absorbed": dataclasses.replace(_WHOLE, scales="none"),
     "SPIQ's scales and ranges": dataclasses.replace(_WHOLE, scales="spiq", samples=False),
     "closed forms, no synthetic inputs": dataclasses.replace(_WHOLE, samples=False),
-    "no steps shared": dataclasses.replace(_WHOLE, equal_scale_adds=False),
+    "no equal-scale additions": dataclasses.replace(_WHOLE, equal_scale_adds=False),
     "no bias correction": dataclasses.replace(_WHOLE, bias_correction=False),
-    "no kernel sums kept": dataclasses.replace(_WHOLE, sum_preserving_rounding=False),
-    "neither of the two": dataclasses.replace(_WHOLE, bias_correction=False, sum_preserving_rounding=False),
+    "no sum-preserving rounding": dataclasses.replace(_WHOLE, sum_preserving_rounding=False),
+    "neither of the last two": dataclasses.replace(_WHOLE, bias_correction=False, sum_preserving_rounding=False),
     "SPIQ as published": METHODS["spiq"],
     "DFQ as published": METHODS["dfq"],
 }

@@ -18,14 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import commands
 import decibels
 import numpy as np
 import numpy.typing as npt
 from absl import app, flags
 from file_difference import difference, operator_kinds
 
-FLAGS = flags.FLAGS
+from spiq_tf.commands.command import Command
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GOLDEN = CHECKOUT / "tests" / "golden"
@@ -51,27 +50,30 @@ AGREEMENT_LOSS = 0.01
 GROWTH = 0.02
 """Part by which a file may grow."""
 
-flags.DEFINE_boolean("renew", False, "Write the table anew.")
-
 Entry = dict[str, Any]
 Table = Mapping[str, Mapping[str, Entry]]
 """Of each network, by "target, method"."""
 Array = npt.NDArray[Any]
 
 
-def main(argv: Sequence[str]) -> int:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the tool."""
+    flags.DEFINE_boolean("renew", False, "Write the table anew.", flag_values=values)
+
+
+def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
     """Prints what changed; returns 1 if the table does not hold."""
-    if len(argv) != 1:
-        raise app.UsageError("expected no arguments")
+    if arguments:
+        raise app.UsageError(f"expected flags only, found {arguments[0]!r}")
     found, table = measure(), read()
     for line in changes(table, found):
         print(line)
     failed = failures(table, found)
     print("\n".join(failed) if failed else "the table holds")
-    if FLAGS.renew:
+    if options.renew:
         TABLE.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
         print(f"{TABLE} is renewed")
-    return 1 if failed and not FLAGS.renew else 0
+    return 1 if failed and not options.renew else 0
 
 
 def read() -> Table:
@@ -175,4 +177,5 @@ def _entry(content: bytes, outputs: Array, expected: Array, labels: Array) -> En
 
 if __name__ == "__main__":
     sys.path.insert(1, str(CHECKOUT))  # for the tests' data
-    commands.run(main)
+    command = Command(name="accuracy_table.py", description=__doc__, define_flags=define_flags, run=run)
+    sys.exit(command.main(sys.argv[1:]))

@@ -18,64 +18,80 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import commands
 import commit_files
 from absl import app, flags, logging
 from convert_cases import PROCESS_DIED, Converted, read_record
 from file_difference import difference
 
-FLAGS = flags.FLAGS
+from spiq_tf.commands.command import Command
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TARGETS = ["portable", "xnnpack", "edgetpu", "ethos-u", "tflite-micro"]
 
-flags.DEFINE_list("targets", TARGETS, "Targets to convert for.")
-flags.DEFINE_boolean("quick", False, "The portable target alone.")
-flags.DEFINE_string(
-    "only", "", "A regular expression: the cases whose names it matches (layer/conv, network/residual)."
-)
-flags.DEFINE_integer("workers", 2, "Processes that convert at a time.", lower_bound=1)
-flags.DEFINE_string(
-    "cache_dir", str(CHECKOUT / ".cache" / "commits"), "Where commits' files are kept for the next time."
-)
-flags.DEFINE_boolean("measure", True, "Measure dB against the float model where files differ.")
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the tool."""
+    flags.DEFINE_list("targets", TARGETS, "Targets to convert for.", flag_values=values)
+    flags.DEFINE_boolean("quick", False, "The portable target alone.", flag_values=values)
+    flags.DEFINE_string(
+        "only",
+        "",
+        "A regular expression: the cases whose names it matches (layer/conv, network/residual).",
+        flag_values=values,
+    )
+    flags.DEFINE_integer("workers", 2, "Processes that convert at a time.", flag_values=values, lower_bound=1)
+    flags.DEFINE_string(
+        "cache_dir",
+        str(CHECKOUT / ".cache" / "commits"),
+        "Folder in which the files of commits are cached.",
+        flag_values=values,
+    )
+    flags.DEFINE_boolean("measure", True, "Measure dB against the float model where files differ.", flag_values=values)
 
 
-def main(argv: Sequence[str]) -> int:
+def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
     """Prints what differs; returns the exit code."""
-    if len(argv) not in (2, 3):
+    if len(arguments) not in (1, 2):
         raise app.UsageError("expected one or two commits")
     logging.set_verbosity(logging.ERROR)
-    names, targets = _case_names(), ["portable"] if FLAGS.quick else FLAGS.targets
+    targets = ["portable"] if options.quick else options.targets
+    names, cache = _case_names(options.only), Path(options.cache_dir)
+    revisions = {"before": arguments[0], "after": arguments[1] if len(arguments) == 2 else None}
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            before = _files_of(argv[1], Path(scratch) / "before", names, targets)
-            after = _files_of(argv[2] if len(argv) == 3 else None, Path(scratch) / "after", names, targets)
+            before, after = (
+                _convert_revision(revision, Path(scratch) / side, cache, names, targets, options.workers)
+                for side, revision in revisions.items()
+            )
         except (commit_files.RevisionError, commit_files.ConversionError) as error:
             raise app.UsageError(str(error)) from None
-        return compare_records(before, after, names, targets)
+        return compare_records(before, after, names, targets, options.measure)
 
 
-def _files_of(revision: str | None, scratch: Path, names: Sequence[str], targets: Sequence[str]) -> Path:
-    """The folder of a commit's records, which are made where they are missing."""
-    source = commit_files.source_of(CHECKOUT, revision, scratch / "source")
-    folder = scratch / "files"
-    if source.tree is not None:
-        folder = commit_files.cache_folder(CHECKOUT, Path(FLAGS.cache_dir), source.tree)
-    commit_files.convert_missing(source.path, folder, names, targets, FLAGS.workers)
-    return folder
-
-
-def _case_names() -> list[str]:
+def _case_names(pattern: str) -> list[str]:
     import networks_to_compare
 
-    names = [name for name in networks_to_compare.cases() if re.search(FLAGS.only, name)]
+    names = [name for name in networks_to_compare.cases() if re.search(pattern, name)]
     if not names:
-        raise app.UsageError(f"--only: no case matches {FLAGS.only!r}")
+        raise app.UsageError(f"--only: no case matches {pattern!r}")
     return names
 
 
-def compare_records(before: Path, after: Path, names: Sequence[str], targets: Sequence[str]) -> int:
+def _convert_revision(
+    revision: str | None, scratch: Path, cache: Path, names: Sequence[str], targets: Sequence[str], workers: int
+) -> Path:
+    """The folder of a commit's records; those that it lacks are made."""
+    source = commit_files.source_of(CHECKOUT, revision, scratch / "source")
+    folder = scratch / "files"
+    if source.tree is not None:
+        folder = commit_files.cache_folder(CHECKOUT, cache, source.tree)
+    commit_files.convert_missing(source.path, folder, names, targets, workers)
+    return folder
+
+
+def compare_records(
+    before: Path, after: Path, names: Sequence[str], targets: Sequence[str], measure: bool = True
+) -> int:
     """Prints a row for each file that differs, then a summary; returns the exit code.
 
     Args:
@@ -83,6 +99,7 @@ def compare_records(before: Path, after: Path, names: Sequence[str], targets: Se
         after: of the other.
         names: of the cases.
         targets: that each was converted for.
+        measure: whether dB against the float model are measured where files differ.
     """
     different, errors, decibels = 0, 0, []
     for name in names:
@@ -96,7 +113,7 @@ def compare_records(before: Path, after: Path, names: Sequence[str], targets: Se
                 continue
             if not different:
                 print("| case | target | what differs first | dB before | dB after |\n|---|---|---|---|---|")
-            pair = _measured(name, one, other) if FLAGS.measure else (None, None)
+            pair = _measured(name, one, other) if measure else (None, None)
             decibels.append(pair)
             row = [name, target, what.replace("|", "\\|"), *("" if v is None else f"{v:.2f}" for v in pair)]
             print(f"| {' | '.join(row)} |", flush=True)
@@ -139,4 +156,5 @@ def _measured(name: str, one: Converted, other: Converted) -> tuple[float | None
 
 if __name__ == "__main__":
     sys.path.insert(1, str(CHECKOUT))  # for the tests' networks
-    commands.run(main)
+    command = Command(name="compare_commits.py", description=__doc__, define_flags=define_flags, run=run)
+    sys.exit(command.main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ def define_flags(values: flags.FlagValues) -> None:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Examples:
     """A model and the labelled examples that it is measured on.
 
@@ -43,26 +44,53 @@ def load(path: str, options: flags.FlagValues) -> Examples:
     """Reads a model, and its examples as the flags say.
 
     Args:
-        path: of the .keras file. A .json of the same name may state "preprocess" and "input_range".
-        options: the flags of `define_flags`, and --limit: how many examples to take, drawn with a fixed seed.
+        path: of the .keras file.
+        options: the flags of `define_flags`, and --limit.
 
     Raises:
-        ValueError: the input range is given nowhere.
+        ValueError: there is no input range.
+    """
+    return read_examples(path, options.eval, options.limit, options.preprocess, options.input_range)
+
+
+def read_examples(
+    path: str,
+    evaluation: str,
+    limit: int,
+    preprocess: str | None = None,
+    input_range: Sequence[str | float] | None = None,
+) -> Examples:
+    """Reads a model and its examples.
+
+    Args:
+        path: of the .keras file. A .json of the same name may state "preprocess" and "input_range".
+        evaluation: an .npz of x, or of JPEG images, and y.
+        limit: how many examples to take, drawn with a fixed seed.
+        preprocess: a numpy formula of x, in place of that of the .json.
+        input_range: smallest and largest input after preprocessing, in place of those of the .json.
+
+    Raises:
+        ValueError: there is no input range.
     """
     settings_file = os.path.splitext(path)[0] + ".json"
     settings: dict[str, Any] = {}
     if os.path.exists(settings_file):
         with open(settings_file) as file:
             settings = json.load(file)
-    if not options.input_range and "input_range" not in settings:
+    if not input_range and "input_range" not in settings:
         raise ValueError(f"no input range: expected it in {settings_file} or as --input_range=LOW,HIGH")
-    low, high = options.input_range or settings["input_range"]
-    with np.load(options.eval) as data:
-        indices = np.random.default_rng(0).permutation(len(data["y"]))[: options.limit]
+    low, high = input_range or settings["input_range"]
+    with np.load(evaluation) as data:
+        indices = np.random.default_rng(0).permutation(len(data["y"]))[:limit]
         raw, labels = _read_images(data, indices), data["y"][indices]
-    formula = options.preprocess or settings.get("preprocess", "x")
+    formula = preprocess or settings.get("preprocess", "x")
     inputs = eval(formula, {"np": np}, {"x": raw.astype(np.float32)})  # the user's own formula
-    return Examples(_without_softmax(path), np.asarray(inputs, np.float32), labels, (float(low), float(high)))
+    return Examples(
+        model=_without_softmax(path),
+        inputs=np.asarray(inputs, np.float32),
+        labels=labels,
+        input_range=(float(low), float(high)),
+    )
 
 
 def _read_images(data: Any, indices: Array) -> Array:

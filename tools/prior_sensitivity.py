@@ -15,13 +15,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import commands
 import examples
 import keras
 import numpy as np
@@ -30,18 +29,11 @@ from absl import app, flags, logging
 
 import spiq_tf
 from spiq_tf import priors
+from spiq_tf.commands.command import Command
 from spiq_tf.tflite.interpreter import Interpreter
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 GOLDEN = CHECKOUT / "tests" / "golden"
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_integer("examples", 100, "Examples of each network.", lower_bound=1)
-flags.DEFINE_string("shared", None, "A folder of trained models with examples, measured too.")
-flags.DEFINE_list("networks", None, "Names of the networks to measure; all by default.")
-flags.DEFINE_list("priors", None, "Names of the priors to move; all by default.")
-flags.DEFINE_float("by", 0.2, "Part by which each is moved; 0.001 shows what is chance.", lower_bound=0, upper_bound=1)
 
 DENSE = ("unet", "espnet_camvid")
 """Networks whose examples are few, since each has thousands of outputs."""
@@ -49,7 +41,7 @@ DENSE = ("unet", "espnet_camvid")
 Array = npt.NDArray[Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """A float model and what its files are measured on.
 
@@ -91,71 +83,96 @@ class _Read(dict[priors.Prior, float]):
         return default
 
 
-def main(argv: Sequence[str]) -> None:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the tool."""
+    flags.DEFINE_integer("examples", 100, "Examples of each network.", flag_values=values, lower_bound=1)
+    flags.DEFINE_string("shared", None, "A folder of trained models with examples, measured too.", flag_values=values)
+    flags.DEFINE_list("networks", None, "Names of the networks to measure; all by default.", flag_values=values)
+    flags.DEFINE_list("priors", None, "Names of the priors to vary; all by default.", flag_values=values)
+    flags.DEFINE_float("by", 0.2, "Part by which each is moved; 0.001 shows what is chance.", 0, 1, flag_values=values)
+
+
+def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
     """Measures what RESULTS does not hold yet, and prints the table."""
-    if len(argv) != 2:
+    if len(arguments) != 1:
         raise app.UsageError("expected one file for the results")
     logging.set_verbosity(logging.ERROR)
-    results, chosen = Path(argv[1]), FLAGS.priors or list(priors.PRIORS)
-    unknown = [name for name in chosen if name not in priors.PRIORS]
-    if unknown:
-        raise app.UsageError(f"unknown prior {unknown[0]!r}")
-    loaders = _networks()
-    for network in FLAGS.networks or loaders:
-        if network not in loaders:
-            raise app.UsageError(f"unknown network {network!r}: expected one of {', '.join(loaders)}")
-        known = {row["prior"] for row in _rows(results) if row["network"] == network}
-        missing = [name for name in chosen if name not in known]
+    results, loaders = Path(arguments[0]), _loaders(options.shared, options.examples)
+    names = _chosen("prior", options.priors, priors.PRIORS)
+    for network in _chosen("network", options.networks, loaders):
+        measured_before = {row["prior"] for row in _rows(results) if row["network"] == network}
+        missing = [name for name in names if name not in measured_before]
         if missing:
-            for row in _effects(network, loaders[network](), missing):
-                with results.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
-                print(f"{network:24}{row['prior']:34}{row['down']:+8.3f}{row['up']:+8.3f}", flush=True)
+            _append_effects(results, network, loaders[network](), missing, options.by)
     print("\n".join(table(_rows(results))))
+    return 0
+
+
+def _chosen(kind: str, names: Sequence[str] | None, existing: Iterable[str]) -> list[str]:
+    """The names of a flag, or all that exist where it is left out."""
+    every = list(existing)
+    for name in names or ():
+        if name not in every:
+            raise app.UsageError(f"unknown {kind} {name!r}: expected one of {', '.join(every)}")
+    return list(names or every)
+
+
+def _append_effects(results: Path, network: str, measured: Measured, names: Sequence[str], by: float) -> None:
+    """Adds a row for each prior to the file, as it comes, and prints it."""
+    for row in _effects(network, measured, names, by):
+        with results.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print(f"{network:24}{row['prior']:34}{row['down']:+8.3f}{row['up']:+8.3f}", flush=True)
 
 
 def _rows(results: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
 
 
-def _networks() -> Mapping[str, Callable[[], Measured]]:
-    """What makes each network ready, by name."""
-    loaders = {path.stem: partial(_golden, path) for path in sorted(GOLDEN.glob("*.keras"))}
-    shared = sorted(Path(FLAGS.shared).glob("*.keras")) if FLAGS.shared else []
-    return loaders | {path.stem: partial(_shared, path) for path in shared}
+def _loaders(shared: str | None, limit: int) -> Mapping[str, Callable[[], Measured]]:
+    """What loads each network, by name.
+
+    Args:
+        shared: folder of trained models, or None.
+        limit: how many examples of each to take.
+    """
+    golden = {path.stem: partial(_golden, path, _count(path.stem, limit)) for path in sorted(GOLDEN.glob("*.keras"))}
+    others = sorted(Path(shared).glob("*.keras")) if shared else []
+    return golden | {path.stem: partial(_shared, path, _count(path.stem, limit)) for path in others}
 
 
-def _count(name: str) -> int:
-    return max(FLAGS.examples // 5, 1) if name in DENSE else FLAGS.examples
+def _count(name: str, limit: int) -> int:
+    return max(limit // 5, 1) if name in DENSE else limit
 
 
-def _golden(path: Path) -> Measured:
+def _golden(path: Path, limit: int) -> Measured:
     sys.path.insert(0, str(CHECKOUT))
     from tests import golden_data
 
     images, _ = golden_data.strokes() if path.stem in DENSE else golden_data.digits()
-    inputs = images[golden_data.TRAINING :][: _count(path.stem)]
+    inputs = images[golden_data.TRAINING :][:limit]
     model = keras.models.load_model(path, compile=False)
-    return Measured(model, inputs, model.predict(inputs, verbose=0), golden_data.RANGE)
+    reference = model.predict(inputs, verbose=0)
+    return Measured(model=model, inputs=inputs, reference=reference, input_range=golden_data.RANGE)
 
 
-def _shared(path: Path) -> Measured:
-    stated = json.loads(path.with_suffix(".json").read_text())
-    evaluation = path.parent / stated.get("examples", f"{path.stem}.eval.npz")
-    given = examples.load(str(path), _count(path.stem), str(evaluation))
-    reference = given.model.predict(given.inputs, verbose=0, batch_size=8)
-    return Measured(given.model, given.inputs, reference, given.input_range)
+def _shared(path: Path, limit: int) -> Measured:
+    settings = json.loads(path.with_suffix(".json").read_text())
+    evaluation = path.parent / settings.get("examples", f"{path.stem}.eval.npz")
+    labelled = examples.read_examples(str(path), str(evaluation), limit)
+    reference = labelled.model.predict(labelled.inputs, verbose=0, batch_size=8)
+    return Measured(model=labelled.model, inputs=labelled.inputs, reference=reference, input_range=labelled.input_range)
 
 
-def _effects(network: str, measured: Measured, names: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """For each prior the change of dB when it is moved down and up."""
+def _effects(network: str, measured: Measured, names: Sequence[str], by: float) -> Iterator[dict[str, Any]]:
+    """For each prior the change of dB when it is moved down and up by that part of its value."""
     read = _Read()
     with priors.factors(read):
         base = measured.convert()
     start = measured.decibels(base)
     for name in names:
         change = {"down": 0.0, "up": 0.0}
-        factors = {"down": 1 - FLAGS.by, "up": 1 + FLAGS.by} if priors.PRIORS[name] in read.priors else {}
+        factors = {"down": 1 - by, "up": 1 + by} if priors.PRIORS[name] in read.priors else {}
         for direction, factor in factors.items():
             with priors.scaled(name, factor):
                 content = measured.convert()
@@ -187,4 +204,5 @@ def _cell(effect: tuple[float, float] | None) -> str:
 
 
 if __name__ == "__main__":
-    commands.run(main)
+    command = Command(name="prior_sensitivity.py", description=__doc__, define_flags=define_flags, run=run)
+    sys.exit(command.main(sys.argv[1:]))

@@ -14,18 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import commands
 import keras
 import numpy as np
-from absl import flags
+from absl import app, flags
 from keras import layers
 
-FLAGS = flags.FLAGS
+from spiq_tf.commands.command import Command
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-
-flags.DEFINE_list("only", [], "Names of networks; all if there are none.")
-flags.DEFINE_integer("epochs", 60, "Passes over the training images.", lower_bound=1)
 
 
 def residual() -> Any:
@@ -74,35 +70,47 @@ def unet() -> Any:
 NETWORKS = {"residual": residual, "separable": separable, "unet": unet}
 
 
-def main(argv: Sequence[str]) -> None:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the tool."""
+    flags.DEFINE_list("only", [], "Names of networks; all by default.", flag_values=values)
+    flags.DEFINE_integer("epochs", 60, "Passes over the training images.", flag_values=values, lower_bound=1)
+
+
+def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
     """Trains and writes."""
     from tests import golden_data
 
+    if arguments:
+        raise app.UsageError(f"expected flags only, found {arguments[0]!r}")
+    unknown = [name for name in options.only if name not in NETWORKS]
+    if unknown:
+        raise app.UsageError(f"--only: expected some of {', '.join(NETWORKS)}, found {unknown[0]!r}")
     keras.config.disable_interactive_logging()
-    for name in FLAGS.only or NETWORKS:
+    for name in options.only or NETWORKS:
         keras.utils.set_random_seed(1)
         keras.backend.clear_session()
         model = NETWORKS[name]()
         images, labels = golden_data.strokes() if name == "unet" else golden_data.digits()
-        _train(model, images[: golden_data.TRAINING], labels[: golden_data.TRAINING])
-        found = model.predict(images[golden_data.TRAINING :]).argmax(axis=-1)
-        accuracy = np.mean(found == labels[golden_data.TRAINING :])
+        _train(model, images[: golden_data.TRAINING], labels[: golden_data.TRAINING], options.epochs)
+        classes = model.predict(images[golden_data.TRAINING :]).argmax(axis=-1)
+        accuracy = np.mean(classes == labels[golden_data.TRAINING :])
         path = CHECKOUT / "tests" / "golden" / f"{name}.keras"
         _without_optimizer(name, model).save(path)
         print(
             f"{name}: accuracy {accuracy:.4f}, {model.count_params()} weights, {path.stat().st_size} bytes", flush=True
         )
+    return 0
 
 
-def _train(model: Any, images: Any, labels: Any) -> None:
+def _train(model: Any, images: Any, labels: Any, epochs: int) -> None:
     size = 32
-    steps = FLAGS.epochs * -(-len(images) // size)
+    steps = epochs * -(-len(images) // size)
     rate = keras.optimizers.schedules.CosineDecay(1e-4, steps, warmup_target=4e-3, warmup_steps=steps // 10)
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=1e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    model.fit(images, labels, batch_size=size, epochs=FLAGS.epochs, verbose=0)
+    model.fit(images, labels, batch_size=size, epochs=epochs, verbose=0)
 
 
 def _without_optimizer(name: str, trained: Any) -> Any:
@@ -126,4 +134,5 @@ def _twice(x: Any, filters: int) -> Any:
 
 if __name__ == "__main__":
     sys.path.insert(1, str(CHECKOUT))  # for the tests' data
-    commands.run(main)
+    command = Command(name="train_golden.py", description=__doc__, define_flags=define_flags, run=run)
+    sys.exit(command.main(sys.argv[1:]))

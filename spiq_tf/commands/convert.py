@@ -26,10 +26,11 @@ from spiq_tf.errors import SpiqError
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of the command."""
     define_conversion_flags(values)
-    _define_flags_of_the_run(values)
+    _define_output_flags(values)
+    _define_run_flags(values)
 
 
-def _define_flags_of_the_run(values: flags.FlagValues) -> None:
+def _define_output_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
         "output_dir", None, "The folder for the .tflite files; made if it is not there.", flag_values=values
     )
@@ -46,6 +47,9 @@ def _define_flags_of_the_run(values: flags.FlagValues) -> None:
         " has not come to, or does not name, stay after its own, with of_earlier_run.",
         flag_values=values,
     )
+
+
+def _define_run_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "overwrite",
         False,

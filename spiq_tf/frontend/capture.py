@@ -122,7 +122,7 @@ class _Capture:
         if keras_internals.takes_training(layer):
             kwargs = {**kwargs, "training": False}
         args, kwargs = keras.tree.map_structure(lambda a: self._tensors.get(id(a), _bounded(a)), (args, dict(kwargs)))
-        return Call(len(self._calls), layer, path, args, kwargs, ())
+        return Call(index=len(self._calls), layer=layer, name=path, args=args, kwargs=kwargs, outputs=())
 
     def _expanded(
         self, call: Call, inputs: tuple[Tensor, ...], index: int, output: Any, floats: bool
@@ -131,11 +131,14 @@ class _Capture:
         shape, floats = tuple(output.shape), floats and output.dtype == "float32"
         shapes, run = tuple(t.shape for t in inputs), output_function(call, inputs, index)
         arguments = tuple(None if isinstance(a, Tensor) else a for a in call.args)
-        steps = expand(call.layer, CallSite(shapes, shape, run, arguments, call.kwargs, floats))
+        steps = expand(
+            call.layer,
+            CallSite(inputs=shapes, output=shape, run=run, arguments=arguments, keywords=call.kwargs, floats=floats),
+        )
         if steps is not None:
             return tuple(steps)
         keys = tuple(id(v) for v in (*getattr(call.layer, "variables", ()), *_variable_operands(call)))
-        return (Step(Opaque(run, shapes, keys), shape),)
+        return (Step(Opaque(evaluate=run, shapes=shapes, keys=keys), shape),)
 
     def _append(
         self, call: Call, inputs: tuple[Tensor, ...], symbols: Sequence[Any], expansions: Sequence[Sequence[Step]]
@@ -169,7 +172,7 @@ def _nodes(call: Call, inputs: tuple[Tensor, ...], output: Tensor, steps: Sequen
         default = (StepOutput(index - 1),) if index else tuple(map(LayerInput, range(len(inputs))))
         operands = tuple(map(tensor, default if step.inputs is None else step.inputs))
         outputs.append(output if last else Tensor(f"{output.name}/{index}", step.shape))
-        yield Node(step.primitive, operands, outputs[-1], call)
+        yield Node(primitive=step.primitive, inputs=operands, output=outputs[-1], call=call)
 
 
 def _outputs(path: str, layer: Any, args: Any, kwargs: Any) -> list[Any]:

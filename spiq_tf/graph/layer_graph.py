@@ -34,7 +34,7 @@ class Tensor:
         return math.prod(self.shape[1:-1]) > 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Call:
     """One call of one Keras layer: what is replayed when the model is traced with new weights.
 
@@ -55,7 +55,7 @@ class Call:
     outputs: tuple[Tensor, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Node:
     """One primitive operation on tensors, with the layer call that it comes from."""
 
@@ -81,7 +81,7 @@ class _ChangedWeights(Mapping[int, Array]):
         return len(self._original)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerGraph:
     """A model as primitives.
 

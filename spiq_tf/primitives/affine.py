@@ -15,7 +15,7 @@ from spiq_tf.distributions.values import Array, ChannelRanges, Moments, Source, 
 from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class BatchNorm(Primitive):
     """y = gamma (x - moving_mean) / sqrt(moving_variance + epsilon) + beta: where statistics come from.
 

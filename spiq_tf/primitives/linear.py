@@ -45,7 +45,7 @@ class Layout:
         return np.swapaxes(kernels.restored(kernel, (*shape[:-2], shape[-1], shape[-2]), False), -1, -2)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Sum):
     """y_o = sum over c of W_co x_c, plus b_o: a convolution, a depthwise convolution or a Dense.
 

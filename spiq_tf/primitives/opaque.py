@@ -11,7 +11,7 @@ from spiq_tf.distributions.values import Array, Moments, Source, Weights
 from spiq_tf.primitives.base import Primitive, same_noise_ratio
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Opaque(Primitive):
     """Any layer without a rule.
 

@@ -17,7 +17,7 @@ from spiq_tf.distributions.values import Array, Moments, Source, Weights
 from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Rearrange(Primitive):
     """Values that are moved: reshapes, transposes, crops, repetitions, and interpolation between neighbors.
 

@@ -3,7 +3,7 @@
 The numbers of single bit widths (127, 255) stand here and nowhere else: everything else asks a `BitWidth`.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ class BitWidth:
     """
 
     bits: int
+    _: KW_ONLY
     signed: bool = True
     symmetric: bool = False
     narrow: bool = False

@@ -1,6 +1,6 @@
 """The usual preprocessing of images, and how well each convention explains a BatchNorm's running statistics."""
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Convention:
     name: str
     factor: Array
     offset: Array
+    _: KW_ONLY
     reverse: bool = False
 
     def _ordered(self, values: Array) -> Array:

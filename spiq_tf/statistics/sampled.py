@@ -31,7 +31,7 @@ class ObservedRange:
     excess_kurtosis: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SampledStatistics:
     """Statistics of the samples, in model units, by tensor name.
 
@@ -50,7 +50,7 @@ class SampledStatistics:
     gap: SampleGap
 
 
-NO_SAMPLES = SampledStatistics({}, {}, {}, (), SampleGap())
+NO_SAMPLES = SampledStatistics(moments={}, example_moments={}, ranges={}, non_negative=(), gap=SampleGap())
 
 
 def sampled_statistics(graph: LayerGraph, runs: Sequence[SampleRun], gap: SampleGap) -> SampledStatistics:
@@ -69,7 +69,7 @@ def sampled_statistics(graph: LayerGraph, runs: Sequence[SampleRun], gap: Sample
         runs: of the model on the samples.
         gap: how much farther real inputs reach.
     """
-    collected = _Collected({}, {}, {}, [])
+    collected = _Collected(moments={}, example_moments={}, ranges={}, non_negative=[])
     pixels, images = image_derived_tensors(graph.nodes, graph.inputs), any(t.is_feature_map for t in graph.inputs)
     for node in graph.nodes:
         values = [run.values[node.output.name] for run in runs if node.output.name in run.values]
@@ -77,11 +77,15 @@ def sampled_statistics(graph: LayerGraph, runs: Sequence[SampleRun], gap: Sample
         sums_pixels = node.primitive.varies_by_image and node.inputs[0].name in pixels
         collected.add_moments(graph, node, values, sums_pixels, images)
     return SampledStatistics(
-        collected.moments, collected.example_moments, collected.ranges, collected.non_negative, gap
+        moments=collected.moments,
+        example_moments=collected.example_moments,
+        ranges=collected.ranges,
+        non_negative=collected.non_negative,
+        gap=gap,
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Collected:
     """What has been collected so far; the fields are those of `SampledStatistics`."""
 

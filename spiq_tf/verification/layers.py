@@ -47,7 +47,7 @@ def layer_findings(
     compared = {t: tensor_of[t.name] for t in tensors if t.name in tensor_of and t.name in float_tensors}
     file = _File(flat, Interpreter(content, keep_all=True), input_tensor_names(flat, graph), compared)
     scales = {**_fitted_scales(graph, file, batches, [t for t in file.tensors if t.name not in scales]), **scales}
-    totals = {tensor.name: _LayerTotals(Sums(tensor.channels)) for tensor in file.tensors}
+    totals = {tensor.name: _LayerTotals(sums=Sums(tensor.channels)) for tensor in file.tensors}
     random = np.random.default_rng(1)
     for batch in batches:
         with tf.GradientTape() as tape:
@@ -98,7 +98,7 @@ def _fitted_scales(
     }
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _LayerTotals:
     """Sums over the batches.
 

@@ -64,13 +64,13 @@ def fused_activation_steps(function: Any, shape: Shape) -> Sequence[Step]:
     if function is None or function is _A.linear:
         return ()
     run = partial(apply_function, function)
-    site = CallSite((shape,), shape, lambda values: run(values[0]))
+    site = CallSite(inputs=(shape,), output=shape, run=lambda values: run(values[0]))
     listed = ACTIVATION_LAYERS.get(type(function)) if isinstance(function, _L.Layer) else None
     if listed is not None and (steps := listed(function, site)) is not None:
         return steps
     if callable(function) and function in ACTIVATIONS:
         return (Step(ACTIVATIONS[function], shape),)
-    return pointwise(site) or (Step(Opaque(site.run, (shape,)), shape),)
+    return pointwise(site) or (Step(Opaque(evaluate=site.run, shapes=(shape,)), shape),)
 
 
 def pointwise(site: CallSite) -> Sequence[Step] | None:
@@ -99,7 +99,7 @@ def pointwise(site: CallSite) -> Sequence[Step] | None:
         elementwise = _is_pointwise(run, values) or _is_pointwise(run, np.abs(values))  # a root, a logarithm
     except InvalidModelError:  # it cannot be run on such values
         return None
-    return (Step(Opaque(site.run, site.inputs, function=run), site.output),) if elementwise else None
+    return (Step(Opaque(evaluate=site.run, shapes=site.inputs, function=run), site.output),) if elementwise else None
 
 
 def _is_pointwise(run: Callable[[Array], Array], values: Array) -> bool:

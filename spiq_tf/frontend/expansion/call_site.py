@@ -44,7 +44,7 @@ class Step:
     inputs: tuple[Operand, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CallSite:
     """How a layer is called.
 

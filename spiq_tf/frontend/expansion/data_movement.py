@@ -78,7 +78,12 @@ def flattened(layer: Any, site: CallSite) -> Sequence[Step]:
     if len(site.inputs[0]) == 1:
         return ()
     source = np.tile(np.arange(channels), locations)
-    return (Step(Rearrange(channels, source, np.arange(len(source)), np.ones(len(source))), site.output),)
+    return (
+        Step(
+            Rearrange(channels=channels, source=source, target=np.arange(len(source)), share=np.ones(len(source))),
+            site.output,
+        ),
+    )
 
 
 def zero_pad(layer: Any, site: CallSite) -> Sequence[Step]:
@@ -93,7 +98,7 @@ def padded(layer: Any, site: CallSite) -> Sequence[Step] | None:
         return None
     if layer.mode != "constant":
         every = np.arange(channels)
-        return (Step(Rearrange(channels, every, every, np.ones(channels)), site.output),)
+        return (Step(Rearrange(channels=channels, source=every, target=every, share=np.ones(channels)), site.output),)
     value = site.keywords.get("constant_values")
     value = 0.0 if value is None else value
     if not isinstance(value, int | float):

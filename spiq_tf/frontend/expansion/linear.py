@@ -22,7 +22,9 @@ def convolution(layer: Any, site: CallSite) -> Sequence[Step] | None:
     if not isinstance(layer.kernel, keras.Variable):
         return None  # quantized or LoRA: the operand is no variable
     layout = Layout(1 if depthwise else layer.groups, depthwise=depthwise)
-    linear = Linear(id(layer.kernel), _key(layer.bias), _tap_validity(layer, site.spatial), layout)
+    linear = Linear(
+        kernel=id(layer.kernel), bias=_key(layer.bias), tap_validity=_tap_validity(layer, site.spatial), layout=layout
+    )
     steps = (Step(linear, site.output), *fused_activation_steps(layer.activation, site.output))
     return (_causal_padding(layer, site), *steps) if layer.padding == "causal" else steps
 
@@ -40,7 +42,9 @@ def transposed(layer: Any, site: CallSite) -> Sequence[Step] | None:
         return None
     share = np.prod(site.spatial) / np.prod(site.output[1:-1])
     tap_validity = np.full(int(np.prod(layer.kernel_size)), share)
-    linear = Linear(id(layer.kernel), _key(layer.bias), tap_validity, Layout(transposed=True))
+    linear = Linear(
+        kernel=id(layer.kernel), bias=_key(layer.bias), tap_validity=tap_validity, layout=Layout(transposed=True)
+    )
     return (Step(linear, site.output), *fused_activation_steps(layer.activation, site.output))
 
 
@@ -48,8 +52,10 @@ def separable(layer: Any, site: CallSite) -> Sequence[Step]:
     """SeparableConv1D, SeparableConv2D."""
     depth_shape = (*site.output[:-1], site.inputs[0][-1] * layer.depth_multiplier)
     tap_validity = _tap_validity(layer, site.spatial)
-    depth = Linear(id(layer.depthwise_kernel), None, tap_validity, Layout(depthwise=True))
-    point = Linear(id(layer.pointwise_kernel), _key(layer.bias), all_taps_valid())
+    depth = Linear(
+        kernel=id(layer.depthwise_kernel), bias=None, tap_validity=tap_validity, layout=Layout(depthwise=True)
+    )
+    point = Linear(kernel=id(layer.pointwise_kernel), bias=_key(layer.bias), tap_validity=all_taps_valid())
     return (Step(depth, depth_shape), Step(point, site.output), *fused_activation_steps(layer.activation, site.output))
 
 
@@ -61,7 +67,7 @@ def dense(layer: Any, site: CallSite) -> Sequence[Step] | None:
     """Dense."""
     if not isinstance(layer.kernel, keras.Variable):
         return None
-    linear = Linear(id(layer.kernel), _key(layer.bias), all_taps_valid(), dense=True)
+    linear = Linear(kernel=id(layer.kernel), bias=_key(layer.bias), tap_validity=all_taps_valid(), dense=True)
     return (Step(linear, site.output), *fused_activation_steps(layer.activation, site.output))
 
 
@@ -71,7 +77,9 @@ def batch_norm(layer: Any, site: CallSite) -> Sequence[Step] | None:
     if axis % len(site.output) != len(site.output) - 1:
         return None
     mean, variance = id(layer.moving_mean), id(layer.moving_variance)
-    norm = BatchNorm(mean, variance, _key(layer.gamma), _key(layer.beta), float(layer.epsilon))
+    norm = BatchNorm(
+        mean=mean, variance=variance, gamma=_key(layer.gamma), beta=_key(layer.beta), epsilon=float(layer.epsilon)
+    )
     return (Step(norm, site.output),)
 
 
@@ -84,7 +92,8 @@ def runtime_normalization(layer: Any, site: CallSite) -> Sequence[Step] | None:
         return None
     over_positions = np.size(layer.axis) > 1 or isinstance(layer, keras.layers.GroupNormalization)
     keys = tuple(map(id, trained))
-    return (Step(RuntimeNormalization(site.run, site.inputs, keys, over_positions=over_positions), site.output),)
+    norm = RuntimeNormalization(evaluate=site.run, shapes=site.inputs, keys=keys, over_positions=over_positions)
+    return (Step(norm, site.output),)
 
 
 def _key(variable: Any) -> int | None:
