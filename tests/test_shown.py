@@ -14,6 +14,7 @@ from spiq_tf.statistics import propagation, synthetic
 from spiq_tf.statistics.input_range import input_statistics
 from spiq_tf.statistics.sample_run import run_samples
 from spiq_tf.statistics.sampled import NO_SAMPLES, sampled_statistics
+from spiq_tf.statistics.samples import SampleGap, Samples
 from spiq_tf.statistics.synthetic import synthetic_gap, synthetic_input, synthetic_samples
 from tests.networks import RANGE, conv_bn
 
@@ -229,3 +230,21 @@ def test_a_kurtosis_on_fields_is_that_of_their_values(random):
     np.testing.assert_allclose(found.high, values.max(axis=0))
     np.testing.assert_allclose(found.low, values.min(axis=0))
     assert found.excess_kurtosis == pytest.approx(np.median(scipy.stats.kurtosis(values.astype(np.float64))), abs=0.1)
+
+
+def test_samples_of_another_source_are_run_as_they_are(random):
+    """Images with the statistics of the training need no BatchNorm restored, and no gap: the model's own values."""
+    model = classifier(random, False)
+    graph = capture(model, 1)
+    inputs = input_statistics(graph, RANGE)
+    images = drawn_images(graph, inputs, random, 16)
+    normalised_on(model, images)
+    graph = capture(model, 1)
+    examples = [{"image": image[None]} for image in images]
+    samples = Samples(inputs=examples, num_differentiated=1, gap=SampleGap(), restores_batch_norms=False)
+    runs = run_samples(graph, samples)
+    scores, averages = model.predict(images, verbose=0)
+    np.testing.assert_allclose(np.concatenate([run.values["scores"] for run in runs]), scores, atol=1e-4)
+    moments = propagation.all_moments(graph, inputs, sampled_statistics(graph, runs, samples.gap))
+    distance = averages.var(axis=0, ddof=1) + (averages.mean(axis=0) - moments["averages"].mean) ** 2
+    assert moments["averages"].variance.mean() == pytest.approx(distance.mean(), rel=1e-3)
