@@ -22,11 +22,6 @@ from tests import tiers
 from tests.conversions import converted
 from tests.networks import NETWORKS, RANGE, Mixing, conv_bn, settle
 from tests.tiers import with_fast
-<<<<<<< ours
-=======
-
-TOOL = Path(__file__).parent.parent / "tools" / "check.py"
->>>>>>> theirs
 
 
 def network():
