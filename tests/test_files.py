@@ -8,8 +8,6 @@ import pytest
 
 from spiq_tf.files import remove_leftovers, write_atomically
 
-pytestmark = pytest.mark.fast
-
 WRITES_FOR_EVER = """
 import os, sys, time
 os.fsync = lambda handle: (print(flush=True), time.sleep(60))
@@ -45,6 +43,7 @@ def test_leftovers_go_once_their_process_is_dead(writer, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == others
 
 
+@pytest.mark.fast
 def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     (tmp_path / "file").write_bytes(b"old")
     monkeypatch.setattr(os, "replace", _full_disk)
@@ -54,6 +53,7 @@ def test_a_failure_leaves_nothing(tmp_path, monkeypatch):
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
+@pytest.mark.fast
 def test_the_longest_name_that_a_file_may_have(tmp_path):
     name = "n" * os.pathconf(tmp_path, "PC_NAME_MAX")
     write_atomically(tmp_path / name, b"content")

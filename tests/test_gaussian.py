@@ -10,8 +10,6 @@ from scipy import integrate, stats
 
 from spiq_tf.distributions import gaussian
 
-pytestmark = pytest.mark.fast
-
 
 def integrated(function, mean, deviation):
     """Mean and variance of function(X) by adaptive quadrature between the function's bends."""
@@ -39,6 +37,7 @@ def test_relu6_of_a_gaussian(mean, deviation):
     assert found[1][0] == pytest.approx(expected[1], abs=1e-8)
 
 
+@pytest.mark.fast
 @given(st.floats(-4, 4), st.floats(0.05, 4), st.floats(-1, 2))
 def test_prelu_of_a_gaussian(mean, deviation, slope):
     found = gaussian.piecewise_linear(np.array([mean]), np.array([deviation]), [0.0], [slope, 1.0], [0.0, 0.0])
@@ -47,6 +46,7 @@ def test_prelu_of_a_gaussian(mean, deviation, slope):
     assert found[1][0] == pytest.approx(expected[1], abs=1e-8)
 
 
+@pytest.mark.fast
 def test_a_constant_has_no_variance():
     mean, variance = gaussian.piecewise_linear(np.array([2.0, -1.0]), np.zeros(2), [0.0], [0.0, 1.0], [0.0, 0.0])
     np.testing.assert_allclose(mean, [2.0, 0.0], atol=1e-9)
@@ -64,6 +64,7 @@ def test_quadrature_of_a_sigmoid(mean, deviation):
     assert found[1][0] == pytest.approx(expected[1], abs=1e-6)
 
 
+@pytest.mark.fast
 def test_largest_of_two_gaussians():
     """The maximum of two standard normals has mean 1 / sqrt(pi) and variance 1 - 1 / pi."""
     mean, variance = gaussian.maximum_moments(2)
@@ -71,6 +72,7 @@ def test_largest_of_two_gaussians():
     assert variance == pytest.approx(1 - 1 / np.pi, abs=1e-5)
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize(("slope", "place"), [(0.0, -1.0), (0.25, 0.3), (-0.7, 0.0)])
 def test_excess_kurtosis_of_a_rectified_gaussian(slope, place, random):
     """Against four million draws."""
@@ -81,6 +83,7 @@ def test_excess_kurtosis_of_a_rectified_gaussian(slope, place, random):
     assert found[0] == pytest.approx(expected, rel=0.02, abs=0.02)
 
 
+@pytest.mark.fast
 def test_closed_form_of_the_excess_kurtosis_behind_a_relu():
     """Against summation over a grid; far below, where a channel fires once in ten thousand times, and far above."""
     place = np.array([-3.9, -2.0, -0.5, 0.0, 1.0, 4.0, 7.9])
