@@ -45,7 +45,7 @@ class Row:
         sqnr: for each part of the output, in dB over the whole signal and over its deviation from the mean image.
         simulated: the same for the Keras model rounded layer by layer, with ranges taken from these images.
         seconds: of the conversion.
-        share: size of the file relative to 4 bytes a parameter.
+        share: size of the file relative to 4 bytes per parameter.
     """
 
     size: str = ""
@@ -194,8 +194,8 @@ file computes what the model does; it does not show accuracy on a task: see [acc
   brackets with the mean over the images subtracted from the signal: in random networks it is a large part.
 - *rounded*: the same for the Keras model with every kernel and layer output rounded to 8 bits, with ranges taken from
   these images: what int8 can be expected to reach in a network as sensitive as random ones of this depth are.
-- *seconds*: of `spiq_tf.quantize` in a fresh process, on two cores that other processes use too, so that only rows can be
-  compared; *size*: of the file relative to 4 bytes per parameter.
+- *seconds*: of `spiq_tf.quantize` in a fresh process, on two cores that other processes use too, so that only rows can
+  be compared; *size*: of the file relative to 4 bytes per parameter.
 
 """
 _COLUMNS = ("family", "input", "float", "not delegated", "warnings", "dB", "rounded", "seconds", "size")
