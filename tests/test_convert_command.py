@@ -211,7 +211,7 @@ def test_interrupted_killed_and_resumed_it_ends_with_the_same_files(tmp_path, ru
         os.killpg(first.pid, signal.SIGINT)
         assert first.wait() == 130
         errors = first.stderr.read()
-        assert "interrupted by SIGINT; the same command goes on from here" in errors
+        assert "interrupted by SIGINT; the same command continues from here" in errors
         assert "Traceback" not in errors
         assert "of 8 converted" in first.stdout.read()
     done = outputs(out)

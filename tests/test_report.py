@@ -348,7 +348,7 @@ def test_calibration_gives_litert_quantizer_the_same_scales(model, tmp_path):
 
 def test_a_verification_of_another_file_is_refused(model, result, found):
     other = dataclasses.replace(found.layers[0], layer="elsewhere")
-    with pytest.raises(spiq_tf.InvalidArgumentError, match="found layer 'elsewhere', which the file does not hold"):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match="found layer 'elsewhere', which is not in the file"):
         result.report(dataclasses.replace(found, layers=(other,)))
     with pytest.raises(spiq_tf.InvalidArgumentError, match=r"spiq_tf.verify\(model, result\) returns, found str"):
         result.report("report.html")

@@ -2,8 +2,8 @@
 
 python tools/accuracy_table.py [--renew]
 
-Prints what is no longer as the table has it; --renew writes the table anew. For each network, target and method: dB of
-the outputs against the float model, agreement of arg-max, accuracy, size and operators, over the examples held out.
+Prints the differences from the table; --renew rewrites the table. For each network, target and method: dB of
+the outputs against the float model, agreement of arg-max, accuracy, size and operators, over the test examples.
 """
 
 import os
@@ -40,7 +40,7 @@ WAYS = (
     ("portable", "spiq"),
     ("portable", "dfq"),
 )
-"""Targets with methods; the published methods are of accuracy, whatever the target."""
+"""Targets with methods; the published methods are compared for accuracy, whatever the target."""
 
 MEAN_LOSS = 0.3
 """dB that a target and method may lose in the mean of the networks."""
@@ -58,7 +58,7 @@ Array = npt.NDArray[Any]
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags of the tool."""
-    flags.DEFINE_boolean("renew", False, "Write the table anew.", flag_values=values)
+    flags.DEFINE_boolean("renew", False, "Rewrite the table.", flag_values=values)
 
 
 def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
@@ -82,7 +82,7 @@ def read() -> Table:
 
 
 def measure() -> Table:
-    """The table as conversions now have it. Files that compute the same are run once."""
+    """The table of conversions with this checkout. Files that compute the same are run once."""
     return {name: _measure_network(name) for name in NETWORKS}
 
 

@@ -1,4 +1,4 @@
-"""The files that a commit's spiq_tf makes of the compared cases, and the cache that keeps them."""
+"""The files that a commit's spiq_tf makes of the compared cases, and their cache."""
 
 import hashlib
 import importlib.metadata
@@ -22,7 +22,7 @@ MODEL_SOURCES = (
     "tools/convert_cases.py",
     "tools/networks_to_compare.py",
 )
-"""What makes the models: files that were made by another state of them are of other models."""
+"""Sources of the models: with other versions of them the files are of other models."""
 
 
 class RevisionError(Exception):
@@ -47,7 +47,7 @@ class Source:
 
 
 def source_of(checkout: Path, revision: str | None, scratch: Path) -> Source:
-    """The package of a commit, extracted into a folder, or that of the checkout as it stands where none is named."""
+    """The package of a commit, extracted into a folder, or that of the checkout as it is if no commit is named."""
     if revision is None:
         dirty = _git(checkout, "status", "--porcelain", "--", "spiq_tf").strip()
         return Source(checkout, None if dirty else _tree(checkout, "HEAD"))
@@ -60,12 +60,12 @@ def source_of(checkout: Path, revision: str | None, scratch: Path) -> Source:
 
 
 def cache_folder(checkout: Path, cache: Path, tree: str) -> Path:
-    """Where the files of a package are kept: a folder for each package, environment and state of the models."""
+    """The cache of a package's files: a folder for each package, environment and version of the models."""
     return cache / f"{tree[:16]}-{_environment(checkout)[:16]}"
 
 
 def convert_missing(source: Path, folder: Path, names: Sequence[str], targets: Sequence[str], workers: int) -> None:
-    """Makes the records that the folder lacks, in so many processes."""
+    """Makes the records that the folder lacks, in as many processes as `workers`."""
     missing = [name for name in names if any(_is_missing(folder, name, target) for target in targets)]
     shards = [missing[k::workers] for k in range(min(workers, len(missing)))]
     with ThreadPoolExecutor(workers) as pool:
@@ -79,7 +79,7 @@ def _is_missing(folder: Path, name: str, target: str) -> bool:
 
 
 def _convert(source: Path, folder: Path, names: Sequence[str], targets: Sequence[str]) -> None:
-    """One process after the other until all cases have a record: one that dies costs the case in its hands."""
+    """One process after the other until all cases have a record: one that dies costs its current case."""
     left, any_done = list(names), False
     while left:
         done, errors = _start(source, folder, left, targets)
@@ -93,7 +93,7 @@ def _convert(source: Path, folder: Path, names: Sequence[str], targets: Sequence
 
 
 def _start(source: Path, folder: Path, names: Sequence[str], targets: Sequence[str]) -> tuple[list[str], str]:
-    """The cases that a process has done by the time that it ends, and what it printed of errors."""
+    """The cases that a process has converted when it ends, and its standard error."""
     tools = Path(__file__).resolve().parent
     order = json.dumps({"cases": list(names), "targets": list(targets), "folder": str(folder)})
     process = subprocess.run(

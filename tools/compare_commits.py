@@ -2,9 +2,9 @@
 
 python tools/compare_commits.py BASE [HEAD] [--quick] [--only=REGEX] [--targets=portable,edgetpu]
 
-Without HEAD, BASE is compared with this checkout as it stands. The files are those of every row of the layer table,
-every small network and some random ones, for each target. A pure refactoring changes none of them. Each file that
-differs is a row of the table that is printed, with what differs first and the dB against the float model before and
+Without HEAD, BASE is compared with this checkout, uncommitted changes included. The files are those of every row of the
+layer table, every small network and some random ones, for each target. A pure refactoring changes none of them. Each
+file that differs is a row of the printed table, with the first difference and the dB against the float model before and
 after, for the commit's message. The exit code is 1 if any differ, 2 if there is nothing to compare.
 """
 
@@ -138,8 +138,8 @@ def _difference(one: Converted, other: Converted) -> str | None:
     if PROCESS_DIED in (one.error, other.error):
         return PROCESS_DIED
     if one.content is None or other.content is None:
-        said = [(x.error or "a file").replace("\n", " ") for x in (one, other)]
-        return None if said[0] == said[1] else f"{said[0]}, then {said[1]}"
+        texts = [(x.error or "a file").replace("\n", " ") for x in (one, other)]
+        return None if texts[0] == texts[1] else f"{texts[0]}, then {texts[1]}"
     if one.weights != other.weights:
         return "the float models have other weights: nothing can be compared"
     return difference(one.content, other.content)

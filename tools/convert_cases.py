@@ -1,4 +1,4 @@
-"""Converts cases with the spiq_tf that stands first on the path; `compare_commits` starts it, once for each commit.
+"""Converts cases with the first spiq_tf on the path; `compare_commits` starts it for each commit.
 
 Standard input holds a JSON object: the names of the cases, the targets, and the folder for the results. Each result
 is a record in that folder, `CASE/TARGET.json`; `converted_file` reads it. Each case's name is printed when it is done.
@@ -25,7 +25,7 @@ PROCESS_DIED = "the process died"
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion gave: a file, or an error.
+    """The result of a conversion: a file, or an error.
 
     Attributes:
         content: of the .tflite file; None where there was an error.
@@ -59,7 +59,7 @@ def write_record(folder: Path, case: str, target: str, converted: Converted) -> 
 
 
 def main() -> None:
-    """Converts what standard input names."""
+    """Converts the cases that standard input names."""
     order = json.load(sys.stdin)
     import networks_to_compare
 
@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _check_package() -> None:
-    """An installed package must not be taken for that of the commit."""
+    """Fails where an installed package would be used instead of that of the commit."""
     import spiq_tf
 
     source = Path(os.environ["PYTHONPATH"].split(os.pathsep)[0])

@@ -20,7 +20,7 @@ def of_file(content: bytes, model: Any) -> float:
 
     Args:
         content: of the file.
-        model: the float model that it was made of.
+        model: the float model that it was converted from.
     """
     drawn = images(model, INPUTS)
     batches = drawn if isinstance(drawn, list) else [drawn]

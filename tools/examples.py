@@ -15,7 +15,7 @@ Array = npt.NDArray[Any]
 
 
 def define_flags(values: flags.FlagValues) -> None:
-    """Defines the flags that say where the examples are; a tool has to require --eval."""
+    """Defines the flags of the examples; a tool has to require --eval."""
     flags.DEFINE_string("eval", None, "An .npz of x and y.", flag_values=values)
     flags.DEFINE_string("preprocess", None, "A numpy formula of x; by default that of MODEL.json.", flag_values=values)
     flags.DEFINE_list(

@@ -3,7 +3,7 @@
 python tools/families.py --output=docs/families.md
 python tools/families.py --only=MobileNetV2
 
-Each network is converted in a process of its own, so that one that fails, fails alone.
+Each network is converted in a process of its own, so that a failure affects that network alone.
 """
 
 import os
@@ -45,7 +45,7 @@ class Row:
         sqnr: for each part of the output, in dB over the whole signal and over its deviation from the mean image.
         simulated: the same for the Keras model rounded layer by layer, with ranges taken from these images.
         seconds: of the conversion.
-        share: size of the file relative to 4 bytes a parameter.
+        share: size of the file relative to 4 bytes per parameter.
     """
 
     size: str = ""
@@ -181,12 +181,12 @@ def counted(kinds: Iterable[str]) -> str:
 
 _HEAD = """# Families of networks
 
-Written by `python tools/families.py --output=docs/families.md` with TensorFlow {tensorflow}, Keras {keras}. A row by
-itself: `python tools/families.py --only=MobileNetV2`.
+Written by `python tools/families.py --output=docs/families.md` with TensorFlow {tensorflow}, Keras {keras}.
+One row: `python tools/families.py --only=MobileNetV2`.
 
-Weights are random, since none are downloaded: kernels from the family's own initialisers, random gammas, betas and
-biases, running statistics of a pass over smooth random images. The table says what is converted, how, and whether the
-file computes what the model does; it says nothing of accuracy on a task, for which see [accuracy.md](accuracy.md).
+Weights are random, since none are downloaded: kernels from the family's own initializers, random gammas, betas and
+biases, running statistics of a pass over smooth random images. The table shows what is converted, how, and whether the
+file computes what the model does; it does not show accuracy on a task: see [accuracy.md](accuracy.md).
 
 - *float*: operators that stay float; *not delegated*: operators that run in slower kernels than XNNPACK's, QUANTIZE and
   DEQUANTIZE at float operators among them; *warnings*: kinds of the warnings of the conversion.
@@ -194,8 +194,8 @@ file computes what the model does; it says nothing of accuracy on a task, for wh
   brackets with the mean over the images subtracted from the signal: in random networks it is a large part.
 - *rounded*: the same for the Keras model with every kernel and layer output rounded to 8 bits, with ranges taken from
   these images: what int8 can be expected to reach in a network as sensitive as random ones of this depth are.
-- *seconds*: of `spiq_tf.quantize` in a fresh process, on two cores that others use too: they compare rows, no more;
-  *size*: of the file relative to 4 bytes a parameter.
+- *seconds*: of `spiq_tf.quantize` in a fresh process, on two cores that other processes use too, so that only rows can
+  be compared; *size*: of the file relative to 4 bytes per parameter.
 
 """
 _COLUMNS = ("family", "input", "float", "not delegated", "warnings", "dB", "rounded", "seconds", "size")

@@ -1,6 +1,6 @@
 """One network of each family that Keras users bring, at a small size, random weights that keep the signal's power.
 
-No weights are downloaded: kernels come from the families' own initialisers, gammas, betas and biases are random, and
+No weights are downloaded: kernels come from the families' own initializers, gammas, betas and biases are random, and
 running statistics are those of a pass over smooth random images.
 """
 
@@ -40,22 +40,22 @@ def network(family: Family) -> keras.Model:
     random = np.random.default_rng(1)
     every = model._flatten_layers(include_self=False)
     norms = [x for x in every if isinstance(x, layers.BatchNormalization)]
-    normalised = any(isinstance(x, (layers.BatchNormalization, layers.LayerNormalization)) for x in every)
-    if not normalised:
+    normalized = any(isinstance(x, (layers.BatchNormalization, layers.LayerNormalization)) for x in every)
+    if not normalized:
         _keep_power(every, random, 0.1 * max(map(abs, family.input_range)))
     for layer in every:
         if isinstance(layer, (layers.BatchNormalization, layers.LayerNormalization)):
-            _randomise(layer.gamma, lambda shape: np.exp(random.normal(0, 0.3, shape)))
-            _randomise(layer.beta, lambda shape: random.normal(0, 0.5, shape))
+            _randomize(layer.gamma, lambda shape: np.exp(random.normal(0, 0.3, shape)))
+            _randomize(layer.beta, lambda shape: random.normal(0, 0.5, shape))
         elif type(layer).__name__ == "LayerScale":  # 1e-6 at first: a block would add nothing
-            _randomise(layer.gamma, lambda shape: random.uniform(0.1, 1.0, shape))
-        elif normalised:
-            _randomise(getattr(layer, "bias", None), lambda shape: random.normal(0, 0.2, shape))
+            _randomize(layer.gamma, lambda shape: random.uniform(0.1, 1.0, shape))
+        elif normalized:
+            _randomize(getattr(layer, "bias", None), lambda shape: random.normal(0, 0.2, shape))
     _measure(model, norms, smooth_images(model, 32, family.input_range, seed=2))
     return model
 
 
-def _randomise(variable: Any, draw: Callable[[Any], Array]) -> None:
+def _randomize(variable: Any, draw: Callable[[Any], Array]) -> None:
     if variable is not None:
         variable.assign(draw(variable.shape))
 
@@ -143,7 +143,7 @@ def _detector() -> keras.Model:
 
 
 def _super_resolution() -> keras.Model:
-    """Twice the size: residual blocks, then channels moved to positions."""
+    """Twice the size: residual blocks, then channels moved to spatial locations."""
     side, channels = 48, 3
     image = keras.Input((side, side, channels), name="image")
     x = start = layers.Conv2D(32, 3, padding="same", activation="relu")(image)
@@ -156,7 +156,7 @@ def _super_resolution() -> keras.Model:
 
 
 def _keyword_spotter() -> keras.Model:
-    """Half a second of sound at 8 kHz as it was sampled."""
+    """Half a second of sound at 8 kHz, as raw samples."""
     sound = keras.Input((4000, 1), name="sound")
     x = sound
     for filters, size, strides in ((32, 80, 4), (32, 3, 1), (64, 3, 1), (96, 3, 1)):
@@ -165,16 +165,16 @@ def _keyword_spotter() -> keras.Model:
     return keras.Model(sound, layers.Dense(12, name="words")(layers.GlobalAveragePooling1D()(x)))
 
 
-_MEAN_TAKEN_OFF = (-124.0, 152.0)  # Caffe's preprocessing
+_MEAN_SUBTRACTED = (-124.0, 152.0)  # Caffe's preprocessing
 _SIGNED = (-1.0, 1.0)
-_STANDARDISED = (-2.2, 2.7)  # PyTorch's preprocessing
+_STANDARDIZED = (-2.2, 2.7)  # PyTorch's preprocessing
 _PIXELS = (0.0, 255.0)  # the network preprocesses by itself
 
 FAMILIES: dict[str, Family] = {
-    "VGG16": Family(_application("VGG16", 96), _MEAN_TAKEN_OFF),
-    "VGG19": Family(_application("VGG19", 96), _MEAN_TAKEN_OFF),
-    "ResNet50": Family(_application("ResNet50", 96), _MEAN_TAKEN_OFF),
-    "ResNet101": Family(_application("ResNet101", 96), _MEAN_TAKEN_OFF),
+    "VGG16": Family(_application("VGG16", 96), _MEAN_SUBTRACTED),
+    "VGG19": Family(_application("VGG19", 96), _MEAN_SUBTRACTED),
+    "ResNet50": Family(_application("ResNet50", 96), _MEAN_SUBTRACTED),
+    "ResNet101": Family(_application("ResNet101", 96), _MEAN_SUBTRACTED),
     "ResNet50V2": Family(_application("ResNet50V2", 96), _SIGNED),
     "InceptionV3": Family(_application("InceptionV3", 139), _SIGNED),
     "InceptionResNetV2": Family(_application("InceptionResNetV2", 139), _SIGNED),
@@ -183,7 +183,7 @@ FAMILIES: dict[str, Family] = {
     "MobileNetV2": Family(_application("MobileNetV2", 128), _SIGNED),
     "MobileNetV3Small": Family(_application("MobileNetV3Small", 128), _PIXELS),
     "MobileNetV3Large": Family(_application("MobileNetV3Large", 128), _PIXELS),
-    "DenseNet121": Family(_application("DenseNet121", 96), _STANDARDISED),
+    "DenseNet121": Family(_application("DenseNet121", 96), _STANDARDIZED),
     "NASNetMobile": Family(_application("NASNetMobile", 96), _SIGNED),
     "EfficientNetB0": Family(_application("EfficientNetB0", 128), _PIXELS),
     "EfficientNetV2B0": Family(_application("EfficientNetV2B0", 128), _PIXELS),

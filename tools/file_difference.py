@@ -1,8 +1,8 @@
 """What two TFLite files compute differently, read by the TFLite schema alone.
 
 Compared are operators in their order of execution (kind, version, options), their tensors (type, shape, quantization,
-constant values), inputs, outputs and signatures. Not compared are metadata, the names of tensors inside, the order of
-tensors and buffers, and what no operator uses.
+constant values), inputs, outputs and signatures. Not compared are metadata, names of intermediate tensors, the order
+of tensors and buffers, and tensors that no operator uses.
 """
 
 from collections import Counter
@@ -53,7 +53,7 @@ def facts(content: bytes) -> Iterator[Fact]:
 
 
 class _SubgraphFacts:
-    """Tensors are numbered by their first appearance; what is known of one stands there."""
+    """Tensors are numbered by their first appearance, where their facts are listed."""
 
     def __init__(self, model: Any, graph: Any, prefix: str) -> None:
         self._model, self._graph, self._prefix = model, graph, prefix

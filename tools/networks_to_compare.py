@@ -1,6 +1,6 @@
 """The networks whose files two commits are compared by: every layer row, every small network, some random ones.
 
-They are made by the tests' modules of this checkout, of Keras alone, so that any commit can convert them.
+The tests' modules of this checkout build them, with Keras alone, so that any commit can convert them.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "float32": {"inference_input_type": "float32", "inference_output_type": "float32"},
     "batch": {"batch_size": 3},
 }
-"""Options that a few networks are converted with beside the default ones."""
+"""Options with which a few networks are converted in addition to the default ones."""
 
 VARIED = ("residual", "depthwise", "two_outputs", "preactivation")
 """Networks that are converted with each of these options."""

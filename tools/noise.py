@@ -94,12 +94,12 @@ def outputs(plan: Plan, inputs: Array, quantized: str | None, batch: int = 25) -
 
 
 def rounded(plan: Plan, name: str, value: tf.Tensor) -> tf.Tensor:
-    """Clipped and rounded channel by channel, in the model's units."""
+    """Clipped and rounded channel by channel, in model units."""
     scale, own = plan.solution.scales[name], plan.solution.ranges[name]
     low, high = min(float((own.low / scale).min()), 0.0), max(float((own.high / scale).max()), 0.0)
-    channel_steps = ((high - low) / _LEVELS * scale).astype(np.float32)
+    channel_lsb = ((high - low) / _LEVELS * scale).astype(np.float32)
     clipped = tf.clip_by_value(value, (low * scale).astype(np.float32), (high * scale).astype(np.float32))
-    return tf.round(clipped / channel_steps) * channel_steps
+    return tf.round(clipped / channel_lsb) * channel_lsb
 
 
 def scatter(predicted: Array, measured: Array, title: str, path: str) -> None:

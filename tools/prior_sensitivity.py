@@ -1,10 +1,10 @@
-"""What each fitted number is worth: every prior is moved by a fifth down and up, one at a time.
+"""What each fitted number is worth: every prior is varied by a fifth down and up, one at a time.
 
 python tools/prior_sensitivity.py RESULTS.jsonl [--shared=FOLDER] [--networks=residual,unet] [--examples=100] [--by=0.2]
 
-Networks: those of tests/golden, with images held out from their training; with --shared also the trained models of a
+Networks: those of tests/golden, with images that they were not trained on; with --shared also the trained models of a
 folder that holds NAME.keras, NAME.json and examples. A row for each prior and network is added to RESULTS as it comes,
-so that a run that was stopped goes on where it was. At the end the table: change of the files' dB against the float
+so that a run that was stopped continues from there. At the end the table: change of the files' dB against the float
 model, largest first. A prior that a conversion does not read, or that leaves the file as it is, has no effect on it.
 """
 
@@ -47,7 +47,7 @@ class Measured:
 
     Attributes:
         model: the float model.
-        inputs: examples, (examples, ...), in the model's units.
+        inputs: examples, (examples, ...), in model units.
         reference: the float model's outputs for them.
         input_range: of the conversion.
     """

@@ -1,6 +1,6 @@
 """The accuracy that int8 can be expected to reach on a float Keras model, by rounding the model within Keras.
 
-It shares nothing with the package: the range of each layer's output is taken from the inputs that are compared, which a
+It shares no code with the package: the range of each layer's output is taken from the inputs of the comparison, which a
 conversion without data does not have.
 """
 

@@ -28,12 +28,12 @@ class RunOptions:
     """How a run goes, whatever its models are.
 
     Attributes:
-        output_dir, report_dir: folders that are made if they are not there; no reports where the second is None.
+        output_dir, report_dir: folders, created if they do not exist; no reports where the second is None.
         report_json: the record of the run, or None.
         resume: whether outputs that are up to date stay; not together with overwrite.
         overwrite: whether outputs that exist are replaced.
         keep_going: whether the run goes on after a failure.
-        workers: how many processes convert, or None for as many as the machine bears.
+        workers: how many processes convert, or None for as many as the machine has cores and memory for.
         worker_memory: bytes above which a worker is replaced, or None for an equal share of the machine's.
     """
 
@@ -80,14 +80,14 @@ def _make_folders(options: RunOptions) -> None:
 
 
 def _remove_leftovers(options: RunOptions) -> None:
-    """Removes what processes that died have left where this run writes."""
+    """Removes partial files of dead processes from the folders of this run."""
     record_folder = options.report_json.parent if options.report_json else None
     for folder in filter(None, {options.output_dir, options.report_dir, record_folder}):
         remove_leftovers(folder)
 
 
 def _convert_remaining(jobs: Sequence[Job], outcomes: Mapping[str, Outcome], options: RunOptions) -> Iterator[Outcome]:
-    """Converts what has no outcome, showing progress; a failure without keep_going ends it, and what is at work."""
+    """Converts what has no outcome, showing progress; a failure without keep_going ends it, and the workers."""
     failed = [outcome for outcome in outcomes.values() if outcome.error is not None]
     for outcome in failed:
         print(outcome_line(outcome))
@@ -128,12 +128,12 @@ def _failure(job: Job, failure: WorkerFailure) -> Outcome:
 def _record(
     jobs: Sequence[Job], outcomes: Mapping[str, Outcome], earlier: Sequence[Outcome], options: RunOptions
 ) -> None:
-    """Writes the record, if it is asked for: the rows of this run, then what still holds of earlier ones."""
+    """Writes the record, if one is asked for: the rows of this run, then those of earlier ones that are still valid."""
     if options.report_json:
         rows = _in_order(jobs, outcomes)
         write_record(options.report_json, [*rows, *rows_of_earlier_run(earlier, jobs, rows)])
 
 
 def _in_order(jobs: Sequence[Job], outcomes: Mapping[str, Outcome]) -> list[Outcome]:
-    """The outcomes that there are, in the order of the arguments."""
+    """The outcomes so far, in the order of the arguments."""
     return [outcomes[job.model] for job in jobs if job.model in outcomes]

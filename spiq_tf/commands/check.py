@@ -3,8 +3,7 @@
 spiq-tf check model.tflite
 spiq-tf check --target=edgetpu *.tflite
 
-The exit code is 0 where all files keep to the rules, 1 where one breaks some, 2 where one cannot be read or the
-arguments are wrong.
+The exit code is 0 if no file breaks a rule, 1 if one does, 2 if one cannot be read or the arguments are wrong.
 """
 
 import sys

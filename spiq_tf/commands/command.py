@@ -14,13 +14,13 @@ WRONG_USAGE = 2
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """What a command takes and does.
+    """A command of the command line.
 
     Attributes:
-        name: as it is called.
+        name: with which the user calls it.
         description: first part of its help.
         define_flags: defines the flags of the command in a FlagValues.
-        run: takes the arguments that are no flags, and the flags; returns the exit code. May raise app.UsageError.
+        run: called with the positional arguments and the flags; returns the exit code. May raise app.UsageError.
         required: names of flags that must be given.
     """
 
@@ -34,7 +34,7 @@ class Command:
         """Reads the flags and runs the command.
 
         Args:
-            arguments: flags and others, without the name of the program.
+            arguments: flags and positional arguments, without the name of the program.
 
         Returns:
             The exit code of the process.
@@ -72,7 +72,7 @@ class Command:
 
 
 def error_of_file(path: str, error: object) -> str:
-    """The text of an error of a file or folder, with the path in front unless the error begins with it."""
+    """The text of an error of a file or folder, beginning with the path."""
     text = str(error)
     return text if text.startswith((f"{path}: ", f"{Path(path)}: ")) else f"{path}: {text}"
 

@@ -16,7 +16,7 @@ from spiq_tf.commands.outcome import Outcome
 
 def convert_job(job: Job) -> Outcome:
     """Converts one model; a failure becomes part of the outcome."""
-    import_module("spiq_tf.exports")  # and TensorFlow: the seconds of the first model are its own
+    import_module("spiq_tf.exports")  # and TensorFlow: not counted in the seconds of the first model
     start = time.perf_counter()
     outcome = Outcome(model=job.model, destination=str(job.output))
     try:
@@ -26,7 +26,7 @@ def convert_job(job: Job) -> Outcome:
             outcome = _convert_and_write(job, outcome)
     except spiq_tf.SpiqError as error:
         outcome = replace(outcome, error=str(error))
-    except Exception as error:  # one model among many: a defect of ours must not stop the others
+    except Exception as error:  # one model among many: a defect of spiq_tf must not stop the others
         logging.exception("unexpected error in %s", job.model)
         outcome = replace(outcome, error=f"unexpected {type(error).__name__}: {error}")
     texts = tuple(str(w.message) for w in caught if issubclass(w.category, spiq_tf.SpiqWarning))
@@ -34,7 +34,7 @@ def convert_job(job: Job) -> Outcome:
 
 
 def _convert_and_write(job: Job, outcome: Outcome) -> Outcome:
-    """Converts, verifies, and writes: the output last, so that it is there only with its reports."""
+    """Converts, verifies, and writes: the output last, so that it never exists without its reports."""
     model = spiq_tf.load_model(job.model, safe_mode=not job.trust_code)
     result = spiq_tf.quantize(model, **job.options)
     verification = spiq_tf.verify(model, result) if job.verify else None

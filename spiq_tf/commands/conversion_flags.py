@@ -1,4 +1,4 @@
-"""The flags of `spiq-tf convert` that say how each model is converted."""
+"""The flags of `spiq-tf convert` that set options of the conversion of each model."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ _TYPES = ["int8", "uint8", "float32"]
 
 
 def define_conversion_flags(values: flags.FlagValues) -> None:
-    """Defines the flags that say how each model is converted."""
+    """Defines the flags that set options of the conversion of each model."""
     flags.DEFINE_list(
         "input_range",
         None,
-        "Smallest and largest input of the models after preprocessing, LOW,HIGH; left out, it is inferred from the"
+        "Smallest and largest input of the models after preprocessing, LOW,HIGH; by default it is inferred from the"
         " model.",
         flag_values=values,
     )
@@ -26,24 +26,25 @@ def define_conversion_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "per_channel_dense",
         None,
-        "Gives Dense weights a scale for each output, for runtimes since 2024; left out, the target decides.",
+        "Gives Dense weights a scale for each output, for runtimes since 2024; by default the target decides.",
         flag_values=values,
     )
     flags.DEFINE_multi_string(
         "ranges",
         [],
-        "LAYER=LOW,HIGH: range of a layer's output, in place of the range that statistics give.",
+        "LAYER=LOW,HIGH: range of a layer's output, in place of the predicted range.",
         flag_values=values,
     )
     flags.DEFINE_list("float_layers", [], "Names or patterns of layers that stay float.", flag_values=values)
     flags.DEFINE_enum("target", "portable", list(TARGETS), "What the files are to run on.", flag_values=values)
     flags.DEFINE_string(
-        "labels_file", None, "Names of the classes, one a line, that go into the files.", flag_values=values
+        "labels_file", None, "Names of the classes, one per line, that are stored in the files.", flag_values=values
     )
     flags.DEFINE_bool(
         "verify",
         False,
-        "Compares each file with its model on generated inputs; fails one that is useless where its model is not.",
+        "Compares each file with its model on generated inputs; a file that is useless although its model is not"
+        " counts as failed.",
         flag_values=values,
     )
     flags.DEFINE_bool(
@@ -55,13 +56,15 @@ def define_conversion_flags(values: flags.FlagValues) -> None:
 
 
 def quantize_options(options: flags.FlagValues) -> dict[str, Any]:
-    """The arguments of `spiq_tf.quantize` that the flags give.
+    """The arguments of `spiq_tf.quantize`, from the flags.
 
     Raises:
         InvalidArgumentError: a flag or the file of labels is wrong.
     """
     arguments = {
-        "input_range": None if options.input_range is None else _pair("--input_range", ",".join(options.input_range)),
+        "input_range": None
+        if options.input_range is None
+        else _parse_range("--input_range", ",".join(options.input_range)),
         "inference_input_type": options.inference_input_type,
         "inference_output_type": options.inference_output_type,
         "batch_size": options.batch_size,
@@ -79,10 +82,10 @@ def _layer_ranges(values: list[str]) -> dict[str, tuple[float, float]]:
     for value, (layer, _, _) in zip(values, parts, strict=True):
         if not layer:
             raise InputRangeError(f"--ranges: expected LAYER=LOW,HIGH, found {value}")
-    return {layer: _pair(f"--ranges {layer}", pair) for layer, _, pair in parts}
+    return {layer: _parse_range(f"--ranges {layer}", pair) for layer, _, pair in parts}
 
 
-def _pair(flag: str, text: str) -> tuple[float, float]:
+def _parse_range(flag: str, text: str) -> tuple[float, float]:
     try:
         low, high = (float(v) for v in text.split(","))
     except ValueError:
@@ -91,7 +94,7 @@ def _pair(flag: str, text: str) -> tuple[float, float]:
 
 
 def read_labels(path: str | Path) -> list[str]:
-    """The lines of a file but for empty ones at its end.
+    """The lines of a file without empty ones at its end.
 
     Raises:
         InvalidArgumentError: the file cannot be read, or its lines cannot be labels, whatever the models are.

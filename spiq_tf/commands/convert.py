@@ -3,9 +3,9 @@
 spiq-tf convert --output_dir OUT [--input_range -1,1] MODEL.keras 'MODELS/*.h5' ...
 spiq-tf convert --output_dir OUT --resume --report_json OUT.json --flagfile OPTIONS.txt 'MODELS/*.keras'
 
-Whenever it is interrupted, kill -9 included, no file is half there, and --resume goes on where it was. The exit code is
-0 only if every file was converted or up to date, 1 if one failed, 2 if the arguments are wrong or what is asked for
-cannot be written, 130 or 143 after SIGINT or SIGTERM.
+An interruption at any moment, kill -9 included, leaves no incomplete file, and --resume continues from there. The exit
+code is 0 only if every file was converted or up to date, 1 if one failed, 2 if the arguments are wrong or the record or
+a folder cannot be written, 130 or 143 after SIGINT or SIGTERM.
 """
 
 import sys
@@ -32,19 +32,19 @@ def define_flags(values: flags.FlagValues) -> None:
 
 def _define_output_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
-        "output_dir", None, "The folder for the .tflite files; made if it is not there.", flag_values=values
+        "output_dir", None, "Folder for the .tflite files; created if it does not exist.", flag_values=values
     )
     flags.DEFINE_string(
         "report_dir",
         None,
-        "Folder for a report on each model, as .json and .html; made if not there.",
+        "Folder for a report on each model, as .json and .html; created if it does not exist.",
         flag_values=values,
     )
     flags.DEFINE_string(
         "report_json",
         None,
-        "Writes the outcome of each model to this file, anew after each. Rows of an earlier run whose models this one"
-        " has not come to, or does not name, stay after its own, with of_earlier_run.",
+        "Writes the outcomes of all models to this file after each model. Rows of an earlier run for models that this"
+        " run has not reached or does not name follow its own, with of_earlier_run.",
         flag_values=values,
     )
 
@@ -53,27 +53,27 @@ def _define_run_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_bool(
         "overwrite",
         False,
-        "Replaces outputs that exist; without it they are an error for their model.",
+        "Replaces outputs that exist; without it an output that exists is an error of its model.",
         flag_values=values,
     )
     flags.DEFINE_bool(
         "resume",
         False,
-        "Keeps outputs that are up to date and makes the others anew. Up to date is what is newer than its model, and"
-        " its reports too, if the --report_json of an earlier run says that it was made from this model with these"
-        " options. Where there is no record of it, the times alone decide, whatever options it was made with.",
+        "Keeps outputs that are up to date and converts the other models. An output is up to date if it and its reports"
+        " are newer than its model, and the --report_json of an earlier run says that it was made from this model with"
+        " these options. Without a record of it the times alone decide, whatever options it was made with.",
         flag_values=values,
     )
     flags.DEFINE_bool(
         "keep_going",
         False,
-        "Goes on with the other models after one has failed; without it that ends the run at once.",
+        "Continues with the other models after one has failed; without it a failure ends the run at once.",
         flag_values=values,
     )
     flags.DEFINE_integer(
         "workers",
         None,
-        "Processes that convert side by side, one thread each: the files are the same for any number. By default as"
+        "Processes that convert in parallel, one thread each: the files are the same for any number. By default as"
         " many as there are models, cores, or 2 GiB of memory, whichever is least.",
         flag_values=values,
         lower_bound=1,
@@ -81,7 +81,8 @@ def _define_run_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_float(
         "worker_memory_gib",
         None,
-        "A worker that occupies more than this after a model is replaced by a fresh one; by default memory / workers."
+        "A worker that occupies more memory than this after a model is replaced by a new one; by default memory /"
+        " workers."
         " A single model may still need more, and fails alone if the system then ends its worker.",
         flag_values=values,
         lower_bound=0.0,
@@ -94,7 +95,7 @@ def run(arguments: Sequence[str], options: flags.FlagValues) -> int:
         with interrupts_as_exceptions():
             return run_batch(_jobs(arguments, options), _run_options(options))
     except Interrupted as interrupted:
-        continuation = "the same command goes on from here"
+        continuation = "the same command continues from here"
         advice = continuation if options.resume else f"with --resume {continuation}"
         print(f"interrupted by {interrupted}; {advice}", file=sys.stderr)
         return interrupted.exit_code

@@ -12,7 +12,7 @@ class Interrupted(BaseException):
     """SIGINT or SIGTERM has come.
 
     Attributes:
-        exit_code: what a process that ends for it returns: 130 or 143.
+        exit_code: of a process that ends because of it: 130 or 143.
     """
 
     def __init__(self, number: int) -> None:
@@ -43,7 +43,7 @@ def interrupts_as_exceptions() -> Iterator[None]:
 
 @contextlib.contextmanager
 def signals_blocked(signals: Iterable[signal.Signals]) -> Iterator[None]:
-    """Within it the signals wait."""
+    """Within it the signals are blocked: they arrive at its end."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The models that a run converts, each with all that its output depends on."""
+"""The models that a run converts, each with everything that its output depends on."""
 
 import glob
 import hashlib
@@ -47,8 +47,8 @@ def model_names(arguments: Sequence[str]) -> dict[str, str]:
         matches = [argument] if os.path.exists(argument) else sorted(glob.glob(argument, recursive=True))
         if not matches and glob.has_magic(argument):
             raise InvalidArgumentError(f"no file matches {argument!r}")
-        for file in matches or [argument]:  # a name that is not there fails as a file
-            path = Path(file)  # two links to one model have outputs of their own
+        for file in matches or [argument]:  # a name that does not exist fails as a file
+            path = Path(file)  # two links to one model have an output each
             files.setdefault((path.resolve(), _model_name(path)), file)
     return {file: name for (_, name), file in files.items()}
 

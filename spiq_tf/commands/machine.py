@@ -23,8 +23,8 @@ def memory_bytes() -> int:
 def single_thread_environment() -> dict[str, str]:
     """Environment of processes in which TensorFlow and the libraries under NumPy and SciPy run one thread.
 
-    What the user has set stays. Sums depend on how many threads share them, and the bytes of a file would on how many
-    processes there are; and conversions are no faster with two threads than with one.
+    Variables that the user has set stay. Float sums depend on the number of threads, so the bytes of a file would
+    depend on the number of processes; and conversions are no faster with two threads than with one.
     """
     names = "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"
     return {name: "1" for name in names if name not in os.environ}

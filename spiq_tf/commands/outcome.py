@@ -1,4 +1,4 @@
-"""What became of one model of a run."""
+"""The outcome of one model of a run."""
 
 from dataclasses import dataclass
 
@@ -7,25 +7,25 @@ from spiq_tf.commands.jobs import Job
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one model: a row of --report_json, whose keys are the names of the attributes.
+    """The outcome of one model: a row of --report_json, whose keys are the names of the attributes.
 
     Attributes:
         model: its file or folder.
-        output: the .tflite file; None where there is an error, whatever is left there of an earlier run.
+        output: the .tflite file; None where there is an error, even if a file of an earlier run exists.
         error: why there is no output, or None.
-        up_to_date: whether the output was there already and nothing was done.
-        seconds: that the model took.
+        up_to_date: whether the output existed already and nothing was done.
+        seconds: duration of the conversion.
         bytes: size of the output.
-        sqnr_db: of the worst output; None where it was not compared, or is infinite: JSON has no such number.
+        sqnr_db: of the worst output; None where it was not compared, or is infinite: JSON has no infinity.
         float_operators, fallback_layers, violations: those of the `spiq_tf.QuantizedModel`.
-        unscaled: why tensors have no scale for each channel.
+        unscaled: why tensors have no channel scales.
         warnings: texts of the warnings of spiq_tf.
-        made_with: a hash of the model's time and size, the options and the version; "" if that is not known, or nothing
+        made_with: a hash of the model's time and size, the options and the version; "" if it is unknown, or nothing
             was tried.
         sha256: of the output.
         destination: where the output belongs, whether or not there is an error.
-        of_earlier_run: whether the row is taken over from the record of an earlier run, since this run has made nothing
-            of the model so far; --resume reads there what the file was made with.
+        of_earlier_run: whether the row comes from the record of an earlier run, since this run has not converted the
+            model so far; --resume reads there what the file was made with.
     """
 
     model: str
@@ -47,5 +47,5 @@ class Outcome:
 
 
 def not_tried(job: Job, error: str) -> Outcome:
-    """A model that is refused before anything is tried: what an earlier run made of it still holds."""
+    """A model that is refused before anything is tried: the outcome of an earlier run stays valid."""
     return Outcome(model=job.model, error=error, destination=str(job.output))

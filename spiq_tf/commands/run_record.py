@@ -14,15 +14,15 @@ from spiq_tf.files import write_atomically
 
 
 def rows_of_earlier_run(earlier: Iterable[Outcome], jobs: Collection[Job], rows: Iterable[Outcome]) -> list[Outcome]:
-    """What an earlier run made of models that this run has not made anything of, by now or at all.
+    """Rows of an earlier run for models that this run has not converted, so far or at all.
 
-    Whoever kills this run and resumes it can still tell what the existing files were made with. Rows of another folder
+    After this run is killed and resumed they still say what the existing files were made with. Rows of other folders
     that the jobs do not name are left out.
 
     Args:
         earlier: rows of the earlier run's record.
         jobs: of this run.
-        rows: of this run, by now.
+        rows: of this run, so far.
     """
     names, folders = {job.output.name for job in jobs}, {job.output.parent.resolve() for job in jobs}
     replaced = {output_name(row) for row in rows if row.made_with}
@@ -38,13 +38,13 @@ def write_record(path: str | os.PathLike[str], outcomes: Iterable[Outcome]) -> N
 
 
 def read_record(path: str | os.PathLike[str]) -> list[Outcome]:
-    """The conversions in the record of an earlier run, one for each output, failures included.
+    """The conversions in the record of an earlier run, one for each output, including failures.
 
     Returns:
-        Nothing if there is no such file, or nothing in it.
+        An empty list if there is no such file, or it is empty.
 
     Raises:
-        InvalidArgumentError: the file is something else.
+        InvalidArgumentError: the file is no such record.
     """
     if not os.path.exists(path) or os.path.getsize(path) == 0:
         return []

@@ -1,4 +1,4 @@
-"""What the user reads of a run: a line on each model as it ends, and a table of all."""
+"""The printed output of a run: a line for each model as it ends, and a table of all."""
 
 import sys
 from collections import Counter
@@ -33,7 +33,7 @@ def print_summary(models: int, outcomes: Sequence[Outcome], keep_going: bool) ->
 
     Args:
         models: how many there are.
-        outcomes: of those that the run came to.
+        outcomes: of the models that the run reached.
         keep_going: whether the run went on after a failure.
     """
     Console(width=None if sys.stdout.isatty() else WIDTH).print(_table(outcomes))
@@ -51,7 +51,7 @@ def print_summary(models: int, outcomes: Sequence[Outcome], keep_going: bool) ->
 
 
 def shortest_distinct_paths(paths: Sequence[str]) -> list[str]:
-    """Of each path the last part, and where others end alike as many parts before it as distinguish them."""
+    """The last part of each path, with as many parts before it as distinguish it from paths with the same end."""
     parts = [Path(path).parts for path in paths]
     counts = [1] * len(parts)
     while True:
@@ -94,7 +94,7 @@ def _decibels(outcome: Outcome) -> str:
 
 
 def _is_without_record(outcome: Outcome) -> bool:
-    """Whether nothing is known of an output but that it is newer than its model."""
+    """Whether all that is known of an output is that it is newer than its model."""
     return outcome.up_to_date and not outcome.made_with
 
 

@@ -74,14 +74,14 @@ def _outcome_of_existing_output(job: Job) -> Outcome:
 def is_up_to_date(changed: int, written: Sequence[int], current: Outcome, row: Outcome | None) -> bool:
     """Whether the existing files are those that a conversion would write.
 
-    They must be newer than the model: one of the same time may be from before. A record, if there is one, must be of
-    the very output, made from this model with these options, and that of a failure is of no output; without one the
+    They must be newer than the model: a file of the same time may be older. A record, if there is one, must be of this
+    output, made from this model with these options; the record of a failure belongs to no output. Without a record the
     times alone decide.
 
     Args:
         changed: time of the model's last change.
         written: those of the output and the reports, in the same unit.
-        current: `sha256` of the output that is there, and what it would be `made_with` now.
+        current: `sha256` of the existing output, and what it would be `made_with` now.
         row: of an earlier run's record.
     """
     if min(written) <= changed:

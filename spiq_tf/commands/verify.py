@@ -1,4 +1,4 @@
-"""Compares TFLite files with the Keras models that they were made of, at the outputs and layer by layer.
+"""Compares TFLite files with the Keras models that they were converted from, at the outputs and layer by layer.
 
 spiq-tf verify MODEL.keras MODEL.tflite
 spiq-tf verify --inputs=images.npy --lowest_db=20 MODEL.keras MODEL.tflite
@@ -13,7 +13,7 @@ worst    the same, at the layer's worst channel
 
 "scores/0" is the value before the activation of layer "scores".
 
-The exit code is 0 where the file holds up, 1 where it is useless or below --lowest_db, 2 where nothing can be compared
+The exit code is 0 if no problem is found, 1 if the file is useless or below --lowest_db, 2 if nothing can be compared
 or the arguments are wrong.
 """
 

@@ -1,7 +1,7 @@
-"""Processes that work through jobs side by side, each one job after the other (POSIX).
+"""Processes that work on jobs in parallel, each on one job after the other (POSIX).
 
-A process that dies costs only its current job, and one that has grown too large is replaced. Processes are fresh ones,
-not forks, and end by themselves when their parent is gone.
+A process that dies costs only its current job, and one that occupies too much memory is replaced. Processes are
+spawned, not forked, and end by themselves when their parent has ended.
 """
 
 import json
@@ -80,7 +80,7 @@ class _Worker(Generic[Job, Result]):
         self._process = subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, json.dumps(sys.path), str(other_end.fileno())],
             env=os.environ | environment,
-            stdin=subprocess.PIPE,  # nothing is written: it ends when this process does, however that comes about
+            stdin=subprocess.PIPE,  # nothing is written: it closes when this process ends, for whatever reason
             pass_fds=[other_end.fileno()],
         )
         other_end.close()  # else the end of the process would not be seen here

@@ -1,4 +1,4 @@
-"""What a worker of the pool does in its own process: one job after the other until its parent is gone."""
+"""The program of a worker process: one job after the other until its parent has ended."""
 
 import contextlib
 import os
@@ -16,13 +16,13 @@ from spiq_tf.commands.interrupts import STOPPING_SIGNALS
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """Stands in place of the result of a job without one; the reason completes "the worker ..."."""
+    """In place of the result of a job without one; the reason completes "the worker ..."."""
 
     reason: str
 
 
 def serve(handle: int) -> None:
-    """A worker's whole life: calls the functions that come through a connection, each with its job.
+    """The main loop of a worker: calls the functions that arrive through a connection, each with its job.
 
     Args:
         handle: file descriptor of the connection.
@@ -30,10 +30,10 @@ def serve(handle: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent decides
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING_SIGNALS)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(OSError):  # Linux: where memory runs out, workers go before their parent
+    with contextlib.suppress(OSError):  # Linux: if memory runs out, workers are killed before their parent
         Path("/proc/self/oom_score_adj").write_text("500")
     jobs: Connection = Connection(handle)
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has ended
         while True:
             function, job = jobs.recv()
             try:
@@ -50,7 +50,7 @@ def _end_with_parent() -> None:
 
 
 def _resident_bytes() -> int:
-    """Memory that this process occupies now; where the system does not say, the most that it ever did."""
+    """Memory that this process occupies now; on other systems than Linux, its peak."""
     if sys.platform == "linux":
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
