@@ -62,7 +62,7 @@ def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
 def _reached(distribution: ChannelDistribution) -> tuple[tuple[float, float], ...]:
     """What the channels reach themselves: the ranges of the choice are what the file can hold of each."""
     own = distribution.range(REPORTED_SIGMAS)
-    high = np.maximum(own.high, -distribution.below.bound)  # of a dead channel behind a ReLU
+    high = np.maximum(own.high, -distribution.below.bound)  # of a dead channel after a ReLU
     return tuple(zip(np.minimum(own.low, high).tolist(), high.tolist(), strict=True))
 
 

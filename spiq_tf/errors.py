@@ -69,14 +69,14 @@ class PixelBytesWarning(SpiqWarning):
     """A uint8 input cannot be fed an image's bytes unchanged."""
 
 
-def first_words(error: Exception, behind: str = "") -> str:
+def short_reason(error: Exception, after: str = "") -> str:
     """What another library's error says, on one line of 500 characters at most; its type where it says nothing.
 
     Args:
         error: the other library's.
-        behind: words behind which its reason begins, where they are found.
+        after: words after which its reason begins, where they are found.
     """
-    text = str(error).rpartition(behind)[2] if behind else str(error)
+    text = str(error).rpartition(after)[2] if after else str(error)
     return " ".join(text.split())[:500] or type(error).__name__
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from spiq_tf.errors import ModelFileError, first_words
+from spiq_tf.errors import ModelFileError, short_reason
 from spiq_tf.frontend import keras2_files
 
 
@@ -44,7 +44,7 @@ def load_model(path: str | os.PathLike[str], safe_mode: bool = True) -> Any:
         if safe_mode and "safe_mode=False" in str(error):
             what = "a Lambda layer in it" if "`Lambda`" in str(error) else "a Python lambda in it"
             raise keras2_files.refused(source, what) from error
-        reason = first_words(error, behind="Exception encountered: ")  # before it, the models that own the layer
+        reason = short_reason(error, after="Exception encountered: ")  # before it, the models that own the layer
         advice = "; Keras 2 wrote it: pip install tf_keras, which reads it" if old else ""
         raise ModelFileError(f"{source}: Keras cannot load it: {reason}{advice}") from error
 

@@ -75,9 +75,9 @@ def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
     broken = [v for v in violations if not target.runs_floats or v.rule != "float operator"]
     if not broken:
         return
-    shown = "; ".join(map(str, broken[:_MAX_IN_WARNING]))
+    listed = "; ".join(map(str, broken[:_MAX_IN_WARNING]))
     more = f"; and {len(broken) - _MAX_IN_WARNING} more" if len(broken) > _MAX_IN_WARNING else ""
-    text = f"the target {target.name!r} does not take all of the file: {shown}{more}"
+    text = f"the target {target.name!r} does not support all of the file: {listed}{more}"
     warn_user(text, TargetWarning)
 
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from spiq_tf.errors import InvalidModelError, first_words
+from spiq_tf.errors import InvalidModelError, short_reason
 from spiq_tf.frontend import keras2_internals
 from spiq_tf.frontend.cloning import set_weights
 from spiq_tf.frontend.keras2_layers import in_keras3
@@ -107,7 +107,7 @@ def _check_same(model: Any, rebuilt: Any) -> None:
         actual = _run(rebuilt, inputs)
     except Exception as error:  # whatever the layers' own code raises
         raise InvalidModelError(
-            f"the tf_keras model {model.name!r} cannot be run in Keras 3: {first_words(error)}; where it computes with"
+            f"the tf_keras model {model.name!r} cannot be run in Keras 3: {short_reason(error)}; where it computes with"
             " the number of examples, tf.shape(x)[0], let it use -1; or port the model to Keras 3"
         ) from error
     for index, (reference, perturbed, output) in enumerate(zip(expected, changed, actual, strict=True)):

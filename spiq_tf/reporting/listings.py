@@ -8,7 +8,7 @@ from spiq_tf.reporting.facts import ESTIMATES, Facts, why_unscaled
 from spiq_tf.reporting.markup import Content, Markup, join, table, tag
 
 _MOST_VIOLATIONS = 100  # listed of a target
-_MOST_LINES = 12  # shown of a list without opening it
+_MOST_LINES = 12  # of a list that is open from the start
 
 
 def targets(facts: Facts) -> Markup:

@@ -48,7 +48,7 @@ class Interpreter:
         return [_dequantized(self._interpreter.get_tensor(d["index"]), d) for d in self.outputs]
 
     def value(self, index: int) -> npt.NDArray[Any]:
-        """Any tensor as it stands after `run`; needs keep_all."""
+        """The value of any tensor after `run`; needs keep_all."""
         return np.asarray(self._interpreter.get_tensor(index))
 
 

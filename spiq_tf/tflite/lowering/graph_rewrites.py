@@ -114,7 +114,7 @@ def _nearest_upsampling(operation: Any, nodes: NewNodes) -> str | None:
 
 
 def _signed_zeros(operation: Any, nodes: NewNodes) -> str | None:
-    """A tensor in which -0, told from 0 by its bits, is replaced by the next number below: the tensor itself."""
+    """A tensor in which -0, which differs from 0 in its bits, becomes the next number below: the tensor itself."""
     path = _path(operation, (0, "LogicalAnd"), (0, "Equal"))
     _, value, x = operation.inputs
     value = tf.get_static_value(value)

@@ -11,7 +11,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from spiq_tf.errors import InvalidModelError, LoweringError, first_words
+from spiq_tf.errors import InvalidModelError, LoweringError, short_reason
 from spiq_tf.execution.executor import execute, run_layer
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.rescaling import RescaledModel
@@ -104,7 +104,7 @@ def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
     """What the converter has no operators for, and in which layers, out of pages of its own code."""
     kinds = sorted(set(_UNKNOWN.findall(str(error))))
     if not kinds:
-        return f"TensorFlow's converter has no TFLite operators for this model: {first_words(error)}"
+        return f"TensorFlow's converter has no TFLite operators for this model: {short_reason(error)}"
     refused = [o for o in concrete.graph.get_operations() if o.type in kinds]
     found = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
     if any(x.dtype == tf.float64 for operation in refused for x in (*operation.inputs, *operation.outputs)):
