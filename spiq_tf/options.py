@@ -124,7 +124,7 @@ def checked_options(
 def _batch_size(batch_size: Any) -> int:
     """Any integer type (anything with `__index__`, as numpy's), but not bool."""
     try:
-        size = 0 if isinstance(batch_size, bool) else operator.index(batch_size)
+        size = 0 if isinstance(batch_size, (bool, np.bool_)) else operator.index(batch_size)
     except TypeError:
         size = 0
     if size < 1:
