@@ -73,7 +73,7 @@ def addition():
     """A float file with one addition, and the indices of its addends and sum."""
     image = keras.Input((6, 6, 3), name="image")
     model = keras.Model(image, layers.Conv2D(2, 1)(layers.Add()([conv_bn(image, 4), conv_bn(image, 4)])))
-    flat = lowered(settle(model), None).flat
+    flat = lowered(settle(model)).flat
     (operator,) = additions(flat)
     return flat, [*map(int, operator.inputs), int(operator.outputs[0])]
 
