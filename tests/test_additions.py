@@ -75,19 +75,19 @@ def addition():
     """A float file with one addition, and the indices of its addends and sum."""
     image = keras.Input((6, 6, 3), name="image")
     model = keras.Model(image, layers.Conv2D(2, 1)(layers.Add()([conv_bn(image, 4), conv_bn(image, 4)])))
-    flat = lowered(settle(model), None).flat
+    flat = lowered(settle(model)).flat
     (operator,) = additions(flat)
     return flat, [*map(int, operator.inputs), int(operator.outputs[0])]
 
 
 def steps(addition, widths, noise):
-    """What the three tensors' steps are made, which are given as widths of intervals about 0."""
+    """What the three tensors' scales are made, given as widths of ranges about 0 whose zero points are no ties."""
     flat, indices = addition
-    intervals = {i: TensorRange(-w / 2, w / 2) for i, w in zip(indices, widths, strict=True)}
+    intervals = {i: TensorRange(-w / 4, 3 * w / 4) for i, w in zip(indices, widths, strict=True)}
     given = {i: n for i, n in zip(indices, noise, strict=True) if n is not None}
     found = equalize_add_scales(flat, intervals, DisjointSet(indices), given)
     assert all(found[i].quantization.zero_point == intervals[i].quantization.zero_point for i in indices)
-    return [found[i].high * 2 for i in indices]
+    return [found[i].high * 4 / 3 for i in indices]
 
 
 def test_step_is_that_of_the_least_noise(addition):
@@ -121,4 +121,4 @@ def test_what_nothing_is_cut_of_is_not_narrowed(addition):
     ],
 )
 def test_steps_stay_apart(addition, noise):
-    assert steps(addition, [1.2, 1.0, 1.4], noise) == [1.2, 1.0, 1.4]
+    assert steps(addition, [1.2, 1.0, 1.4], noise) == pytest.approx([1.2, 1.0, 1.4], abs=1e-12)

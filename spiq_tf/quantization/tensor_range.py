@@ -37,7 +37,7 @@ class TensorRange:
         return self.stretched(max(scale / self.scale, 1.0))
 
     def stretched(self, factor: float) -> "TensorRange":
-        """The range stretched about 0, with the same zero point."""
+        """The range stretched about 0, with the same zero point; a tie, as of [-1, 1], may go to its other side."""
         return TensorRange(self.low * factor, self.high * factor, self.bit_width)
 
     def aligned_to_pixels(self) -> "TensorRange":
