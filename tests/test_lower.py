@@ -51,9 +51,9 @@ WITHIN = {"depthwise": 1, "two_outputs": 1, "nested": 1}
 def test_tensors_of_small_networks(name):
     model = NETWORKS[name]()
     given = images(model, 1)
-    compared, lowered = check_every_tensor(model, RANGE, given if isinstance(given, list) else [given])
-    assert len(lowered.tensors) == len(lowered.flat.activations())
-    assert compared == len(lowered.tensors) - WITHIN.get(name, 0)
+    compared, state = check_every_tensor(model, RANGE, given if isinstance(given, list) else [given])
+    assert len(state.provenance) == len(state.flat.activations())
+    assert compared == len(state.provenance) - WITHIN.get(name, 0)
 
 
 def test_tensor_between_the_halves_of_a_separable_convolution():

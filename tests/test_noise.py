@@ -18,6 +18,7 @@ from spiq_tf.search.clipping_noise import ClippedTail
 from spiq_tf.search.noise_problem import NoiseProblem
 from spiq_tf.search.objective import CoupledTensors
 from spiq_tf.statistics import propagation
+from spiq_tf.statistics.input_range import input_statistics
 from tests.layer_table import TABLE
 from tests.networks import NETWORKS, RANGE, settle
 from tests.tiers import ROWS, with_fast
@@ -135,7 +136,7 @@ def noise_problem(graph, moments, distributions, classes):
 @pytest.mark.parametrize("name", ["residual", "saturating_addition", "concatenation", "depthwise"])
 def test_gradient_of_the_noise_equals_finite_differences(name, random):
     graph = capture(NETWORKS[name](), 1)
-    inputs = pipeline.input_statistics(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
     problem = noise_problem(graph, moments, distributions, classes)
@@ -156,7 +157,7 @@ def test_gradient_of_the_noise_equals_finite_differences(name, random):
 def test_the_choice_is_a_minimum(random):
     """No scale or range moved by a tenth lowers the predicted noise noticeably."""
     graph = capture(NETWORKS["residual"](), 1)
-    inputs = pipeline.input_statistics(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions, classes = propagation.all_distributions(graph, moments, inputs), constraints.scale_classes(graph)
     problem = noise_problem(graph, moments, distributions, classes)
@@ -194,7 +195,7 @@ def test_no_range_reaches_farther_than_the_tensor_in_front_allows():
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(4, 3)(image))
     y = layers.ReLU(threshold=0.5, name="threshold")(x)
     graph = capture(settle(keras.Model(image, layers.Conv2D(2, 1)(layers.Add(name="sum")([x, y])))), 1)
-    inputs = pipeline.input_statistics(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     distributions = propagation.all_distributions(graph, moments, inputs)
     ones = np.ones(4)

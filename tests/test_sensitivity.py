@@ -7,12 +7,12 @@ import tensorflow as tf
 from keras import layers
 
 import spiq_tf
-from spiq_tf import pipeline
 from spiq_tf.execution.executor import execute, run_layer
 from spiq_tf.frontend.capture import capture
 from spiq_tf.search import noise_gain
 from spiq_tf.search.sensitivity import measured_gains
 from spiq_tf.statistics import propagation, sample_run
+from spiq_tf.statistics.input_range import input_statistics
 from spiq_tf.statistics.sample_run import run_samples
 from spiq_tf.statistics.synthetic import synthetic_input, synthetic_samples
 from spiq_tf.tflite.interpreter import Interpreter
@@ -56,7 +56,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
         "unknown": lambda x: layers.GroupNormalization(2)(x),
     }[kind]
     graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
-    inputs = pipeline.input_statistics(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     found = measured(graph, inputs)["first"].white
     drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
     clean = outputs(graph, drawn)
@@ -80,7 +80,7 @@ def test_correlated_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
     model = image_model(layers.Conv2D(2, 1, name="first"), taps, size=48)
     taps.set_weights([kernel, np.zeros(2)])
     graph = capture(model, 1)
-    gains = measured(graph, pipeline.input_statistics(graph, RANGE))["first"]
+    gains = measured(graph, input_statistics(graph, RANGE))["first"]
     np.testing.assert_allclose(gains.white[0], gains.white[1], rtol=0.1)
     assert gains.correlated[0] > 2 * gains.white[0]
     assert gains.correlated[1] < gains.white[1]
@@ -91,7 +91,7 @@ def test_gains_do_not_depend_on_the_size_of_the_fields():
     """What leaves a BatchNorm is as it states, and passes gradients as on real images, whatever is fed."""
     model = NETWORKS["residual"]()
     graph = capture(model, 1)
-    gains = [measured(graph, pipeline.input_statistics(graph, (-a, a))) for a in (0.2, 5.0)]
+    gains = [measured(graph, input_statistics(graph, (-a, a))) for a in (0.2, 5.0)]
     for name in {t.name for t in graph.tensors} & set(gains[0]) - {"image"}:
         np.testing.assert_allclose(gains[0][name].white, gains[1][name].white, rtol=1e-3, err_msg=name)
 
@@ -105,7 +105,7 @@ def test_what_no_gradient_reaches_is_left_to_closed_forms():
     x = conv_bn(image, 4, activation=layers.ReLU())
     model = settle(keras.Model(image, layers.Conv2D(2, 1, name="last")(Sign(name="sign")(x))))
     graph = capture(model, 1)
-    inputs = pipeline.input_statistics(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     found = measured(graph, inputs)
     assert {"sign/sign", "last"} <= set(found)  # the layer is read as its operation
     assert not {t.name for t in graph.inputs} & set(found)
@@ -117,7 +117,7 @@ def test_an_output_of_nothing_but_a_batch(batch):
     x = keras.Input((5,), name="x")
     model = settle(keras.Model(x, keras.ops.mean(layers.Dense(3, name="dense")(x), axis=-1)))
     graph = capture(model, batch)
-    inputs = pipeline.input_statistics(graph, RANGE)
+    inputs = input_statistics(graph, RANGE)
     moments = propagation.all_moments(graph, inputs)
     total = moments[graph.outputs[0].name]
     slope = np.asarray(model.get_layer("dense").kernel).mean(axis=1)
@@ -137,7 +137,7 @@ def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
     model = image_model(layers.Conv2D(3, 1), Hue(name="hue"), layers.Conv2D(2, 1))
     graph = capture(model, 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert measured(graph, pipeline.input_statistics(graph, RANGE)) == {}
+        assert measured(graph, input_statistics(graph, RANGE)) == {}
     assert "AdjustHue" in caplog.text
 
 
@@ -155,7 +155,7 @@ def test_a_layer_that_holds_the_number_of_examples_is_named(caplog):
 def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
     """There is no wave in it, and no brightness to add. Tolerance: 400 draws, alike by channel."""
     graph = capture(keras.Sequential([keras.Input((1, 1, 6), name="x"), layers.Flatten()]), 1)
-    inputs = pipeline.input_statistics(graph, (-9.0, 9.0))
+    inputs = input_statistics(graph, (-9.0, 9.0))
     drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])
     np.testing.assert_allclose(drawn.std(), inputs["x"].moments.deviation[0], rtol=0.15)
 
@@ -165,7 +165,7 @@ def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
 def test_fields_have_the_moments_and_the_spectrum_that_are_asked_for(shape):
     model = keras.Sequential([keras.Input(shape[1:], name="x", batch_size=shape[0]), layers.Flatten()])
     graph = capture(model, shape[0])
-    inputs = pipeline.input_statistics(graph, (-1.0, 3.0))
+    inputs = input_statistics(graph, (-1.0, 3.0))
     random = np.random.default_rng(0)
     drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(64)])
     assert drawn.shape == (64, *shape[1:])
@@ -187,5 +187,5 @@ def test_a_model_too_large_for_fields_is_left_to_closed_forms(monkeypatch, caplo
     monkeypatch.setattr(sample_run, "_MAX_VALUES", 100)
     graph = capture(NETWORKS["residual"](), 1)
     with caplog.at_level("WARNING", logger="absl"):
-        assert run_samples(graph, synthetic_samples(graph, pipeline.input_statistics(graph, RANGE))) == ()
+        assert run_samples(graph, synthetic_samples(graph, input_statistics(graph, RANGE))) == ()
     assert "more than 1e+02" in caplog.text
