@@ -347,7 +347,7 @@ def test_a_condition_as_a_number():
     assert spiq_tf.verify(model, result, images(model)).sqnr_db > 22
 
 
-@keras.saving.register_keras_serializable("test_unruled")
+@keras.saving.register_keras_serializable("test_opaque_layers")
 class _Head(layers.Layer):
     """A Dense layer by hand, of TensorFlow."""
 
@@ -407,7 +407,7 @@ def test_a_function_written_by_hand_is_one_table():
     assert spiq_tf.verify(model, result, images(model)).sqnr_db > 30
 
 
-@keras.saving.register_keras_serializable("test_unruled")
+@keras.saving.register_keras_serializable("test_opaque_layers")
 class _InstanceNorm(layers.Layer):
     """As style transfer writes it, by a variance, or by both moments at once."""
 
