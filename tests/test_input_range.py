@@ -18,7 +18,7 @@ CAFFE = np.array([103.939, 116.779, 123.68])
 
 
 def pictures(random, count=64, size=32):
-    """Smooth colour pictures in [0, 1] with the moments of natural images: blurred noise, channels alike."""
+    """Smooth colour pictures in [0, 1] with the moments of natural images: blurred noise, channels correlated."""
     grey = random.standard_normal((count, size, size, 1))
     for axis in (1, 2):
         for shift in (1, 2, 4, 8):

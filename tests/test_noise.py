@@ -103,7 +103,7 @@ def passing(row):
 
 @pytest.mark.parametrize("row", with_fast([r for r in TABLE if passing(r)], ROWS), ids=lambda r: r.name)
 def test_gains_equal_noise_put_on_by_hand(row, random):
-    """Independent noise on the layer's first input, its power behind the layer relative to the output's."""
+    """Independent noise on the layer's first input, its power after the layer relative to the output's."""
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
     model = settle(keras.Model(inputs, row.apply(*inputs)))
     drawn = {k: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for k in ("x", "y")}

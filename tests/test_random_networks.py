@@ -29,7 +29,7 @@ not know. Its ranges fit the images that are compared, where those of a conversi
 to three times as wide, they cost 6 to 10 dB, of which the scales of channels win some back.
 """
 SAMPLED = 6.0
-"""Decibels more where a layer is known by samples alone: all that is behind it has ranges that are wider still."""
+"""Decibels more where a layer is known by samples alone: all that is downstream of it has ranges that are wider still."""
 ENOUGH = 22.0
 """Decibels that suffice whatever the oracle says: what is not normalised has ranges that are off by chance, and an
 average over one image that is flat reaches farther than any statistics say."""
