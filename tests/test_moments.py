@@ -304,7 +304,7 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     ("layer", "most"), [(keras.layers.LayerNormalization(), 0.5), (keras.layers.GroupNormalization(1), 2.0)]
 )
 def test_a_norm_takes_contrast_out(layer, most, random):
-    """Positions of lognormal contrast, with an excess kurtosis of 6: each is normalised by its own, or by that of the
+    """Positions of lognormal contrast, with an excess kurtosis of 6: each is normalized by its own, or by that of the
     map, in which it varies less."""
     x = keras.Input((8, 8, 32), name="x")
     model = settle(keras.Model(x, keras.layers.Conv2D(4, 1)(layer(x))))
@@ -383,7 +383,7 @@ def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():
 @pytest.mark.fast
 @pytest.mark.parametrize("equal", [1, 8, 64], ids=lambda n: f"{n} equal positions")
 def test_deviation_of_a_maximum_over_the_feature_map(equal):
-    """However many of the 64 positions are equal, the true mean lies within 1.5 of the deviations that are predicted."""
+    """However many of the 64 positions are equal, the true mean lies within 1.5 of the predicted deviations."""
     random = np.random.default_rng(0)
     values = np.repeat(random.normal(0.3, 2.0, (20_000, 64 // equal)), equal, axis=1).max(axis=1)
     told = MaxPool(64, whole=True).moments([Moments(np.array([0.3]), np.array([4.0]))], {})

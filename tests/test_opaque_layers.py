@@ -440,8 +440,8 @@ def test_an_instance_norm_written_by_hand():
 def test_a_variance_over_positions():
     """Never negative, and not cut: of images at most a hundredth of the values lie above its range."""
     image = keras.Input((32, 32, 3), name="image")
-    distribution = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
-    model = settle(keras.Model(image, layers.Conv2D(4, 1)(distribution(conv_bn(image, 16)))))
+    variance = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(variance(conv_bn(image, 16)))))
     graph = capture(model, 1)
     inputs = input_statistics(graph, RANGE)
     sampled = on_synthetic_inputs(graph, inputs)
@@ -449,7 +449,7 @@ def test_a_variance_over_positions():
     name = next(n.output.name for n in graph.nodes if "var" in n.output.name or "spread" in n.output.name)
     own = all_distributions(graph, moments, inputs, sampled=sampled)[name].range(6.0)
     assert np.all(own.low >= 0)
-    real = keras.Model(image, distribution.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
+    real = keras.Model(image, variance.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
     assert np.mean(real > own.high) < 0.01
 
 

@@ -150,10 +150,10 @@ def shared_scales(flat: FlatModel, target: Target) -> Iterator[Violation]:
             continue
         expected = quantization_of(flat, at.outputs[0])
         for index in (i for i in (*at.inputs, *at.outputs[1:]) if flat.dtype(i) == INT8.dtype):
-            own = quantization_of(flat, index)
-            same = np.array_equal(own.scales, expected.scales)
-            if not (same and np.array_equal(own.zero_points, expected.zero_points)):
-                text = f"expected the output's scale and zero point, {expected}, found {own}"
+            quantization = quantization_of(flat, index)
+            same = np.array_equal(quantization.scales, expected.scales)
+            if not (same and np.array_equal(quantization.zero_points, expected.zero_points)):
+                text = f"expected the output's scale and zero point, {expected}, found {quantization}"
                 yield at.breaks("shared scale", text, REQUANTIZE)
 
 

@@ -56,8 +56,8 @@ def _layers(facts: Facts, wide: bool) -> Table:
     if wide:
         table.add_column("notes", ratio=1, overflow="fold")
     for layer in facts.layers:
-        tensor, found = layer.tensor, layer.finding
-        noise = [_share(layer.measured_share), Text(words.decibels(None if found is None else found.own_db))]
+        tensor, finding = layer.tensor, layer.finding
+        noise = [_share(layer.measured_share), Text(words.decibels(None if finding is None else finding.own_db))]
         table.add_row(
             Text(layer.name),
             Text(words.interval(tensor.low, tensor.high)),

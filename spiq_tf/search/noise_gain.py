@@ -26,7 +26,7 @@ class Gains:
 
     Attributes:
         white: for noise that is independent at every spatial location, as rounding makes it, shape (channels,).
-        correlated: for noise that neighboring spatial locations share, as clipping and rounded weights make it, shape
+        correlated: for noise that neighbouring spatial locations share, as clipping and rounded weights make it, shape
             (channels,).
     """
 

@@ -106,10 +106,10 @@ def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
     if not kinds:
         return f"TensorFlow's converter has no TFLite operators for this model: {short_reason(error)}"
     refused = [o for o in concrete.graph.get_operations() if o.type in kinds]
-    found = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
+    listed = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
     if any(x.dtype == tf.float64 for operation in refused for x in (*operation.inputs, *operation.outputs)):
-        return f"TensorFlow's converter has no TFLite operator for {found} in float64: write float(np.sqrt(2))"
-    return f"TensorFlow's converter has no TFLite operator for {found}: make the model without"
+        return f"TensorFlow's converter has no TFLite operator for {listed} in float64: write float(np.sqrt(2))"
+    return f"TensorFlow's converter has no TFLite operator for {listed}: make the model without"
 
 
 def _origin(kind: str, operations: Sequence[Any], graph: LayerGraph) -> str:

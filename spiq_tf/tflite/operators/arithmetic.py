@@ -9,7 +9,7 @@ from spiq_tf.tflite.operators import range_rules as rules
 from spiq_tf.tflite.operators.operator import SAMPLED, Operator, Quantizer, Scales, int8, no_ceiling
 
 _SAME = Scales.SAME
-_AEQ, _OURS = Quantizer.LITERT_QUANTIZER, Quantizer.COMPLETE_INT8
+_LITERT, _OURS = Quantizer.LITERT_QUANTIZER, Quantizer.COMPLETE_INT8
 
 
 def _largest_constant(constants: Sequence[npt.NDArray[Any]]) -> float:
@@ -17,11 +17,11 @@ def _largest_constant(constants: Sequence[npt.NDArray[Any]]) -> float:
 
 
 ARITHMETIC: Mapping[str, Operator] = {
-    "ADD": Operator(range_rule=rules.total, quantizer=_AEQ, versions=int8(2), int8_elementwise=True),
+    "ADD": Operator(range_rule=rules.total, quantizer=_LITERT, versions=int8(2), int8_elementwise=True),
     "ADD_N": Operator(range_rule=SAMPLED),
     "ARG_MAX": Operator(range_rule=SAMPLED, versions=int8(2)),
     "ARG_MIN": Operator(range_rule=SAMPLED, versions=int8(2)),
-    "AVERAGE_POOL_2D": Operator(scales=_SAME, range_rule=rules.same, quantizer=_AEQ, versions=int8(2)),
+    "AVERAGE_POOL_2D": Operator(scales=_SAME, range_rule=rules.same, quantizer=_LITERT, versions=int8(2)),
     "CUMSUM": Operator(range_rule=SAMPLED),
     # no version: LiteRT's int8 kernel does not regard the scales. litert-quantizer would write it all the same
     "DIV": Operator(range_rule=SAMPLED),
@@ -31,13 +31,13 @@ ARITHMETIC: Mapping[str, Operator] = {
     "MAXIMUM": Operator(
         scales=_SAME,
         range_rule=rules.maximum,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
         special_version=lambda use: 3 * use.broadcasts_five_axes,
         int8_elementwise=True,
     ),
-    "MAX_POOL_2D": Operator(scales=_SAME, range_rule=rules.same, quantizer=_AEQ, versions=int8(2)),
-    "MEAN": Operator(range_rule=rules.whole, quantizer=_AEQ, versions=int8(2)),
+    "MAX_POOL_2D": Operator(scales=_SAME, range_rule=rules.same, quantizer=_LITERT, versions=int8(2)),
+    "MEAN": Operator(range_rule=rules.whole, quantizer=_LITERT, versions=int8(2)),
     "MINIMUM": Operator(
         scales=_SAME,
         range_rule=rules.minimum,
@@ -49,29 +49,29 @@ ARITHMETIC: Mapping[str, Operator] = {
     ),
     "MUL": Operator(
         range_rule=rules.product,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
         special_version=lambda use: 3 * use.enlarges,
         int8_elementwise=True,
     ),
     "POW": Operator(range_rule=SAMPLED),
     "REDUCE_MAX": Operator(scales=_SAME, range_rule=rules.whole, quantizer=_OURS, versions=int8(2)),
-    "REDUCE_MIN": Operator(scales=_SAME, range_rule=rules.whole, quantizer=_AEQ, versions=int8(2)),
-    "SQUARED_DIFFERENCE": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2)),
+    "REDUCE_MIN": Operator(scales=_SAME, range_rule=rules.whole, quantizer=_LITERT, versions=int8(2)),
+    "SQUARED_DIFFERENCE": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2)),
     "SUB": Operator(
         range_rule=rules.difference,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
         special_version=lambda use: 3 * use.broadcasts_five_axes,
         int8_elementwise=True,
     ),
-    "SUM": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2)),
-    "EQUAL": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2)),
+    "SUM": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2)),
+    "EQUAL": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2)),
     "GREATER": Operator(range_rule=SAMPLED, versions=int8(2)),
     "GREATER_EQUAL": Operator(range_rule=SAMPLED, versions=int8(2)),
     "LESS": Operator(range_rule=SAMPLED, versions=int8(2)),
     "LESS_EQUAL": Operator(range_rule=SAMPLED, versions=int8(2)),
-    "NOT_EQUAL": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2)),
+    "NOT_EQUAL": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2)),
     "LOGICAL_AND": Operator(range_rule=SAMPLED),
     "LOGICAL_NOT": Operator(range_rule=SAMPLED),
     "LOGICAL_OR": Operator(range_rule=SAMPLED),

@@ -11,7 +11,7 @@ from spiq_tf.tflite.operators import range_rules as rules
 from spiq_tf.tflite.operators.operator import SAMPLED, Operator, Quantizer, Scales, int8
 
 _FIXED = Scales.FIXED
-_AEQ, _OURS = Quantizer.LITERT_QUANTIZER, Quantizer.COMPLETE_INT8
+_LITERT, _OURS = Quantizer.LITERT_QUANTIZER, Quantizer.COMPLETE_INT8
 
 _ALL_INTEGERS = INT8.levels + 1
 _ZERO_TO_ONE = {INT8: QuantizationParameters(1 / _ALL_INTEGERS, INT8.qmin, INT8)}
@@ -28,8 +28,8 @@ ELEMENTWISE: Mapping[str, Operator] = {
     "ELU": Operator(range_rule=rules.monotonic(_elu), quantizer=_OURS, versions=int8(1), int8_elementwise=True),
     "EXP": Operator(range_rule=SAMPLED, versions=int8(2)),
     # no rule: it stands for any function of one tensor while a lookup table has its place (elementwise_to_lut.py)
-    "GELU": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2), int8_elementwise=True),
-    "HARD_SWISH": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(1), int8_elementwise=True),
+    "GELU": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2), int8_elementwise=True),
+    "HARD_SWISH": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(1), int8_elementwise=True),
     "L2_NORMALIZATION": Operator(
         scales=_FIXED,
         fixed_output=_MINUS_ONE_TO_ONE,
@@ -43,7 +43,7 @@ ELEMENTWISE: Mapping[str, Operator] = {
         scales=_FIXED,
         fixed_output=_ZERO_TO_ONE,
         range_rule=rules.between(0.0, 1.0),
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
         int8_elementwise=True,
     ),
@@ -59,7 +59,7 @@ ELEMENTWISE: Mapping[str, Operator] = {
     "PRELU": Operator(range_rule=rules.prelu, quantizer=_OURS, versions=int8(1)),
     "RELU": Operator(
         range_rule=rules.monotonic(lambda v: np.maximum(v, 0.0)),
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
         int8_elementwise=True,
     ),
@@ -83,22 +83,22 @@ ELEMENTWISE: Mapping[str, Operator] = {
         versions=int8(1),
         int8_elementwise=True,
     ),
-    "RSQRT": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2)),
+    "RSQRT": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2)),
     "SOFTMAX": Operator(
         scales=_FIXED,
         fixed_output=_ZERO_TO_ONE,
         range_rule=rules.between(0.0, 1.0),
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
     ),
     # litert-quantizer would write it; which runtimes have the kernel is not known
-    "SQRT": Operator(range_rule=SAMPLED, quantizer=_AEQ),
+    "SQRT": Operator(range_rule=SAMPLED, quantizer=_LITERT),
     "SQUARE": Operator(range_rule=SAMPLED),
     "TANH": Operator(
         scales=_FIXED,
         fixed_output=_MINUS_ONE_TO_ONE,
         range_rule=rules.between(-1.0, 1.0),
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(2),
         int8_elementwise=True,
     ),

@@ -6,7 +6,7 @@ from spiq_tf.tflite.operators.operator import SAMPLED, Operator, Quantizer, int8
 from spiq_tf.tflite.operators.use import OperatorUse
 from spiq_tf.tflite.operators.weight_layouts import Convolution, Dense, Depthwise, Transposed
 
-_AEQ = Quantizer.LITERT_QUANTIZER
+_LITERT = Quantizer.LITERT_QUANTIZER
 
 
 def _dense_version(use: OperatorUse) -> int:
@@ -18,10 +18,10 @@ def _transposed_version(use: OperatorUse) -> int:
 
 
 LINEAR: Mapping[str, Operator] = {
-    "BATCH_MATMUL": Operator(range_rule=SAMPLED, quantizer=_AEQ, versions=int8(2), tensorwise_constant=True),
+    "BATCH_MATMUL": Operator(range_rule=SAMPLED, quantizer=_LITERT, versions=int8(2), tensorwise_constant=True),
     "CONV_2D": Operator(
         range_rule=SAMPLED,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(3),
         special_version=lambda use: 6 * use.is_grouped,
         weights_operand=1,
@@ -32,7 +32,7 @@ LINEAR: Mapping[str, Operator] = {
     # of one tap it is factor x + offset, for which ranges/interval_arithmetic.py has a rule
     "DEPTHWISE_CONV_2D": Operator(
         range_rule=SAMPLED,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(3),
         weights_operand=1,
         bias_operand=2,
@@ -42,7 +42,7 @@ LINEAR: Mapping[str, Operator] = {
     ),
     "FULLY_CONNECTED": Operator(
         range_rule=SAMPLED,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(4),
         special_version=_dense_version,
         weights_operand=1,
@@ -53,7 +53,7 @@ LINEAR: Mapping[str, Operator] = {
     ),
     "TRANSPOSE_CONV": Operator(
         range_rule=SAMPLED,
-        quantizer=_AEQ,
+        quantizer=_LITERT,
         versions=int8(1),
         special_version=_transposed_version,
         data_operand=2,

@@ -37,12 +37,14 @@ def file_ranges(flat: FlatModel, known: Mapping[int, ChannelRanges]) -> dict[int
         for output in map(int, operator.outputs):
             if output in ranges:
                 continue
-            own = derived_range(flat, operator, ranges) or _sum_from_mean(flat, output, known, consumers)
-            if own is None:
+            derived = derived_range(flat, operator, ranges) or _sum_from_mean(flat, output, known, consumers)
+            if derived is None:
                 sampled = _sample(flat, ranges) if sampled is None else sampled
-                own = sampled[output]
+                derived = sampled[output]
             ceiling = ceilings.get(output, np.inf)
-            ranges[output] = ChannelRanges(np.minimum(own.low, ceiling), np.minimum(own.high, ceiling), own.source)
+            ranges[output] = ChannelRanges(
+                np.minimum(derived.low, ceiling), np.minimum(derived.high, ceiling), derived.source
+            )
     return ranges
 
 
