@@ -150,7 +150,7 @@ IMAGE_CHANNEL_CORRELATION = Prior(
 )
 PIXEL_CORRELATION = Prior(
     0.95,
-    "correlation of neighbouring pixels",
+    "correlation of neighboring pixels",
     "Hyvarinen, Hurri and Hoyer, Natural Image Statistics, 2009, section 5.6.",
     maximum=1.0,
 )
@@ -328,7 +328,7 @@ MIN_HIDDEN_RANK = Prior(
 
 NOISE_CORRELATION = Prior(
     0.6,
-    "correlation of the noise of neighbouring locations once a convolution has mixed them",
+    "correlation of the noise of neighboring locations once a convolution has mixed them",
     "With it the tensors of MobileNetV2, ResNet-20, ResNet-8 and DS-CNN are ranked by the noise that they pass on,"
     " injected by hand, with Spearman correlations of 0.6 to 0.9; independent noise ranks them with -0.2 to 0.99.",
 )

@@ -182,7 +182,7 @@ def test_pixels_of_a_model_with_a_rescaling_in_front():
 
 
 def test_dead_channels_convert():
-    """Zero gamma, zero variance and all-zero weights with a large bias: none may spoil its neighbours."""
+    """Zero gamma, zero variance and all-zero weights with a large bias: none may spoil its neighbors."""
     image = keras.Input((8, 8, 3), name="image")
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(image))
     x = layers.Conv2D(8, 3, name="second", activation="relu")(layers.ReLU()(x))

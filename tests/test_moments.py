@@ -272,8 +272,8 @@ def test_sums_are_heavier_where_the_layers_in_front_exaggerate_contrast(random):
     values = model.predict(contrast * random.standard_normal((200_000, 1, 1, 64)), batch_size=4096, verbose=0)
     real = []
     for each in values:
-        centred = each.reshape(-1, 8) - each.mean(axis=0).reshape(-1)
-        real.append(np.mean(np.mean(centred**4, axis=0) / np.mean(centred**2, axis=0) ** 2 - 3))
+        centered = each.reshape(-1, 8) - each.mean(axis=0).reshape(-1)
+        real.append(np.mean(np.mean(centered**4, axis=0) / np.mean(centered**2, axis=0) ** 2 - 3))
     found = [distributions[t.name].excess_kurtosis.mean() for t in graph.outputs]
     np.testing.assert_allclose(np.array(found) / found[1], np.array(real) / real[1], rtol=0.4)
     assert real[0] > 3 * real[1] > 4.5 * real[2]

@@ -72,7 +72,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
 
 
 def test_correlated_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
-    """A mean over 3 x 3 sums to 1, a difference of neighbours to 0; independent noise passes both equally."""
+    """A mean over 3 x 3 sums to 1, a difference of neighbors to 0; independent noise passes both equally."""
     smooth, edge = np.full((3, 3), 1 / 9), np.zeros((3, 3))
     edge[1, 0], edge[1, 2] = 1 / np.sqrt(18), -1 / np.sqrt(18)
     kernel = np.stack([smooth, edge], axis=-1)[..., None]

@@ -70,7 +70,7 @@ def weights(flat: FlatModel, target: Target) -> Iterator[Violation]:
     """Weights are symmetric and narrow, with a scale for each output or for all."""
     lowest, highest = INT8_WEIGHT.qmin, INT8_WEIGHT.qmax
     for at in int8_operations_with_weights(flat):
-        index, expected = at.inputs[1], at.row.quantized_dimension
+        index, expected = at.weights, at.row.quantized_dimension
         quantization = quantization_of(flat, index)
         scales = quantization.scales
         if flat.dtype(index) != INT8_WEIGHT.dtype:

@@ -20,7 +20,7 @@ _READING = (
     " one order: the widest in the model first. Before: in the model's units. After: in the file's, where each channel"
     " was divided by a scale of its own that the weights around it absorbed. Shaded is the range of the tensor's 256"
     " integers: a channel that spans little of it has few of the 255 steps and is rounded coarsely, values outside are"
-    f" clipped. Lines end {REPORTED_SIGMAS:.0f} standard deviations from the channel's centre, or at its bound. The"
+    f" clipped. Lines end {REPORTED_SIGMAS:.0f} standard deviations from the channel's center, or at its bound. The"
     " captions tell how wide the median channel is: the more alike channels are, the better one scale suits them."
 )
 _BARS = (
@@ -138,7 +138,7 @@ def _layers(facts: Facts) -> Markup:
     largest, count = pictures.largest_shares(facts.layers), len(facts.layers)
     most = min(max(_MOST_OF_ALL // max(count, 1), _FEWEST_CHANNELS), _MOST_CHANNELS)
     grouped = any(len(x.tensor.channel_ranges or ()) > most for x in facts.layers)
-    text = f" Of more than {most} channels, neighbours are drawn as one." if grouped else ""
+    text = f" Of more than {most} channels, neighbors are drawn as one." if grouped else ""
     return tag(
         "section",
         tag("h2", "Layer by layer"),

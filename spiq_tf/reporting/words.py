@@ -61,14 +61,11 @@ def verdict(facts: Facts) -> str:
         return f"Not measured. {predicted(facts)}"
     inputs = f"{counted(verification.examples, 'generated input' if verification.generated else 'given input')}"
     worst = " of the worst output" if len(verification.outputs) > 1 else ""
-    heads = (
-        [f"The file is not fit for use: {counted(len(verification.problems), 'problem')} found."]
-        if verification.problems
-        else []
-    )
+    problems = counted(len(verification.problems), "problem")
+    heads = [f"The file is not fit for use: {problems} found."] if verification.problems else []
     heads.append(
-        f"On {inputs} the int8 file differs from the float model by {_amplitude(verification.sqnr_db)} of the size of its"
-        f" outputs: {decibels(verification.sqnr_db)} signal to noise{worst}."
+        f"On {inputs} the int8 file differs from the float model by {_amplitude(verification.sqnr_db)} of the size"
+        f" of its outputs: {decibels(verification.sqnr_db)} signal to noise{worst}."
     )
     agreement = lowest_agreement(facts)
     if agreement is not None:

@@ -47,7 +47,7 @@ class ClippedTail:
     @cached_property
     def _at_bound(self) -> tuple[Array, Array, Array]:
         """The bound b, M2(b) and M1(b); where nothing bounds the tail, b is so far out that none of it is left."""
-        unbounded = self.tail.centre + _INFINITE_SIGMAS * self._deviation
+        unbounded = self.tail.center + _INFINITE_SIGMAS * self._deviation
         bound = np.where(np.isfinite(self.tail.bound), self.tail.bound, unbounded)
         second, slope = self._second_partial_moment(bound)
         return bound, second, -0.5 * slope
@@ -55,7 +55,7 @@ class ClippedTail:
     def _second_partial_moment(self, threshold: Array) -> tuple[Array, Array]:
         """M2 of X without its bound, and its derivative."""
         noise, slope = _standardized_second_partial_moment(
-            (threshold - self.tail.centre) / self._deviation, self._steepness
+            (threshold - self.tail.center) / self._deviation, self._steepness
         )
         return noise * self._deviation**2, slope * self._deviation
 
@@ -70,7 +70,7 @@ class ClippedTail:
 
 
 _MIN_KURTOSIS = 0.05  # least excess kurtosis whose power is taken; lighter tails have no weight
-_INFINITE_SIGMAS = 1e3  # deviations from the centre at which no tail is left
+_INFINITE_SIGMAS = 1e3  # deviations from the center at which no tail is left
 
 
 def _standardized_second_partial_moment(z: Array, steepness: Array) -> tuple[Array, Array]:

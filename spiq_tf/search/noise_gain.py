@@ -26,7 +26,7 @@ class Gains:
 
     Attributes:
         white: for noise that is independent at every spatial location, as rounding makes it, shape (channels,).
-        correlated: for noise that neighbouring spatial locations share, as clipping and rounded weights make it, shape
+        correlated: for noise that neighboring spatial locations share, as clipping and rounded weights make it, shape
             (channels,).
     """
 
@@ -85,7 +85,7 @@ def activation_rate(distribution: ChannelDistribution) -> Array:
         Of shape (channels,).
     """
     above = distribution.above
-    rate = ndtr(above.centre / np.maximum(above.deviation, _TINY))
+    rate = ndtr(above.center / np.maximum(above.deviation, _TINY))
     return np.where((distribution.below.bound <= 0) & (above.deviation > 0), rate, 1.0)
 
 

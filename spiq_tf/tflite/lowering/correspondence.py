@@ -17,7 +17,13 @@ from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
 from spiq_tf.tflite.provenance import TensorProvenance
 
-_SCOPE = re.compile(r"(?:^|;)call(\d+)/")
+SCOPE = re.compile(r"(?:^|;)call(\d+)/")
+"""The name scope of a layer call in the name of an operation or a tensor, see `scope_of`."""
+
+
+def scope_of(call: Call) -> str:
+    """The name scope under which a call is traced: it survives in the names of the file's tensors."""
+    return f"call{call.index}"
 
 
 def tensor_provenance(flat: FlatModel, content: bytes, rescaled: RescaledModel) -> dict[int, TensorProvenance]:
@@ -59,7 +65,7 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
 def input_tensor_names(flat: FlatModel, graph: LayerGraph) -> list[str]:
     """The graph's tensor that each of the file's inputs holds: an input, or the output of a Rescaling of it that the
     input's scale has taken in."""
-    scopes = (_SCOPE.search(flat.name(int(index))) for index in flat.subgraph.inputs)
+    scopes = (SCOPE.search(flat.name(int(index))) for index in flat.subgraph.inputs)
     return [
         tensor.name if scope is None else graph.calls[int(scope[1])].outputs[0].name
         for scope, tensor in zip(scopes, graph.inputs, strict=True)
@@ -79,7 +85,7 @@ def origin_calls(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
     outputs = _outputs(flat, graph)
     result: dict[int, int] = {}
     for index in (int(i) for operator in flat.operators for i in operator.outputs):
-        named = [int(number) for number in _SCOPE.findall(flat.name(index))]
+        named = [int(number) for number in SCOPE.findall(flat.name(index))]
         first_of_layer = {id(graph.calls[call].layer): call for call in reversed(named)}
         calls = list(first_of_layer.values())
         if index in outputs:  # another name stands there

@@ -18,7 +18,6 @@ from spiq_tf.errors import PixelBytesWarning, warn_user
 from spiq_tf.quantization.bit_width import UINT8
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
 from spiq_tf.tflite.passes.affine_to_depthwise import is_pointwise_depthwise
 from spiq_tf.tflite.state import FileState
 
@@ -145,6 +144,6 @@ def _padded_copies(flat: FlatModel, index: int) -> list[int] | None:
             if copies is None:
                 return None
             padded += [int(operator.outputs[0]), *copies]
-        elif flat.kind(operator) not in WEIGHTED_OPERATORS or not flat.is_constant(int(operator.inputs[1])):
+        elif flat.weights(operator) is None:
             return None
     return padded

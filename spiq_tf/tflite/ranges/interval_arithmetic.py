@@ -93,9 +93,9 @@ def check_bounded(
             reach = float(ranges[index].amplitude.max())
             if not reach < np.finfo(np.float32).max:
                 raise InvalidModelError(
-                    f"layer {layers.get(index, flat.name(index))!r} makes values of up to {reach:.3g}: expected what"
-                    " float32 holds; where it divides by what may be 0, as in x / relu(y), add an epsilon, and make a"
-                    " mask of -1e9; or keep what makes and reads them float: float_layers=[...]"
+                    f"layer {layers.get(index, flat.name(index))!r} has values of up to {reach:.3g}: expected what"
+                    " float32 holds; where it divides by what may be 0, as in x / relu(y), add an epsilon; use -1e9 in"
+                    " a mask; or keep the layers that compute and read the values float: float_layers=[...]"
                 )
 
 

@@ -68,7 +68,7 @@ def _quantize_operators(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange
 
 
 def _between_integers(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange]) -> set[int]:
-    """Identities of the float operators that are left to us and whose neighbours are int8 or will be."""
+    """Identities of the float operators that are left to us and whose neighbors are int8 or will be."""
     producers, consumers = flat.producers(), flat.all_consumers()
     chosen = {
         id(o): o
