@@ -304,7 +304,7 @@ POOLED_VARIANCE_EXPONENT = Prior(
 MAX_POOL_INDEPENDENCE = Prior(
     0.5,
     "power of the number of locations that count as independent in a maximum over them",
-    "Neighbours are correlated, as in averages.",
+    "Neighbors are correlated, as in averages.",
 )
 OPAQUE_COMMON_VARIANCE = Prior(
     0.5,
@@ -336,7 +336,7 @@ CORRELATED_LOCATIONS = Prior(3, "locations in each direction that share correlat
 SUM_PRESERVING_NOISE = Prior(
     0.35,
     "share of a spatial kernel's weight noise that is left when its rounding errors sum to 0",
-    "Neighbours are alike. No measurement.",
+    "Neighbors are alike. No measurement.",
 )
 MIN_CLIPPING_GAIN = Prior(
     0.01,
