@@ -21,12 +21,12 @@ from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import origin_calls
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
-from spiq_tf.tflite.parameters.assign import assign_tensor_ranges
-from spiq_tf.tflite.parameters.concatenation_resolution import warn_of_concatenation_resolution
 from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables
 from spiq_tf.tflite.passes.order import FUNCTION_PASSES, RANGE_PASSES, STRUCTURAL_PASSES, run_passes
 from spiq_tf.tflite.ranges.interval_arithmetic import check_bounded, file_ranges
 from spiq_tf.tflite.ranges.opaque_sampling import opaque_intermediate_ranges
+from spiq_tf.tflite.scale_assignment.assign import assign_tensor_ranges
+from spiq_tf.tflite.scale_assignment.coarse_concatenation_warning import warn_of_concatenation_resolution
 from spiq_tf.tflite.state import FileState
 from spiq_tf.tflite.weights.bias_correction import correct_biases
 from spiq_tf.tflite.weights.rounding import round_weights

@@ -194,7 +194,7 @@ NEAR_SIGMAS = Prior(
 )
 FAR_SIGMAS = Prior(
     8.0,
-    "deviations within which all values lie",
+    "deviations within which all values lie; not the width of a tensor's range, which the search chooses",
     "Functions must be finite there, and between NEAR_SIGMAS and there the reach of a function is taken for a"
     " straight line. Tensors that the file does not materialize are given that range. No measurement.",
 )

@@ -274,7 +274,7 @@ def test_an_exception_in_the_middle_leaves_the_model_alone(monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("stopped")
 
-    monkeypatch.setattr("spiq_tf.tflite.parameters.assign.quantizer.Quantizer.quantize", broken)
+    monkeypatch.setattr("spiq_tf.tflite.writing.litert_quantizer.quantizer.Quantizer.quantize", broken)
     with pytest.raises(RuntimeError, match="stopped"):
         spiq_tf.convert(model, input_range=RANGE)
     for old, new in zip(before, model.get_weights(), strict=True):

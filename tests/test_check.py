@@ -277,7 +277,7 @@ def test_what_a_target_does_not_take(layer, options, target, rule):
 
 
 def test_an_unknown_target_and_a_file_that_is_none(tmp_path, content):
-    with pytest.raises(spiq_tf.InvalidArgumentError, match=r"'portable', 'xnnpack'.*found 'tpu'"):
+    with pytest.raises(spiq_tf.InvalidArgumentError, match=r"'portable', 'edgetpu'.*found 'tpu'"):
         spiq_tf.check(b"", "tpu")
     with pytest.raises(spiq_tf.ModelFileError, match="without the mark TFL3"):
         spiq_tf.check(b"no file at all")

@@ -11,7 +11,7 @@ from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
+from spiq_tf.tflite.scale_assignment.equal_scale_add import equalize_add_scales
 from tests.converted_files import lowered
 from tests.networks import RANGE, conv_bn, settle
 

@@ -10,6 +10,8 @@ import spiq_tf
 
 PACKAGE = Path(spiq_tf.__file__).parent
 ADAPTERS = {"frontend/keras_internals.py", "frontend/keras2_internals.py"}
+DOCUMENTED = {"os._exit", "sys._getframe"}
+"""Names of Python's library that begin with an underscore and are public all the same."""
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
@@ -53,7 +55,8 @@ def test_private_attributes_are_the_packages_own():
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
-                assert node.attr in own, f"{name}:{node.lineno} uses {node.attr}, which spiq_tf does not define"
+                known = node.attr in own or ast.unparse(node) in DOCUMENTED
+                assert known, f"{name}:{node.lineno} uses {node.attr}, which spiq_tf does not define"
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("getattr", "hasattr", "setattr"):
                 text = node.args[1].value if isinstance(node.args[1], ast.Constant) else ""
                 foreign = text.startswith("_") and not text.startswith("__")

@@ -42,8 +42,8 @@ def test_a_gated_linear_unit_branches():
 def test_values_may_be_scaled_and_gates_not():
     graph = capture(network(), 1)
     classes = scale_classes(graph)
-    unscaled = classes.unscaled[classes.of["norm_0"]]
-    np.testing.assert_array_equal(unscaled, np.arange(32) >= 16)
+    pinned = classes.pinned[classes.of["norm_0"]]
+    np.testing.assert_array_equal(pinned, np.arange(32) >= 16)
 
 
 @pytest.mark.parametrize("axis", [-1, 1])

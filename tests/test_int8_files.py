@@ -98,9 +98,7 @@ def test_spread_channels_gain_from_absorbed_scales(monkeypatch):
         return decibels(expected[0], found[0])
 
     absorbed = measured()
-    monkeypatch.setattr(
-        "spiq_tf.search.constraints._unscaled_tensors", lambda graph: {t.name: "" for t in graph.tensors}
-    )
+    monkeypatch.setattr("spiq_tf.search.constraints._pinned_tensors", lambda graph: {t.name: "" for t in graph.tensors})
     assert absorbed > measured() + 6
 
 

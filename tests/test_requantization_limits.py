@@ -9,7 +9,7 @@ import spiq_tf
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.targets import TARGETS
 from spiq_tf.tflite.interpreter import Interpreter
-from spiq_tf.tflite.parameters.requantization_limits import widened_to_requantization_limits
+from spiq_tf.tflite.scale_assignment.requantization_limits import widened_to_requantization_limits
 from spiq_tf.tflite.writing.litert_quantizer import quantize
 from tests.flat import FileBuilder
 

@@ -188,7 +188,7 @@ def test_batches_and_several_inputs():
 def test_what_does_not_belong_together(model, result):
     other = NETWORKS["residual"]()
     with pytest.raises(
-        spiq_tf.InvalidArgumentError, match=r"inputs of the model's shapes .* it was made of another model"
+        spiq_tf.InvalidArgumentError, match=r"inputs of the model's shapes .* it was made from another model"
     ):
         spiq_tf.verify(other, result)
     with pytest.raises(

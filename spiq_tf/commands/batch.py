@@ -9,7 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from spiq_tf.commands import worker_pool
-from spiq_tf.commands.conversion import convert_job
+from spiq_tf.commands.convert_one import convert_job
 from spiq_tf.commands.jobs import Job, fingerprint
 from spiq_tf.commands.machine import GIB, cores, memory_bytes, single_thread_environment
 from spiq_tf.commands.outcome import Outcome

@@ -64,13 +64,14 @@ UINT8 = BitWidth(8, signed=False)
 """Inputs and outputs, and 8-bit pixels."""
 
 INT16 = BitWidth(16, symmetric=True)
-"""Activations beside 8-bit weights (LiteRT's 16x8 scheme)."""
+"""Activations beside 8-bit weights (LiteRT's 16x8 scheme). No file has them yet: they begin where
+tflite/scale_assignment/assign.py makes a TensorRange."""
 
 INT8_WEIGHT = BitWidth(8, symmetric=True, narrow=True)
 """Weights (LiteRT 8-bit quantization specification)."""
 
 INT4_WEIGHT = BitWidth(4, symmetric=True, narrow=True)
-"""Weights of half the size."""
+"""Weights of half the size. No file has them yet: they begin at `round_kernel` in tflite/weights/kernel_rounding.py."""
 
 INT32 = BitWidth(32, symmetric=True)
 """Biases and accumulators of operators on 8-bit tensors. A bias must leave room in the accumulator for the products

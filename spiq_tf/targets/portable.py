@@ -3,11 +3,11 @@
 Per-channel Dense weights give wrong numbers on runtimes before 2024; microcontrollers read constants in place.
 """
 
-from spiq_tf.targets.target import LITERT_LIMITS, Target
+from spiq_tf.targets.target import EVERY_RUNTIME_LIMITS, Target
 
 TARGET = Target(
     name="portable",
     precisions=("w8a8", "float"),
-    largest_multiplier=LITERT_LIMITS.largest,
+    largest_multiplier=EVERY_RUNTIME_LIMITS.largest,
     aligned=True,
 )

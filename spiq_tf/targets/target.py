@@ -20,7 +20,7 @@ class RequantizationLimits:
     smallest_hard_swish: float
 
 
-LITERT_LIMITS = RequantizationLimits(largest=256.0, smallest_addend=2.0**-10, smallest_hard_swish=1 / 128)
+EVERY_RUNTIME_LIMITS = RequantizationLimits(largest=256.0, smallest_addend=2.0**-10, smallest_hard_swish=1 / 128)
 """XNNPACK refuses to start where a convolution's multiplier is 256 or more (its checks of requantization scales), and
 leaves additions and products outside the first two limits to slower kernels; LiteRT's own kernel of a hard swish
 refuses to start below the third."""
@@ -66,7 +66,7 @@ class Target:
     aligned: bool = False
     channel_slopes: bool = False
 
-    requantization: RequantizationLimits = LITERT_LIMITS
+    requantization: RequantizationLimits = EVERY_RUNTIME_LIMITS
     native_prelu: bool = False
     largest_squared_product: int = 2**14
 

@@ -12,8 +12,8 @@ from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.targets.target import RequantizationLimits
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.operators.operator import Scales
-from spiq_tf.tflite.parameters.equal_scale_add import equalize_add_scales
-from spiq_tf.tflite.parameters.requantization_limits import widened_to_requantization_limits
+from spiq_tf.tflite.scale_assignment.equal_scale_add import equalize_add_scales
+from spiq_tf.tflite.scale_assignment.requantization_limits import widened_to_requantization_limits
 
 
 def assign_tensor_ranges(
