@@ -13,7 +13,6 @@ PACKAGE = Path(__file__).parents[1] / "spiq_tf"
 NUMBERS = {127.0, 127.5, 128.0, 255.0, 256.0}
 
 ALLOWED = {
-    "commands/interrupts.py": "exit codes: a process that a signal ends has 128 and its number",
     "metadata/description.py": "pixels: mean and std of the metadata refer to 0..255",
     "statistics/preprocessing.py": "pixels: conventions of preprocessing",
     "statistics/preprocessing_layers.py": "pixels: models that are fed 0..255",
