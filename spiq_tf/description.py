@@ -31,14 +31,14 @@ def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
 
 
 def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
-    interval = converted.tensor_ranges[index]
+    tensor_range = converted.tensor_ranges[index]
     quantization = converted.quantized.quantization(index)
-    held = converted.state.provenance.get(index)
-    known = TensorInfo(
+    origin = converted.state.provenance.get(index)
+    info = TensorInfo(
         name=converted.quantized.name(index),
         layer=None,
-        low=interval.low,
-        high=interval.high,
+        low=tensor_range.low,
+        high=tensor_range.high,
         scale=None if quantization is None else quantization.scale,
         zero_point=None if quantization is None else quantization.zero_point,
         source=converted.state.ranges[index].source.label,
@@ -47,23 +47,23 @@ def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
         noise=None,
         unscaled=None,
     )
-    if held is None:
-        return known
+    if origin is None:
+        return info
     return replace(
-        known,
-        layer=held.name,
-        channel_scales=tuple((plan.solution.scales[held.name] / held.factor).tolist()),
-        channel_ranges=_reached(plan.distributions[held.name]),
-        noise=_noise(plan, held.name),
-        unscaled=plan.classes.pinned_reason(held.name),
+        info,
+        layer=origin.name,
+        channel_scales=tuple((plan.solution.scales[origin.name] / origin.factor).tolist()),
+        channel_ranges=_reached(plan.distributions[origin.name]),
+        noise=_noise(plan, origin.name),
+        unscaled=plan.classes.pinned_reason(origin.name),
     )
 
 
 def _reached(distribution: ChannelDistribution) -> tuple[tuple[float, float], ...]:
     """What the channels reach themselves: the ranges of the choice are what the file can hold of each."""
-    own = distribution.range(REPORTED_SIGMAS)
-    high = np.maximum(own.high, -distribution.below.bound)  # of a dead channel after a ReLU
-    return tuple(zip(np.minimum(own.low, high).tolist(), high.tolist(), strict=True))
+    ranges = distribution.range(REPORTED_SIGMAS)
+    high = np.maximum(ranges.high, -distribution.below.bound)  # of a dead channel after a ReLU
+    return tuple(zip(np.minimum(ranges.low, high).tolist(), high.tolist(), strict=True))
 
 
 def _noise(plan: Plan, name: str) -> float | None:

@@ -141,7 +141,7 @@ def _predicted_noise(plan: Plan, state: FileState) -> dict[int, PredictedNoise]:
 
 def _round_weights(plan: Plan, state: FileState, tensor_ranges: Mapping[int, TensorRange]) -> list[str]:
     """Rounds the float file's weights and corrects its biases; returns the operators that are not corrected."""
-    scales = {index: own.scale for index, own in tensor_ranges.items()}
+    scales = {index: tensor_range.scale for index, tensor_range in tensor_ranges.items()}
     moments = {i: plan.rescaled.moments[origin.name].scaled_by(origin.factor) for i, origin in state.provenance.items()}
     weights = round_weights(
         state.flat,

@@ -80,7 +80,7 @@ def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
         classes=classes,
         solution=solution,
         rescaled=absorb_scales(graph, solution.scales, moments, solution.ranges),
-        user_ranges=frozenset(name for name, own in solution.ranges.items() if own.source == Source.GIVEN),
+        user_ranges=frozenset(name for name, ranges in solution.ranges.items() if ranges.source == Source.GIVEN),
         float_calls=float_layer_calls,
         opaque_inputs=opaque_layer_inputs(graph, runs, moments, samples.gap),
     )

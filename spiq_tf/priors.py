@@ -150,7 +150,7 @@ IMAGE_CHANNEL_CORRELATION = Prior(
 )
 PIXEL_CORRELATION = Prior(
     0.95,
-    "correlation of neighbouring pixels",
+    "correlation of neighboring pixels",
     "Hyvarinen, Hurri and Hoyer, Natural Image Statistics, 2009, section 5.6.",
     maximum=1.0,
 )
@@ -304,7 +304,7 @@ POOLED_VARIANCE_EXPONENT = Prior(
 MAX_POOL_INDEPENDENCE = Prior(
     0.5,
     "power of the number of locations that count as independent in a maximum over them",
-    "Neighbours are correlated, as in averages.",
+    "Neighbors are correlated, as in averages.",
 )
 OPAQUE_COMMON_VARIANCE = Prior(
     0.5,
@@ -328,7 +328,7 @@ MIN_HIDDEN_RANK = Prior(
 
 NOISE_CORRELATION = Prior(
     0.6,
-    "correlation of the noise of neighbouring locations once a convolution has mixed them",
+    "correlation of the noise of neighboring locations once a convolution has mixed them",
     "With it the tensors of MobileNetV2, ResNet-20, ResNet-8 and DS-CNN are ranked by the noise that they pass on,"
     " injected by hand, with Spearman correlations of 0.6 to 0.9; independent noise ranks them with -0.2 to 0.99.",
 )
@@ -336,7 +336,7 @@ CORRELATED_LOCATIONS = Prior(3, "locations in each direction that share correlat
 SUM_PRESERVING_NOISE = Prior(
     0.35,
     "share of a spatial kernel's weight noise that is left when its rounding errors sum to 0",
-    "Neighbours are alike. No measurement.",
+    "Neighbors are alike. No measurement.",
 )
 MIN_CLIPPING_GAIN = Prior(
     0.01,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 REPORTED_SIGMAS = 4.0
-"""Standard deviations from its centre at which a channel's reported range ends: 1 in 16 000 values of a Gaussian lies
+"""Standard deviations from its center at which a channel's reported range ends: 1 in 16 000 values of a Gaussian lies
 beyond."""
 
 
@@ -19,7 +19,7 @@ class TensorInfo:
         source: where the range comes from: batch_norm, propagated, fixed, given, told or fallback.
         channel_scales: for each channel the scale that was absorbed into the weights around it, or None: value in model
             units over value in file units.
-        channel_ranges: for each channel its expected smallest and largest value, 4 standard deviations from its centre
+        channel_ranges: for each channel its expected smallest and largest value, 4 standard deviations from its center
             and within its bounds, in model units, or None. The tensor range may clip it, or exceed it.
         noise: predicted power at the outputs, relative to theirs, of rounding and clipping this tensor and rounding the
             weights that compute it. None where the method predicts none.

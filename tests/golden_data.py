@@ -3,7 +3,6 @@
 import numpy as np
 from sklearn.datasets import load_digits
 
-SIDE = 16
 RANGE = (-1.0, 1.0)
 TRAINING = 1100
 """Images to train on, of 1797; the others are held out."""
@@ -29,12 +28,12 @@ def strokes():
 
 
 def _enlarged(images):
-    """Bilinear, to twice the size, pixels' centres as images have them."""
+    """Bilinear, to twice the size, pixels' centers as images have them."""
     for axis in (1, 2):
         size = images.shape[axis]
-        centres = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
-        low = np.floor(centres).astype(int)
+        centers = np.clip((np.arange(2 * size) + 0.5) / 2 - 0.5, 0, size - 1)
+        low = np.floor(centers).astype(int)
         high = np.minimum(low + 1, size - 1)
-        weight = (centres - low).reshape([-1 if k == axis else 1 for k in range(3)])
+        weight = (centers - low).reshape([-1 if k == axis else 1 for k in range(3)])
         images = (1 - weight) * images.take(low, axis) + weight * images.take(high, axis)
     return images

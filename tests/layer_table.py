@@ -18,7 +18,7 @@ class Row:
         name: of the row.
         apply: from two tensors of shape (8, 8, 6) to the layer's output; most use the first alone.
         moments: how its inputs are drawn in the Monte Carlo test: "independent" positions, "rows" whose pixels
-            are all alike (what the pools assume), or None where only ranges are known.
+            are all equal (what the pools assume), or None where only ranges are known.
         steps: largest root mean square error of the int8 file, in steps of the least scale that holds the output's
             values: the scale of the file itself would grow with its error.
         float_operators: operators that may stay float.
@@ -72,7 +72,7 @@ def depth_to_space(x: Any) -> Any:
     return keras.ops.reshape(x, (-1, 16, 8, 3))
 
 
-def unruled(name: str, apply: Callable[[Any, Any], Any], **options: Any) -> Row:
+def opaque(name: str, apply: Callable[[Any, Any], Any], **options: Any) -> Row:
     """A layer that no rule describes: it keeps its scales, its moments are sampled."""
     return Row(name, apply, None, takes_scales=False, known=False, **options)
 
@@ -186,16 +186,16 @@ TABLE = [
     Row("causal", lambda x, y: layers.Conv1D(5, 3, padding="causal")(layers.Reshape((-1, 6))(x)), moments=None),
     Row("negative", lambda x, y: -x, takes_scales=False),
     Row("square", lambda x, y: keras.ops.square(x), takes_scales=False),
-    unruled("log_of_a_sum", lambda x, y: keras.ops.log(layers.ReLU()(x) + 1.0)),
-    unruled("layer_norm", lambda x, y: layers.LayerNormalization()(x), steps=4.5),
-    unruled("group_norm", lambda x, y: layers.GroupNormalization(2)(x)),
-    unruled("unit_norm", lambda x, y: layers.UnitNormalization()(x), steps=2.2),
-    unruled("rms_norm", lambda x, y: layers.RMSNormalization()(x), steps=2.2),
-    unruled("dot", lambda x, y: layers.Dot(2)([layers.Reshape((-1, 6))(x), layers.Reshape((-1, 6))(y)])),
-    unruled("attention_layer", lambda x, y: layers.Attention()([layers.Reshape((-1, 6))(x)] * 2)),
-    unruled("heads", lambda x, y: layers.MultiHeadAttention(2, 4)(*[layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
-    unruled("divide", lambda x, y: x / (1.0 + keras.ops.relu(y))),
-    unruled("divide_by_norm", lambda x, y: x / keras.ops.norm(x, axis=-1, keepdims=True), steps=2.2),
-    unruled("coordinates", lambda x, y: Coordinates()(x)),
-    unruled("unknown", lambda x, y: Unknown()(x)),
+    opaque("log_of_a_sum", lambda x, y: keras.ops.log(layers.ReLU()(x) + 1.0)),
+    opaque("layer_norm", lambda x, y: layers.LayerNormalization()(x), steps=4.5),
+    opaque("group_norm", lambda x, y: layers.GroupNormalization(2)(x)),
+    opaque("unit_norm", lambda x, y: layers.UnitNormalization()(x), steps=2.2),
+    opaque("rms_norm", lambda x, y: layers.RMSNormalization()(x), steps=2.2),
+    opaque("dot", lambda x, y: layers.Dot(2)([layers.Reshape((-1, 6))(x), layers.Reshape((-1, 6))(y)])),
+    opaque("attention_layer", lambda x, y: layers.Attention()([layers.Reshape((-1, 6))(x)] * 2)),
+    opaque("heads", lambda x, y: layers.MultiHeadAttention(2, 4)(*[layers.Reshape((-1, 6))(x)] * 2), steps=2.5),
+    opaque("divide", lambda x, y: x / (1.0 + keras.ops.relu(y))),
+    opaque("divide_by_norm", lambda x, y: x / keras.ops.norm(x, axis=-1, keepdims=True), steps=2.2),
+    opaque("coordinates", lambda x, y: Coordinates()(x)),
+    opaque("unknown", lambda x, y: Unknown()(x)),
 ]

@@ -116,7 +116,7 @@ def nested():
 
 
 def preactivation():
-    """ResNetV2's order: BatchNorms that no convolution can take, in front of a ReLU."""
+    """ResNetV2's order: BatchNorms that no convolution can take, before a ReLU."""
     image = keras.Input((16, 16, 3), name="image")
     x = shortcut = layers.Conv2D(16, 3, padding="same")(image)
     for _ in range(2):

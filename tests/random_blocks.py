@@ -64,8 +64,8 @@ def _point(x, filters, norm="plain", activation="none"):
 
 def _earlier(maps, block):
     """An earlier map of the last one's size, or the last one itself."""
-    alike = [x for x in maps if x.shape[1:3] == maps[-1].shape[1:3]]
-    return alike[-1 - block.back % len(alike)]
+    same_size = [x for x in maps if x.shape[1:3] == maps[-1].shape[1:3]]
+    return same_size[-1 - block.back % len(same_size)]
 
 
 def _grouped(maps, block):
@@ -82,7 +82,7 @@ def _separable(maps, block):
 
 
 def _padded(maps, block):
-    """The padding that Keras's own MobileNet has in front of its strides: more below and to the right."""
+    """The padding that Keras's own MobileNet has before its strides: more below and to the right."""
     padding = ((block.back, 1), (0, block.size - 1))
     padded = layers.ZeroPadding2D(padding)(maps[-1])
     return _conv(padded, replace(block, valid=True))

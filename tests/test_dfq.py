@@ -134,7 +134,7 @@ def test_networks_compute_the_same(name):
 
 
 def lifted(reader, activation=layers.ReLU):
-    """beta = 6 and gamma = 1 in front of a reader; one input channel, uniform, so that no value is below 3.5."""
+    """beta = 6 and gamma = 1 before a consumer; one input channel, uniform, so that no value is below 3.5."""
     image = keras.Input((10, 10, 1), name="image")
     x = layers.BatchNormalization(epsilon=1e-7, name="norm")(layers.Conv2D(6, 1, use_bias=False)(image))
     y = reader(activation(name="relu")(x))

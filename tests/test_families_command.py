@@ -53,14 +53,14 @@ def test_operators_that_xnnpack_does_not_run():
     assert families.counted(remaining).startswith(f"{len(remaining)}: ")
 
 
-def test_smooth_images_fill_their_range_and_neighbours_are_alike():
+def test_smooth_images_fill_their_range_and_neighbors_are_alike():
     image = Input((32, 24, 3))
     x = smooth_images(Model(image, layers.Flatten()(image)), 16, (-2.0, 3.0), seed=0)
     assert x.shape == (16, 32, 24, 3)
     assert -2 <= x.min() < -1.7
     assert 2.7 < x.max() <= 3
-    centred = x - x.mean()
-    assert np.mean(centred[:, 1:] * centred[:, :-1]) > 0.4 * np.mean(centred**2), "white noise has none"
+    centered = x - x.mean()
+    assert np.mean(centered[:, 1:] * centered[:, :-1]) > 0.4 * np.mean(centered**2), "white noise has none"
 
 
 def test_the_rounded_model_errs_by_the_noise_of_its_grids():

@@ -1,4 +1,4 @@
-"""Writing in one step, and what a process that was killed meanwhile leaves behind."""
+"""Writing in one step, and what is left by a process that was killed meanwhile."""
 
 import os
 import subprocess

@@ -18,14 +18,14 @@ CAFFE = np.array([103.939, 116.779, 123.68])
 
 
 def pictures(random, count=64, size=32):
-    """Smooth colour pictures in [0, 1] with the moments of natural images: blurred noise, channels alike."""
-    grey = random.standard_normal((count, size, size, 1))
+    """Smooth color pictures in [0, 1] with the moments of natural images: blurred noise, channels correlated."""
+    gray = random.standard_normal((count, size, size, 1))
     for axis in (1, 2):
         for shift in (1, 2, 4, 8):
-            grey = grey + np.roll(grey, shift, axis)
-    grey = grey / grey.std()
-    colour = np.sqrt(0.9) * grey + np.sqrt(0.1) * np.roll(random.permutation(grey), 5, 1) * np.array([1, -1, 0.5])
-    return np.clip(MEAN + DEVIATION * colour, 0, 1)
+            gray = gray + np.roll(gray, shift, axis)
+    gray = gray / gray.std()
+    color = np.sqrt(0.9) * gray + np.sqrt(0.1) * np.roll(random.permutation(gray), 5, 1) * np.array([1, -1, 0.5])
+    return np.clip(MEAN + DEVIATION * color, 0, 1)
 
 
 def trained_on(pixels, padding="same"):

@@ -117,7 +117,7 @@ def test_an_image_beside_features_keeps_its_whole_range():
 
 
 def test_published_method_reaches_six_deviations_with_each_channel(random):
-    """SPIQ: behind a BatchNorm a channel's scale is in proportion to |beta| + 6 |gamma|, and none is lost to ties."""
+    """SPIQ: after a BatchNorm a channel's scale is in proportion to |beta| + 6 |gamma|, and none is lost to ties."""
     image = keras.Input((8, 8, 3), name="image")
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(12, 3)(image))
     model = settle(keras.Model(image, layers.Conv2D(4, 3)(x)))
@@ -180,7 +180,7 @@ def test_pixels_of_a_model_with_a_rescaling_in_front():
 
 
 def test_dead_channels_convert():
-    """Zero gamma, zero variance and all-zero weights with a large bias: none may spoil its neighbours."""
+    """Zero gamma, zero variance and all-zero weights with a large bias: none may spoil its neighbors."""
     image = keras.Input((8, 8, 3), name="image")
     x = layers.BatchNormalization(name="norm")(layers.Conv2D(8, 3, name="conv")(image))
     x = layers.Conv2D(8, 3, name="second", activation="relu")(layers.ReLU()(x))
@@ -207,7 +207,7 @@ def test_dead_channels_convert():
 
 
 def test_channel_whose_variance_is_zero_keeps_the_multipliers_in_bounds():
-    """Running variance 0 behind a kernel that is not: weights grow by 1 / sqrt(epsilon), the output's range is 0."""
+    """Running variance 0 after a kernel that is not: weights grow by 1 / sqrt(epsilon), the output's range is 0."""
     image = keras.Input((8, 8, 3), name="image")
     norm = layers.BatchNormalization(beta_initializer=keras.initializers.Constant(1e-5), epsilon=1e-9)
     model = keras.Model(image, norm(layers.Conv2D(4, 3, use_bias=False)(image)))

@@ -27,7 +27,7 @@ WIDEST = 3.0
 """How many times as wide as the values the range may be whose steps count: a wider one would hide its own error."""
 
 SAMPLED = 10.0
-"""The same where a layer is known by samples alone, on fields smoother than the pictures here, or a last activation
+"""The same where a layer is known by samples alone, on samples smoother than the pictures here, or a last activation
 multiplies what is in front."""
 
 
@@ -634,7 +634,7 @@ def test_outputs_of_keras2_keep_their_keys():
 @pytest.mark.parametrize("name", ["size_of_another", "root_of_positions", "behind_a_product"])
 def test_tf_keras_computes_with_shapes(name):
     """As detectors resize one map to another's size and ConvNeXtV2 divides by the number of positions: numbers, since
-    sizes are static; and a layer of TensorFlow code behind a product, which Keras 3 takes for sparse."""
+    sizes are static; and a layer of TensorFlow code after a product, which Keras 3 takes for sparse."""
 
     class Gather(OLD.Layer):
         def call(self, x):
@@ -831,6 +831,6 @@ def test_shapes_that_a_layer_says_wrong(output):
 
 def test_a_tensor_of_no_values_that_is_read():
     tokens = keras.Input((8, 4), name="tokens")
-    model = keras.Model(tokens, layers.ReLU(name="behind")(Misjudged()(tokens)[1]))
-    with pytest.raises(spiq_tf.InvalidModelError, match="layer 'behind' reads an empty tensor"):
+    model = keras.Model(tokens, layers.ReLU(name="after")(Misjudged()(tokens)[1]))
+    with pytest.raises(spiq_tf.InvalidModelError, match="layer 'after' reads an empty tensor"):
         spiq_tf.convert(model, input_range=RANGE)

@@ -107,7 +107,7 @@ def test_mean_of_the_input_is_read_from_the_first_batch_norm(random):
 
 @pytest.mark.fast
 def test_an_average_keeps_some_of_the_variance_and_less_over_more_positions():
-    """Less than if all positions were alike, more than if they were independent."""
+    """Less than if all positions were equal, more than if they were independent."""
     image = keras.Input((8, 8, 3), name="image")
     outputs = [keras.layers.AveragePooling2D(2)(image), keras.layers.GlobalAveragePooling2D()(image)]
     graph = capture(keras.Model(image, outputs), 1)
@@ -164,7 +164,7 @@ def test_deviations_of_a_deep_regressor(random):
 
 @pytest.mark.fast
 def test_layers_that_know_that_they_stand_in_the_head():
-    """Behind the last map of features: not a gate, not a layer on pixels, not in front of another map or of a
+    """After the last feature map: not a gate, not a layer on pixels, not before another feature map or a
     BatchNorm."""
     x = keras.Input((8, 8, 3))
     features = keras.layers.Conv2D(4, 3, name="features")(x)
@@ -202,12 +202,12 @@ def test_layers_that_know_that_they_stand_in_the_head():
 
 @pytest.mark.fast
 def test_tails_grow_heavier_with_every_layer_since_the_last_norm():
-    """What is propagated is less and less certain; a BatchNorm states it anew, and layers in front of one are sure."""
+    """What is propagated is less and less certain; a BatchNorm states it anew, and layers before one are sure."""
     x = keras.Input((8, 8, 3), name="x")
     first = keras.layers.Conv2D(4, 1, name="first")(x)
     second = keras.layers.Conv2D(4, 1, name="second")(first)
     stated = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 1, name="stated")(second))
-    model = settle(keras.Model(x, keras.layers.Conv2D(4, 1, name="behind")(stated)))
+    model = settle(keras.Model(x, keras.layers.Conv2D(4, 1, name="after")(stated)))
     graph = capture(model, 1)
     inputs = {
         "x": InputStatistics(Moments(np.zeros(3), np.ones(3)), ChannelRanges(-np.ones(3), np.ones(3), Source.GIVEN))
@@ -215,10 +215,10 @@ def test_tails_grow_heavier_with_every_layer_since_the_last_norm():
     distributions = all_distributions(graph, all_moments(graph, inputs), inputs)
     added = {
         name: (distributions[name].above.excess_kurtosis - distributions[name].excess_kurtosis)
-        for name in ("first", "second", "stated", "behind")
+        for name in ("first", "second", "stated", "after")
     }
     assert np.all(added["first"] > 0)
-    for name, layers in (("second", 2), ("stated", 0), ("behind", 1)):
+    for name, layers in (("second", 2), ("stated", 0), ("after", 1)):
         np.testing.assert_allclose(added[name], added["first"] * layers)
 
 
@@ -233,7 +233,7 @@ _BEHIND = {
 
 
 @pytest.mark.parametrize("name", _BEHIND)
-def test_elasticity_is_that_of_values_a_tenth_farther_from_their_means(name, random):
+def test_contrast_exponent_is_that_of_values_a_tenth_farther_from_their_means(name, random):
     """Deviations of the layer's own output, drawn twice with the same numbers."""
     x, y = keras.Input((8, 8, 4), name="x"), keras.Input((8, 8, 4), name="y")
     output = _BEHIND[name](x, y)
@@ -255,7 +255,7 @@ def test_elasticity_is_that_of_values_a_tenth_farther_from_their_means(name, ran
 
 
 def test_sums_are_heavier_where_the_layers_in_front_exaggerate_contrast(random):
-    """A lognormal contrast in front of a ReLU that is seldom, half or mostly open: the kurtosis that a 1x1 convolution
+    """A lognormal contrast before a ReLU that is seldom, half or mostly open: the kurtosis that a 1x1 convolution
     makes of many such channels, relative to each other within 0.4 of what is predicted."""
     x = keras.Input((1, 1, 64), name="x")
     shifts = (-1.0, 0.0, 1.0)
@@ -272,8 +272,8 @@ def test_sums_are_heavier_where_the_layers_in_front_exaggerate_contrast(random):
     values = model.predict(contrast * random.standard_normal((200_000, 1, 1, 64)), batch_size=4096, verbose=0)
     real = []
     for each in values:
-        centred = each.reshape(-1, 8) - each.mean(axis=0).reshape(-1)
-        real.append(np.mean(np.mean(centred**4, axis=0) / np.mean(centred**2, axis=0) ** 2 - 3))
+        centered = each.reshape(-1, 8) - each.mean(axis=0).reshape(-1)
+        real.append(np.mean(np.mean(centered**4, axis=0) / np.mean(centered**2, axis=0) ** 2 - 3))
     found = [distributions[t.name].excess_kurtosis.mean() for t in graph.outputs]
     np.testing.assert_allclose(np.array(found) / found[1], np.array(real) / real[1], rtol=0.4)
     assert real[0] > 3 * real[1] > 4.5 * real[2]
@@ -304,7 +304,7 @@ def test_kurtosis_of_a_sum_whose_terms_grow_together(random):
     ("layer", "most"), [(keras.layers.LayerNormalization(), 0.5), (keras.layers.GroupNormalization(1), 2.0)]
 )
 def test_a_norm_takes_contrast_out(layer, most, random):
-    """Positions of lognormal contrast, with an excess kurtosis of 6: each is normalised by its own, or by that of the
+    """Positions of lognormal contrast, with an excess kurtosis of 6: each is normalized by its own, or by that of the
     map, in which it varies less."""
     x = keras.Input((8, 8, 32), name="x")
     model = settle(keras.Model(x, keras.layers.Conv2D(4, 1)(layer(x))))
@@ -327,9 +327,9 @@ _CONTRASTS = ((0.5, (1, 1, 1)), (0.25, (8, 8, 1)))
 
 
 @pytest.mark.fast
-def test_kurtosis_of_a_map_within_a_rim_of_one_value(random):
+def test_kurtosis_of_a_feature_map_within_a_border_of_one_value(random):
     """Gaussians at 7 of 10 positions, 1.5 at the others: moments and kurtosis of what is drawn, within sampling error;
-    the rim lies within the range, in which a dead channel's own kurtosis no longer counts."""
+    the border lies within the range, in which a dead channel's own kurtosis no longer counts."""
     mean, deviation = np.array([0.3, -2.0, 0.0]), np.array([0.5, 1.5, 1e-3])
     values = mean + deviation * random.standard_normal((500_000, 3))
     values[: len(values) * 3 // 10] = 1.5
@@ -381,11 +381,11 @@ def test_what_a_batch_norm_states_of_a_concatenation_holds_for_its_parts():
 
 
 @pytest.mark.fast
-@pytest.mark.parametrize("alike", [1, 8, 64], ids=lambda n: f"{n} positions alike")
-def test_doubt_about_a_maximum_over_the_map(alike):
-    """However alike the 64 positions are, the true mean lies within 1.5 of the deviations that are told."""
+@pytest.mark.parametrize("equal", [1, 8, 64], ids=lambda n: f"{n} equal positions")
+def test_deviation_of_a_maximum_over_the_feature_map(equal):
+    """However many of the 64 positions are equal, the true mean lies within 1.5 of the predicted deviations."""
     random = np.random.default_rng(0)
-    values = np.repeat(random.normal(0.3, 2.0, (20_000, 64 // alike)), alike, axis=1).max(axis=1)
+    values = np.repeat(random.normal(0.3, 2.0, (20_000, 64 // equal)), equal, axis=1).max(axis=1)
     told = MaxPool(64, whole=True).moments([Moments(np.array([0.3]), np.array([4.0]))], {})
     assert abs(values.mean() - told.mean[0]) <= 1.5 * told.deviation[0]
     assert told.deviation[0] >= values.std()

@@ -27,13 +27,13 @@ SAMPLES = 400
 SHIFT = 0.02  # deviation of the noise that is put on, in units of the values'
 
 
-def tail(centre, deviation, bound, excess_kurtosis):
-    values = {"centre": centre, "deviation": deviation, "bound": bound, "excess_kurtosis": excess_kurtosis}
+def tail(center, deviation, bound, excess_kurtosis):
+    values = {"center": center, "deviation": deviation, "bound": bound, "excess_kurtosis": excess_kurtosis}
     return Tail(**{name: np.array([value]) for name, value in values.items()})
 
 
-def clipping_noise(threshold, excess_kurtosis, bound=np.inf, centre=1.0, deviation=2.0):
-    noise, _ = ClippedTail(tail(centre, deviation, bound, excess_kurtosis)).noise(np.array([float(threshold)]))
+def clipping_noise(threshold, excess_kurtosis, bound=np.inf, center=1.0, deviation=2.0):
+    noise, _ = ClippedTail(tail(center, deviation, bound, excess_kurtosis)).noise(np.array([float(threshold)]))
     return noise[0]
 
 
@@ -79,7 +79,7 @@ def test_noise_of_known_distributions(name):
     distribution, excess_kurtosis = _HEAVY[name]
     for threshold in (2.0, 3.0, 5.0):
         real, _ = quad(lambda x, t=threshold: (x - t) ** 2 * distribution.pdf(x), threshold, 40.0)
-        found = clipping_noise(threshold, excess_kurtosis, centre=0.0, deviation=1.0)
+        found = clipping_noise(threshold, excess_kurtosis, center=0.0, deviation=1.0)
         assert real / 2 < found < real * (2 if threshold < 5 else 4)
 
 
@@ -103,7 +103,7 @@ def passing(row):
 
 @pytest.mark.parametrize("row", with_fast([r for r in TABLE if passing(r)], ROWS), ids=lambda r: r.name)
 def test_gains_equal_noise_put_on_by_hand(row, random):
-    """Independent noise on the layer's first input, its power behind the layer relative to the output's."""
+    """Independent noise on the layer's first input, its power after the layer relative to the output's."""
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
     model = settle(keras.Model(inputs, row.apply(*inputs)))
     drawn = {k: Moments(random.normal(0, 1, 6), np.exp(random.normal(0, 0.7, 6))) for k in ("x", "y")}

@@ -44,8 +44,8 @@ def test_given_range_inside_the_model_has_no_scales_and_bounds_what_follows():
     found = tensor(result, names[-1])
     assert (found.low, found.high) == pytest.approx((0.0, 2.0))
     assert set(found.channel_scales) == {1.0}
-    behind = [t for t in result.tensors if t.layer and "global_average" in t.layer]
-    assert all(t.high <= 2.0 * 1.001 for t in behind)
+    averages = [t for t in result.tensors if t.layer and "global_average" in t.layer]
+    assert all(t.high <= 2.0 * 1.001 for t in averages)
 
 
 class Bent(layers.Layer):

@@ -1,4 +1,4 @@
-"""Inputs that take pixels as they come, on files made by hand; test_pixels.py runs converted ones."""
+"""Inputs that take pixels as they come, on files made by hand; test_uint8_inputs.py runs converted ones."""
 
 import numpy as np
 import pytest

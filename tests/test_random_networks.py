@@ -29,9 +29,9 @@ not know. Its ranges fit the images that are compared, where those of a conversi
 to three times as wide, they cost 6 to 10 dB, of which the scales of channels win some back.
 """
 SAMPLED = 6.0
-"""Decibels more where a layer is known by samples alone: all that is behind it has ranges that are wider still."""
+"""Decibels more where a layer is known by samples alone: all that is downstream of it has still wider ranges."""
 ENOUGH = 22.0
-"""Decibels that suffice whatever the oracle says: what is not normalised has ranges that are off by chance, and an
+"""Decibels that suffice whatever the oracle says: what is not normalized has ranges that are off by chance, and an
 average over one image that is flat reaches farther than any statistics say."""
 VARIES = 2.0
 """Steps of the output's scale by which it must differ between images; below, its constant part alone is compared."""

@@ -140,7 +140,7 @@ def ends_of(width):
 
 
 def test_an_operator_without_a_rule_is_sampled_with_a_margin(random):
-    """An exponential; what has a rule behind it follows from that."""
+    """An exponential; what has a rule downstream follows from that."""
     b = FileBuilder(MAP)
     sampled = b.op("EXP", [0], MAP)
     flat = b.file(b.op("MUL", [sampled, b.constant(-2.0)], MAP))

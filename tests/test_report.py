@@ -343,7 +343,7 @@ def test_calibration_gives_litert_quantizer_the_same_scales(model, tmp_path):
         parameters = flat.quantization(place[tensor.name])
         scale, zero_point = parameters.scale, parameters.zero_point
         assert scale == pytest.approx(tensor.scale, rel=1e-6)
-        assert abs(-128 - tensor.low / scale - zero_point) < 0.5 + 1e-4  # half-way, either neighbour is right
+        assert abs(-128 - tensor.low / scale - zero_point) < 0.5 + 1e-4  # half-way, either neighbor is right
 
 
 def test_a_verification_of_another_file_is_refused(model, result, found):

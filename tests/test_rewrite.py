@@ -45,7 +45,7 @@ def between_convolutions(row):
 @pytest.mark.parametrize("row", with_fast(TABLE, ROWS), ids=lambda r: r.name)
 def test_layer_computes_the_same_under_random_scales(row, random):
     model = between_convolutions(row)
-    # what a maximum cuts depends on the scale: keep below it, the test behind this one looks above
+    # what a maximum clips depends on the scale: keep below it, the next test looks above
     for layer in model.layers:
         if isinstance(layer, layers.BatchNormalization) and row.name in ("relu6", "relu_maximum"):
             layer.gamma.assign(np.full(6, 0.01))
@@ -70,7 +70,7 @@ def test_network_computes_the_same_under_random_scales(name, random):
 
 @pytest.mark.fast
 def test_a_scaled_relu6_cuts_each_channel_at_scale_times_six(random):
-    """The oracle is the original with its channels cut at s_c 6, computed by hand behind its own first half."""
+    """The oracle is the original with its channels clipped at s_c 6, computed by hand from its own first half."""
     image = keras.Input((8, 8, 3), name="image")
     middle = conv_bn(image, 6, activation=layers.ReLU(6.0, name="cut"))
     last = layers.Conv2D(4, 3, name="last")

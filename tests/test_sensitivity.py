@@ -21,12 +21,12 @@ from tests.networks import NETWORKS, RANGE, conv_bn, settle
 SHIFT = 1e-3  # of a tensor's deviation: so small that the slopes hardly change
 
 
-def outputs(graph, fields, put_on=None, noise=None):
+def outputs(graph, examples, put_on=None, noise=None):
     def run_call(call, values):
         made = run_layer(call, values)
         return made if put_on not in made else {**made, put_on: made[put_on] + noise}
 
-    return execute(graph.calls, {graph.inputs[0].name: fields}, run_call)
+    return execute(graph.calls, {graph.inputs[0].name: examples}, run_call)
 
 
 def measured(graph, inputs):
@@ -47,15 +47,15 @@ def image_model(*layers_, size=12):
 def test_gains_equal_noise_put_on_by_hand(kind, random):
     """Independent noise on what a convolution returns; no BatchNorm follows, so that both see the same function.
 
-    Tolerance: 8 draws of signs, and fields of its own on either side.
+    Tolerance: 8 draws of signs, and samples of its own on either side.
     """
-    behind = {
+    following = {
         "conv": lambda x: layers.ReLU()(layers.Conv2D(6, 3, strides=2, padding="same")(x)),
         "silu": lambda x: layers.Conv2D(4, 3)(layers.Activation("silu")(x)),
         "upsampling": lambda x: layers.UpSampling2D(2)(x),
         "unknown": lambda x: layers.GroupNormalization(2)(x),
     }[kind]
-    graph = capture(image_model(layers.Conv2D(8, 3, name="first"), behind), 1)
+    graph = capture(image_model(layers.Conv2D(8, 3, name="first"), following), 1)
     inputs = input_statistics(graph, RANGE)
     found = measured(graph, inputs)["first"].white
     drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["image"], random) for _ in range(64)])
@@ -72,7 +72,7 @@ def test_gains_equal_noise_put_on_by_hand(kind, random):
 
 
 def test_correlated_noise_passes_a_smoothing_kernel_and_is_stopped_by_an_edge():
-    """A mean over 3 x 3 sums to 1, a difference of neighbours to 0; independent noise passes both alike."""
+    """A mean over 3 x 3 sums to 1, a difference of neighbors to 0; independent noise passes both equally."""
     smooth, edge = np.full((3, 3), 1 / 9), np.zeros((3, 3))
     edge[1, 0], edge[1, 2] = 1 / np.sqrt(18), -1 / np.sqrt(18)
     kernel = np.stack([smooth, edge], axis=-1)[..., None]
@@ -142,7 +142,7 @@ def test_an_operation_that_cannot_be_differentiated_is_named(caplog):
 
 
 def test_a_layer_that_holds_the_number_of_examples_is_named(caplog):
-    """Fields are one example each; the file is made all the same."""
+    """Samples are one example each; the file is made all the same."""
     image = keras.Input((16, 16, 3), batch_size=2, name="image")
     x = keras.layers.BatchNormalization()(keras.ops.reshape(keras.layers.Conv2D(8, 3)(image), (2, -1)))
     model = keras.Model(image, keras.layers.Dense(3)(x))
@@ -152,8 +152,8 @@ def test_a_layer_that_holds_the_number_of_examples_is_named(caplog):
     assert "'reshape' makes the shape (2, 784)" in caplog.text
 
 
-def test_a_field_of_one_position_has_the_deviation_that_is_asked_for(random):
-    """There is no wave in it, and no brightness to add. Tolerance: 400 draws, alike by channel."""
+def test_a_sample_of_one_location_has_the_given_deviation(random):
+    """There is no wave in it, and no brightness to add. Tolerance: 400 draws, of equal channels."""
     graph = capture(keras.Sequential([keras.Input((1, 1, 6), name="x"), layers.Flatten()]), 1)
     inputs = input_statistics(graph, (-9.0, 9.0))
     drawn = np.concatenate([synthetic_input(graph.inputs[0], inputs["x"], random) for _ in range(400)])

@@ -1,7 +1,7 @@
 """Converts cases with the first spiq_tf on the path; `compare_commits` starts it for each commit.
 
 Standard input holds a JSON object: the names of the cases, the targets, and the folder for the results. Each result
-is a record in that folder, `CASE/TARGET.json`; `converted_file` reads it. Each case's name is printed when it is done.
+is a record in that folder, `CASE/TARGET.json`; `read_record` reads it. Each case's name is printed when it is done.
 """
 
 import os

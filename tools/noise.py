@@ -109,7 +109,7 @@ def scatter(predicted: Array, measured: Array, title: str, path: str) -> None:
     figure, axes = plt.subplots(figsize=(5, 5))
     axes.scatter(predicted, measured, s=14)
     ends = [min(predicted.min(), measured.min()), max(predicted.max(), measured.max())]
-    axes.plot(ends, ends, linewidth=0.8, color="grey")
+    axes.plot(ends, ends, linewidth=0.8, color="gray")
     axes.set(xlabel="predicted, dB below the output", ylabel="measured, dB below the output", title=title)
     figure.tight_layout()
     figure.savefig(path, dpi=120)

@@ -63,11 +63,11 @@ def damaged_file_error() -> Iterator[None]:
 
 def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
     """What keeps a sound file from running on a target, in the order of the rules and of execution."""
-    found = _packing_violations(content, target)
-    if any(violation.rule == "one subgraph" for violation in found):
-        return tuple(found)
+    packing = _packing_violations(content, target)
+    if any(violation.rule == "one subgraph" for violation in packing):
+        return tuple(packing)
     flat = FlatModel(content)
-    return (*found, *(violation for rule in RULES for violation in rule(flat, target)))
+    return (*packing, *(violation for rule in RULES for violation in rule(flat, target)))
 
 
 def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
@@ -90,17 +90,17 @@ def _read(path: Path) -> bytes:
 
 def _packing_violations(content: bytes, target: Target) -> list[Violation]:
     """Violations that show in the packed file alone; a ModelFileError where it holds no model."""
-    model, found = schema.Model.GetRootAs(content, 0), []
+    model, violations = schema.Model.GetRootAs(content, 0), []
     if (count := model.SubgraphsLength()) == 0:
         raise ModelFileError("expected a TFLite file with a model in it, found no subgraphs: it is damaged")
     if count != 1:
         advice = "unroll loops and branches, and convert one signature at a time; nothing else was checked"
-        found.append(Violation(rule="one subgraph", found=f"expected 1, found {count}", advice=advice))
+        violations.append(Violation(rule="one subgraph", found=f"expected 1, found {count}", advice=advice))
     start = np.frombuffer(content, np.uint8).ctypes.data
     buffers = (model.Buffers(k) for k in range(model.BuffersLength()))
     offsets = [b.DataAsNumpy().ctypes.data - start for b in buffers if b.DataLength()]
     misaligned = sum(offset % ALIGNMENT != 0 for offset in offsets)
     if target.aligned and misaligned:
         text = f"expected constants at multiples of {ALIGNMENT} bytes, found {misaligned} of {len(offsets)} elsewhere"
-        found.append(Violation(rule="alignment", found=text, advice="pack the file anew, as spiq_tf does"))
-    return found
+        violations.append(Violation(rule="alignment", found=text, advice="pack the file anew, as spiq_tf does"))
+    return violations

@@ -2,17 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from spiq_tf.conformance.violation import Violation
+from spiq_tf.distributions.values import Array
 from spiq_tf.quantization.bit_width import INT8
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.operators.operator import Operator
-
-Array: TypeAlias = npt.NDArray[np.float64]
 
 REQUANTIZE = "convert the model again with spiq_tf, or quantize this file anew"
 
@@ -91,14 +90,18 @@ class Operation:
         return [i for i in (*self.inputs, *self.outputs) if not self.flat.is_constant(i)]
 
     @property
+    def weights(self) -> int:
+        """The weights of an operator that has such."""
+        return int(self.operator.inputs[self.row.weights_operand])
+
+    @property
     def scale_products(self) -> Array:
         """Of an operator with weights: input scale x weight scale, shape (outputs,) or (1,); empty where the input has
         no scale."""
-        operand = self.row.weights_operand
         data = quantization_of(self.flat, self.flat.data(self.operator)).scales
-        if operand is None or len(data) == 0:
+        if self.row.weights_operand is None or len(data) == 0:
             return np.zeros(0)
-        return np.asarray(data[0] * quantization_of(self.flat, int(self.operator.inputs[operand])).scales)
+        return np.asarray(data[0] * quantization_of(self.flat, self.weights).scales)
 
     def breaks(self, rule: str, found: str, advice: str, tensor: int | None = None) -> Violation:
         """The violation of a rule, at one of its tensors or at its first output."""

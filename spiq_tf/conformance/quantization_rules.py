@@ -70,7 +70,7 @@ def weights(flat: FlatModel, target: Target) -> Iterator[Violation]:
     """Weights are symmetric and narrow, with a scale for each output or for all."""
     lowest, highest = INT8_WEIGHT.qmin, INT8_WEIGHT.qmax
     for at in int8_operations_with_weights(flat):
-        index, expected = at.inputs[1], at.row.quantized_dimension
+        index, expected = at.weights, at.row.quantized_dimension
         quantization = quantization_of(flat, index)
         scales = quantization.scales
         if flat.dtype(index) != INT8_WEIGHT.dtype:
@@ -150,10 +150,10 @@ def shared_scales(flat: FlatModel, target: Target) -> Iterator[Violation]:
             continue
         expected = quantization_of(flat, at.outputs[0])
         for index in (i for i in (*at.inputs, *at.outputs[1:]) if flat.dtype(i) == INT8.dtype):
-            own = quantization_of(flat, index)
-            same = np.array_equal(own.scales, expected.scales)
-            if not (same and np.array_equal(own.zero_points, expected.zero_points)):
-                text = f"expected the output's scale and zero point, {expected}, found {own}"
+            quantization = quantization_of(flat, index)
+            same = np.array_equal(quantization.scales, expected.scales)
+            if not (same and np.array_equal(quantization.zero_points, expected.zero_points)):
+                text = f"expected the output's scale and zero point, {expected}, found {quantization}"
                 yield at.breaks("shared scale", text, REQUANTIZE)
 
 

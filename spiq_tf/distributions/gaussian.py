@@ -9,6 +9,8 @@ from scipy.special import ndtr, roots_hermitenorm
 Array = npt.NDArray[np.float64]
 
 _MIN_DEVIATION = 1e-12
+_NODES = 64
+"""Of the Gauss-Hermite quadrature."""
 
 
 def piecewise_linear(
@@ -44,22 +46,19 @@ def piecewise_linear(
     return first, np.maximum(second - first**2, 0.0)
 
 
-def quadrature(
-    mean: Array, deviation: Array, function: Callable[[Array], Array], points: int = 64
-) -> tuple[Array, Array]:
+def quadrature(mean: Array, deviation: Array, function: Callable[[Array], Array]) -> tuple[Array, Array]:
     """Mean and variance of function(X), X ~ N(mean, deviation^2), by Gauss-Hermite quadrature.
 
     Exact to about 1e-6 for smooth functions whose bends are as wide as the deviation or wider.
 
     Args:
         mean, deviation: shape (channels,).
-        function: elementwise; called once with an array of shape (points, channels).
-        points: number of nodes.
+        function: elementwise; called once with an array of shape (nodes, channels).
 
     Returns:
         Mean and variance, both of shape (channels,).
     """
-    nodes, node_weights = roots_hermitenorm(points)
+    nodes, node_weights = roots_hermitenorm(_NODES)
     node_weights = node_weights / node_weights.sum()
     values = function(mean + deviation * nodes[:, None])
     first = node_weights @ values
@@ -79,9 +78,9 @@ def excess_kurtosis_of(mean: Array, deviation: Array, function: Callable[[Array]
     z = np.linspace(-8.0, 8.0, 1001)
     mass = _density(z) / _density(z).sum()
     values = function(mean + deviation * z[:, None])
-    centred = values - mass @ values
-    variance = mass @ centred**2
-    return (mass @ centred**4) / np.maximum(variance**2, _MIN_DEVIATION**4) - 3.0
+    centered = values - mass @ values
+    variance = mass @ centered**2
+    return (mass @ centered**4) / np.maximum(variance**2, _MIN_DEVIATION**4) - 3.0
 
 
 def relu_excess_kurtosis(mean: Array) -> Array:
@@ -101,8 +100,8 @@ def relu_excess_kurtosis(mean: Array) -> Array:
     second = p * first + rate
     third = p * second + 2 * first
     fourth = p * third + 3 * second
-    centred = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
-    return np.asarray(centred / (second - first**2) ** 2 - 3.0)
+    centered = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+    return np.asarray(centered / (second - first**2) ** 2 - 3.0)
 
 
 _LOWEST_MEAN, _HIGHEST_MEAN = -4.0, 8.0  # beyond them the central moment loses its digits to cancellation

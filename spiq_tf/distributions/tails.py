@@ -1,4 +1,4 @@
-"""Distributions of a tensor's channels: centre, deviation and kurtosis of either tail, and bounds.
+"""Distributions of a tensor's channels: center, deviation and kurtosis of either tail, and bounds.
 
 Distributions are in the model's units, like moments.
 """
@@ -19,22 +19,22 @@ _FLAT = 1e-9
 class Tail:
     """One tail of the distribution of each channel, in the direction in which it grows; all of shape (channels,).
 
-    Values are min(X, bound), where X has the given centre, deviation and excess kurtosis.
+    Values are min(X, bound), where X has the given center, deviation and excess kurtosis.
 
     Attributes:
-        centre, deviation: of X, in the model's units; a deviation of zero stands for a constant.
+        center, deviation: of X, in the model's units; a deviation of zero stands for a constant.
         bound: what no value exceeds, in the model's units; infinite where nothing bounds it.
         excess_kurtosis: of X: kurtosis minus 3.
     """
 
-    centre: Array
+    center: Array
     deviation: Array
     bound: Array
     excess_kurtosis: Array
 
     def end(self, deviations: float) -> Array:
-        """The k-sigma end: centre + k deviations, but no more than the bound, shape (channels,)."""
-        return np.minimum(self.centre + deviations * self.deviation, self.bound)
+        """The k-sigma end: center + k deviations, but no more than the bound, shape (channels,)."""
+        return np.minimum(self.center + deviations * self.deviation, self.bound)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class ChannelDistribution:
     source: Source
 
     def range(self, deviations: float) -> ChannelRanges:
-        """For each channel [centre - k deviation, centre + k deviation], within the bounds (SPIQ, section 3.2)."""
+        """For each channel [center - k deviation, center + k deviation], within the bounds (SPIQ, section 3.2)."""
         return ChannelRanges(-self.below.end(deviations), self.above.end(deviations), self.source)
 
     def with_added_kurtosis(self, excess_kurtosis: float) -> "ChannelDistribution":
@@ -111,8 +111,8 @@ def gaussian_distribution(
     kurtosis = excess_kurtosis * ones
     deviation = moments.deviation * ones
     return ChannelDistribution(
-        below=Tail(centre=-moments.mean, deviation=deviation, bound=-low * ones, excess_kurtosis=kurtosis),
-        above=Tail(centre=moments.mean, deviation=deviation, bound=high * ones, excess_kurtosis=kurtosis),
+        below=Tail(center=-moments.mean, deviation=deviation, bound=-low * ones, excess_kurtosis=kurtosis),
+        above=Tail(center=moments.mean, deviation=deviation, bound=high * ones, excess_kurtosis=kurtosis),
         excess_kurtosis=kurtosis,
         source=source,
     )
@@ -127,7 +127,7 @@ def bounded_distribution(low: Array, high: Array, source: Source) -> ChannelDist
 def constant_tail(bound: Array) -> Tail:
     """The tail of channels that fill their bound, or are constant, shape (channels,)."""
     zero = np.zeros_like(bound)
-    return Tail(centre=bound, deviation=zero, bound=bound, excess_kurtosis=zero)
+    return Tail(center=bound, deviation=zero, bound=bound, excess_kurtosis=zero)
 
 
 def mapped_distribution(
@@ -156,7 +156,7 @@ def _linear_tail(near: Array, far: Array, excess_kurtosis: Array) -> Tail:
     is_flat = slope < _FLAT * (1 + np.abs(far))
     slope = np.where(is_flat, 0.0, slope)
     bound = np.where(is_flat, far, np.inf)
-    return Tail(centre=far - sigmas * slope, deviation=slope, bound=bound, excess_kurtosis=excess_kurtosis)
+    return Tail(center=far - sigmas * slope, deviation=slope, bound=bound, excess_kurtosis=excess_kurtosis)
 
 
 def combined_distribution(

@@ -50,8 +50,12 @@ def linear_parts(layer: Any, x: tf.Tensor) -> list[tf.Tensor]:
     elif isinstance(layer, _DEPTHWISE):
         parts = [_depthwise(layer, x, layer.kernel)]
     elif isinstance(layer, _TRANSPOSED):
-        own = {"padding": layer.padding, "output_padding": layer.output_padding, "dilation_rate": layer.dilation_rate}
-        parts = [keras.ops.conv_transpose(x, layer.kernel, strides=list(layer.strides), **own)]
+        options = {
+            "padding": layer.padding,
+            "output_padding": layer.output_padding,
+            "dilation_rate": layer.dilation_rate,
+        }
+        parts = [keras.ops.conv_transpose(x, layer.kernel, strides=list(layer.strides), **options)]
     elif hasattr(layer, "convolution_op"):
         parts = [_convolved(layer, x)]
     else:

@@ -48,14 +48,14 @@ class _Rebuilt:
 
     def model(self, model: Any) -> Any:
         inputs = [_input(x, name) for x, name in zip(model.inputs, model.input_names, strict=True)]
-        known = {id(x): y for x, y in zip(model.inputs, inputs, strict=True)}
+        values = {id(x): y for x, y in zip(model.inputs, inputs, strict=True)}
         for node in keras2_internals.layer_calls(model):
-            known |= self._outputs(node, known)
-        outputs = tf.nest.map_structure(lambda x: known[id(x)], keras2_internals.nested_outputs(model))
+            values |= self._outputs(node, values)
+        outputs = tf.nest.map_structure(lambda x: values[id(x)], keras2_internals.nested_outputs(model))
         return keras.Model(inputs[0] if len(inputs) == 1 else inputs, outputs, name=model.name.replace("/", "_"))
 
-    def _outputs(self, node: Any, known: dict[int, Any]) -> dict[int, Any]:
-        args, kwargs = tf.nest.map_structure(lambda a: known.get(id(a), a), (node.call_args, dict(node.call_kwargs)))
+    def _outputs(self, node: Any, values: dict[int, Any]) -> dict[int, Any]:
+        args, kwargs = tf.nest.map_structure(lambda a: values.get(id(a), a), (node.call_args, dict(node.call_kwargs)))
         kwargs = {k: v for k, v in kwargs.items() if k != "training" and not (k == "mask" and v is None)}
         try:
             produced = self._layer(node.layer)(*args, **kwargs)

@@ -194,14 +194,14 @@ def in_keras3(layer: Any) -> Any:
         InvalidModelError: a layer without a counterpart that computes in another precision.
     """
     kind, name = type(layer).__name__, layer.name.replace("/", "_")
-    own = type(layer).__module__.partition(".")[0] == "tf_keras"
-    if own and kind in _SAME:
+    is_keras2 = type(layer).__module__.partition(".")[0] == "tf_keras"
+    if is_keras2 and kind in _SAME:
         return getattr(keras.layers, kind).from_config(_config(layer, kind, name))
-    if own and kind == "TFOpLambda":
+    if is_keras2 and kind == "TFOpLambda":
         if layer.symbol.rpartition(".")[2] == "shape":
             return _shape
-        known = _OPERATIONS.get(_SYMBOLS.get(layer.symbol, ""))
-        return _Code(layer.function, name) if known is None else _Named(known, name)
+        operation = _OPERATIONS.get(_SYMBOLS.get(layer.symbol, ""))
+        return _Code(layer.function, name) if operation is None else _Named(operation, name)
     if layer.compute_dtype != "float32" and layer.weights:
         raise InvalidModelError(
             f"layer {layer.name!r} ({kind}) of the tf_keras model computes in {layer.compute_dtype} and has no"
@@ -228,8 +228,8 @@ def _config(layer: Any, kind: str, name: str) -> dict[str, Any]:
 def _activation(function: Any) -> Any:
     """The function of Keras 3 that computes the same, or the given one, which takes the same tensors."""
     name = getattr(function, "__name__", "")
-    ours = str(getattr(function, "__module__", "")).partition(".")[0] == "tf_keras"
-    return getattr(keras.activations, name) if ours and name in _ACTIVATIONS else function
+    is_keras2 = str(getattr(function, "__module__", "")).partition(".")[0] == "tf_keras"
+    return getattr(keras.activations, name) if is_keras2 and name in _ACTIVATIONS else function
 
 
 def _at_inference(layer: Any) -> Callable[..., Any]:

@@ -101,8 +101,8 @@ def _receives_mask(layer: Any, args: Sequence[Any], kwargs: Mapping[str, Any], m
 
 def makes_mask(layer: Any) -> bool:
     """Whether a layer produces a Keras mask, which is passed on beside the tensors."""
-    own = isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).compute_mask)
-    return own or isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
+    overrides = isinstance(layer, keras.layers.Layer) and not in_keras(type(layer).compute_mask)
+    return overrides or isinstance(layer, keras.layers.Masking) or getattr(layer, "mask_zero", False)
 
 
 def _symbolic_inputs(model: Any, batch: int | None) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -88,7 +88,7 @@ def _may_be_pixels(tensor: Tensor, statistics: InputStatistics) -> bool:
 
 
 def _per_channel_or_scalar(first: Array, second: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """One number for all channels where they agree, else one per channel; both alike, as readers require."""
+    """One number for all channels where they agree, else one per channel; of both as many, as readers require."""
     if np.all(first == first[0]) and np.all(second == second[0]):
         first, second = first[:1], second[:1]
     return tuple(map(float, first)), tuple(map(float, second))

@@ -131,10 +131,10 @@ class Multiply(Primitive):
         def gated(tail: Tail, sign: float, bound: Array) -> Tail:
             near = sign * value_moments.mean + priors.MET_BOUND_SIGMAS.value * value_moments.deviation
             meets_bound = (tail.bound < near) & np.isfinite(bound)
-            centre = np.where(meets_bound, bound, np.maximum(tail.centre * size, sign * mean))
+            center = np.where(meets_bound, bound, np.maximum(tail.center * size, sign * mean))
             deviation = np.where(meets_bound, 0.0, np.maximum(tail.deviation * size, min_deviation))
             excess_kurtosis = (3 + tail.excess_kurtosis) * kurtosis - 3
-            return Tail(centre=centre, deviation=deviation, bound=bound, excess_kurtosis=excess_kurtosis)
+            return Tail(center=center, deviation=deviation, bound=bound, excess_kurtosis=excess_kurtosis)
 
         return ChannelDistribution(
             below=gated(below, -1.0, -lowest),

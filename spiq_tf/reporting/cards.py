@@ -63,11 +63,11 @@ def _noise(layer: LayerFacts, largest: Largest) -> Markup:
         tag("dt", title) + tag("dd", pictures.bar(share, most), tag("span", words.percent(share), class_="value"))
         for title, share, most in shares
     ]
-    found = layer.finding
-    if found is not None:
-        decibels = [("own", words.decibels(found.own_db)), ("with all before", words.decibels(found.noise.sqnr_db))]
-        if found.cut > 0.0005:
-            decibels.append(("clipped", words.percent(found.cut)))
+    finding = layer.finding
+    if finding is not None:
+        decibels = [("own", words.decibels(finding.own_db)), ("with all before", words.decibels(finding.noise.sqnr_db))]
+        if finding.cut > 0.0005:
+            decibels.append(("clipped", words.percent(finding.cut)))
         rows += [tag("dt", title) + tag("dd", tag("span", value, class_="value")) for title, value in decibels]
     return tag("dl", *map(Markup, rows), class_="noise")
 

@@ -11,7 +11,7 @@ from spiq_tf.reporting import words
 from spiq_tf.reporting.facts import Facts
 
 _WIDE = 120  # columns from which the table has a column of notes; in fewer they would squeeze the names
-_HOT, _WARM = 0.1, 0.03  # shares of the noise that are coloured
+_HOT, _WARM = 0.1, 0.03  # shares of the noise that are colored
 
 
 def tables(facts: Facts, width: int) -> Iterator[RenderableType]:
@@ -38,9 +38,9 @@ def _verdict(facts: Facts) -> Panel:
     for title, value in rows:
         grid.add_row(Text(title, "dim"), Text(value))
     problems = [Text(f"problem: {problem}", "bold red") for problem in facts.problems]
-    colour = "red" if facts.problems else "green" if facts.verification else "yellow"
+    color = "red" if facts.problems else "green" if facts.verification else "yellow"
     text = Text(words.verdict(facts), "bold")
-    return Panel(Group(text, *problems, Text(), grid), title=Text(facts.name), border_style=colour)
+    return Panel(Group(text, *problems, Text(), grid), title=Text(facts.name), border_style=color)
 
 
 def _layers(facts: Facts, wide: bool) -> Table:
@@ -56,8 +56,8 @@ def _layers(facts: Facts, wide: bool) -> Table:
     if wide:
         table.add_column("notes", ratio=1, overflow="fold")
     for layer in facts.layers:
-        tensor, found = layer.tensor, layer.finding
-        noise = [_share(layer.measured_share), Text(words.decibels(None if found is None else found.own_db))]
+        tensor, finding = layer.tensor, layer.finding
+        noise = [_share(layer.measured_share), Text(words.decibels(None if finding is None else finding.own_db))]
         table.add_row(
             Text(layer.name),
             Text(words.interval(tensor.low, tensor.high)),

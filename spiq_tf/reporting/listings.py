@@ -17,32 +17,34 @@ def targets(facts: Facts) -> Markup:
         "section",
         tag("h2", "Targets"),
         tag("p", f"The file was made for {facts.target}. {_clean(facts)}", class_="small"),
-        *(_target(name, found) for name, found in facts.violations.items() if found),
+        *(_target(name, violations) for name, violations in facts.violations.items() if violations),
         id="targets",
     )
 
 
 def _clean(facts: Facts) -> str:
-    names = [name for name, found in facts.violations.items() if not found]
+    names = [name for name, violations in facts.violations.items() if not violations]
     return f"It follows all rules of {', '.join(names)}." if names else "It breaks rules of all targets."
 
 
-def _target(name: str, found: tuple[Violation, ...]) -> Markup:
+def _target(name: str, violations: tuple[Violation, ...]) -> Markup:
     head = "operator", "rule", "found", "what to do", "tensor"
     rows: list[tuple[Content, ...]] = [
-        (v.operator or "file", v.rule, v.found, v.advice, v.tensor) for v in found[:_MOST_VIOLATIONS]
+        (v.operator or "file", v.rule, v.found, v.advice, v.tensor) for v in violations[:_MOST_VIOLATIONS]
     ]
-    more = len(found) - len(rows)
+    more = len(violations) - len(rows)
     rest = tag("p", f"And {more} more, which save_json lists.") if more else None
-    return join(tag("h3", f"{name}: {words.counted(len(found), 'violation')}"), table(head, rows, "violations"), rest)
+    return join(
+        tag("h3", f"{name}: {words.counted(len(violations), 'violation')}"), table(head, rows, "violations"), rest
+    )
 
 
 def fallbacks(facts: Facts) -> Markup:
     """Fallbacks; long lists are closed."""
     ranges = (
-        (f"Ranges {words.SOURCES[source]}", [f"{t.layer or t.name}: {words.interval(t.low, t.high)}" for t in found])
+        (f"Ranges {words.SOURCES[source]}", [f"{t.layer or t.name}: {words.interval(t.low, t.high)}" for t in tensors])
         for source in ESTIMATES
-        if (found := [t for t in facts.estimated if t.source == source])
+        if (tensors := [t for t in facts.estimated if t.source == source])
     )
     lists = [
         ("Operators that stay float", facts.float_operators),

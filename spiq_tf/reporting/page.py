@@ -20,7 +20,7 @@ _READING = (
     " one order: the widest in the model first. Before: in the model's units. After: in the file's, where each channel"
     " was divided by a scale of its own that the weights around it absorbed. Shaded is the range of the tensor's 256"
     " integers: a channel that spans little of it has few of the 255 steps and is rounded coarsely, values outside are"
-    f" clipped. Lines end {REPORTED_SIGMAS:.0f} standard deviations from the channel's centre, or at its bound. The"
+    f" clipped. Lines end {REPORTED_SIGMAS:.0f} standard deviations from the channel's center, or at its bound. The"
     " captions tell how wide the median channel is: the more alike channels are, the better one scale suits them."
 )
 _BARS = (
@@ -54,41 +54,41 @@ def page(facts: Facts) -> str:
 
 
 def _verdict(facts: Facts) -> Markup:
-    found, agreement = facts.verification, words.lowest_agreement(facts)
+    verification, agreement = facts.verification, words.lowest_agreement(facts)
     tiles = [
-        ("measured", words.decibels(None if found is None else found.sqnr_db)),
+        ("measured", words.decibels(None if verification is None else verification.sqnr_db)),
         ("agreement", words.percent(agreement)),
         ("predicted", words.decibels(facts.expected_db)),
         ("file", words.kibibytes(facts.size)),
         ("operators", str(sum(facts.operators.values()))),
         ("of them float", str(len(facts.float_operators))),
     ]
-    generated = found is not None and found.generated
+    generated = verification is not None and verification.generated
     return tag(
         "header",
         tag("p", "Conversion to an int8 TFLite file", class_="over"),
         tag("h1", facts.name),
         tag("p", words.verdict(facts), class_="verdict bad" if facts.problems else "verdict"),
-        tag("p", words.predicted(facts)) if found is not None else None,
+        tag("p", words.predicted(facts)) if verification is not None else None,
         tag("p", "Generated inputs show what breaks; how often real classes agree, only real inputs show.")
         if generated
         else None,
         listings.bullets(facts.problems, "problems"),
         tag("dl", *(tag("div", tag("dt", title), tag("dd", value)) for title, value in tiles), class_="tiles"),
-        _outputs(found),
+        _outputs(verification),
         tag("p", tag("strong", "Operators. "), words.operator_counts(facts)),
-        tag("ul", *(_chip(name, len(found)) for name, found in facts.violations.items()), class_="chips"),
+        tag("ul", *(_chip(name, len(violations)) for name, violations in facts.violations.items()), class_="chips"),
         tag("nav", *(tag("a", title, href=f"#{title.lower()}") for title in ("Layers", "Targets", "Fallbacks"))),
     )
 
 
-def _outputs(found: Verification | None) -> Markup | None:
+def _outputs(verification: Verification | None) -> Markup | None:
     """Each output by itself, where there are several."""
-    if found is None or len(found.outputs) == 1:
+    if verification is None or len(verification.outputs) == 1:
         return None
     rows: list[tuple[Content, ...]] = [
         (o.name, words.decibels(o.sqnr_db), words.percent(o.agreement), words.decibels(o.noise.worst_channel_db))
-        for o in found.outputs
+        for o in verification.outputs
     ]
     return table(("Outputs", "signal to noise", "agreement", "worst channel"), rows, "figures")
 
@@ -128,17 +128,17 @@ def _full(largest: Largest) -> str:
 
 
 def _costly(place: int, layer: LayerFacts, measured: bool) -> tuple[Content, ...]:
-    name, own = tag("a", layer.name, href=f"#layer-{place}"), None if layer.finding is None else layer.finding.own_db
+    name, own_db = tag("a", layer.name, href=f"#layer-{place}"), None if layer.finding is None else layer.finding.own_db
     if not measured:
         return name, words.percent(layer.predicted_share)
-    return name, words.percent(layer.measured_share), words.percent(layer.predicted_share), words.decibels(own)
+    return name, words.percent(layer.measured_share), words.percent(layer.predicted_share), words.decibels(own_db)
 
 
 def _layers(facts: Facts) -> Markup:
     largest, count = pictures.largest_shares(facts.layers), len(facts.layers)
     most = min(max(_MOST_OF_ALL // max(count, 1), _FEWEST_CHANNELS), _MOST_CHANNELS)
     grouped = any(len(x.tensor.channel_ranges or ()) > most for x in facts.layers)
-    text = f" Of more than {most} channels, neighbours are drawn as one." if grouped else ""
+    text = f" Of more than {most} channels, neighbors are drawn as one." if grouped else ""
     return tag(
         "section",
         tag("h2", "Layer by layer"),

@@ -71,7 +71,7 @@ def before_and_after(tensor: TensorInfo) -> tuple[Picture, Picture] | None:
 
 
 def binned(bounds: Bounds, most: int) -> Bounds:
-    """Neighbours drawn as one, from the smallest to the largest value, so that at most so many are left."""
+    """Neighbors drawn as one, from the smallest to the largest value, so that at most so many are left."""
     groups = np.array_split(bounds, min(most, len(bounds)))
     return np.array([(group[:, 0].min(), group[:, 1].max()) for group in groups])
 

@@ -13,7 +13,7 @@ SCHEMA = "spiq_tf/report/1"
 
 def record(facts: Facts) -> dict[str, Any]:
     """All of the report as numbers, strings, lists and dicts."""
-    known = {layer.tensor.name: layer for layer in facts.layers}
+    layers = {layer.tensor.name: layer for layer in facts.layers}
     return {
         "schema": SCHEMA,
         "spiq_tf": VERSION,
@@ -22,21 +22,21 @@ def record(facts: Facts) -> dict[str, Any]:
         "bytes": facts.size,
         "predicted_db": facts.expected_db,
         "operators": dict(facts.operators),
-        "violations": {name: [asdict(v) for v in found] for name, found in facts.violations.items()},
+        "violations": {name: [asdict(v) for v in violations] for name, violations in facts.violations.items()},
         "verification": None if facts.verification is None else _verification(facts.verification),
-        "tensors": [_tensor(t, known.get(t.name)) for t in facts.tensors],
+        "tensors": [_tensor(t, layers.get(t.name)) for t in facts.tensors],
         "float_operators": list(facts.float_operators),
         "fallback_layers": list(facts.fallback_layers),
         "uncorrected": list(facts.uncorrected),
     }
 
 
-def _verification(found: Verification) -> dict[str, Any]:
+def _verification(verification: Verification) -> dict[str, Any]:
     return {
-        "examples": found.examples,
-        "generated": found.generated,
-        "problems": list(found.problems),
-        "outputs": [{"name": o.name, "agreement": o.agreement, **_noise(o.noise)} for o in found.outputs],
+        "examples": verification.examples,
+        "generated": verification.generated,
+        "problems": list(verification.problems),
+        "outputs": [{"name": o.name, "agreement": o.agreement, **_noise(o.noise)} for o in verification.outputs],
     }
 
 
@@ -51,8 +51,8 @@ def _tensor(tensor: TensorInfo, layer: LayerFacts | None) -> dict[str, Any]:
     }
 
 
-def _finding(found: LayerFinding) -> dict[str, Any]:
-    return {"share": found.share, "own_db": finite(found.own_db), "cut": found.cut, **_noise(found.noise)}
+def _finding(finding: LayerFinding) -> dict[str, Any]:
+    return {"share": finding.share, "own_db": finite(finding.own_db), "cut": finding.cut, **_noise(finding.noise)}
 
 
 def _noise(noise: MeasuredNoise) -> dict[str, Any]:

@@ -107,8 +107,8 @@ def _write_json(path: str | os.PathLike[str], content: dict[str, Any]) -> None:
 
 
 def _section(title: str, lines: Iterable[str]) -> list[str]:
-    found = list(lines)
-    return [f"{title}: {len(found) or 'none'}", *(f"  {line}" for line in found)]
+    listed = list(lines)
+    return [f"{title}: {len(listed) or 'none'}", *(f"  {line}" for line in listed)]
 
 
 def _range(tensor: TensorInfo) -> str:

@@ -56,15 +56,16 @@ def kibibytes(size: int) -> str:
 
 def verdict(facts: Facts) -> str:
     """The verdict in one or two sentences."""
-    found = facts.verification
-    if found is None:
+    verification = facts.verification
+    if verification is None:
         return f"Not measured. {predicted(facts)}"
-    inputs = f"{counted(found.examples, 'generated input' if found.generated else 'given input')}"
-    worst = " of the worst output" if len(found.outputs) > 1 else ""
-    heads = [f"The file is not fit for use: {counted(len(found.problems), 'problem')} found."] if found.problems else []
+    inputs = f"{counted(verification.examples, 'generated input' if verification.generated else 'given input')}"
+    worst = " of the worst output" if len(verification.outputs) > 1 else ""
+    problems = counted(len(verification.problems), "problem")
+    heads = [f"The file is not fit for use: {problems} found."] if verification.problems else []
     heads.append(
-        f"On {inputs} the int8 file differs from the float model by {_amplitude(found.sqnr_db)} of the size of its"
-        f" outputs: {decibels(found.sqnr_db)} signal to noise{worst}."
+        f"On {inputs} the int8 file differs from the float model by {_amplitude(verification.sqnr_db)} of the size"
+        f" of its outputs: {decibels(verification.sqnr_db)} signal to noise{worst}."
     )
     agreement = lowest_agreement(facts)
     if agreement is not None:
@@ -95,7 +96,7 @@ def operator_counts(facts: Facts) -> str:
 
 def target_counts(facts: Facts) -> Iterable[tuple[str, str]]:
     """Each target, and how many violations the file has there."""
-    return ((name, counted(len(found), "violation")) for name, found in facts.violations.items())
+    return ((name, counted(len(violations), "violation")) for name, violations in facts.violations.items())
 
 
 def _amplitude(db: float) -> str:

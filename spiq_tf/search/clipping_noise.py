@@ -47,7 +47,7 @@ class ClippedTail:
     @cached_property
     def _at_bound(self) -> tuple[Array, Array, Array]:
         """The bound b, M2(b) and M1(b); where nothing bounds the tail, b is so far out that none of it is left."""
-        unbounded = self.tail.centre + _INFINITE_SIGMAS * self._deviation
+        unbounded = self.tail.center + _INFINITE_SIGMAS * self._deviation
         bound = np.where(np.isfinite(self.tail.bound), self.tail.bound, unbounded)
         second, slope = self._second_partial_moment(bound)
         return bound, second, -0.5 * slope
@@ -55,7 +55,7 @@ class ClippedTail:
     def _second_partial_moment(self, threshold: Array) -> tuple[Array, Array]:
         """M2 of X without its bound, and its derivative."""
         noise, slope = _standardized_second_partial_moment(
-            (threshold - self.tail.centre) / self._deviation, self._steepness
+            (threshold - self.tail.center) / self._deviation, self._steepness
         )
         return noise * self._deviation**2, slope * self._deviation
 
@@ -70,21 +70,19 @@ class ClippedTail:
 
 
 _MIN_KURTOSIS = 0.05  # least excess kurtosis whose power is taken; lighter tails have no weight
-_INFINITE_SIGMAS = 1e3  # deviations from the centre at which no tail is left
+_INFINITE_SIGMAS = 1e3  # deviations from the center at which no tail is left
 
 
 def _standardized_second_partial_moment(z: Array, steepness: Array) -> tuple[Array, Array]:
     """M2(z) = E[((Z - z)+)^2] of a symmetric variable Z of mean 0 and variance 1, and its derivative.
 
-    A stretched exponential. For z >= 0: M2 = (exp(-a ((1 + z)^0.7 - 1)) + rare exp(-z / 8)) / 2, where the steepness
-    a = 3.5 excess_kurtosis^-0.35 was read off the BatchNorm outputs of six trained networks, between 4 and 12
-    deviations (a Gaussian's would be 10^-10 at 6, where theirs is 10^-2 to 10^-5). The second term, far too small to
-    matter where a channel is often active, keeps room for the channels that hardly ever fire and of which the moments
-    say little. For z < 0 it follows from E[(Z - z)^2] = 1 + z^2 and symmetry: M2(z) = 1 + z^2 - M2(-z).
+    A stretched exponential. For z >= 0: M2 = (exp(-a ((1 + z)^p - 1)) + rare exp(-z / d)) / 2, with the priors
+    p = TAIL_EXPONENT, rare = RARE_TAIL_POWER and d = RARE_TAIL_SIGMAS. For z < 0 it follows from
+    E[(Z - z)^2] = 1 + z^2 and symmetry: M2(z) = 1 + z^2 - M2(-z).
 
     Args:
         z: thresholds, shape (channels,).
-        steepness: a, shape (channels,).
+        steepness: a = TAIL_STEEPNESS excess_kurtosis^-TAIL_STEEPNESS_EXPONENT, shape (channels,).
     """
     exponent, decay = priors.TAIL_EXPONENT.value, priors.RARE_TAIL_SIGMAS.value
     distance = np.abs(z)

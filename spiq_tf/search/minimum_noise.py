@@ -101,10 +101,10 @@ def _reachable(
         if name in graph.fused:
             bounded[name] = distribution
             continue
-        own = ranges[name]
-        low = np.maximum(own.low, -distribution.below.bound)
-        high = np.minimum(own.high, distribution.above.bound)
-        if own.source != Source.GIVEN:
-            result[name] = ChannelRanges(np.minimum(low, high), high, own.source)
+        chosen = ranges[name]
+        low = np.maximum(chosen.low, -distribution.below.bound)
+        high = np.minimum(chosen.high, distribution.above.bound)
+        if chosen.source != Source.GIVEN:
+            result[name] = ChannelRanges(np.minimum(low, high), high, chosen.source)
         bounded[name] = bounded_distribution(result[name].low, result[name].high, Source.FIXED)
     return result

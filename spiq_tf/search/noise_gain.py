@@ -85,7 +85,7 @@ def activation_rate(distribution: ChannelDistribution) -> Array:
         Of shape (channels,).
     """
     above = distribution.above
-    rate = ndtr(above.centre / np.maximum(above.deviation, _TINY))
+    rate = ndtr(above.center / np.maximum(above.deviation, _TINY))
     return np.where((distribution.below.bound <= 0) & (above.deviation > 0), rate, 1.0)
 
 

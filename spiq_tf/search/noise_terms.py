@@ -172,8 +172,8 @@ class WeightTerms:
         scale = scales[self.scale_index]
         which = (self.max_weight * scale[:, None, :].astype(np.float32)).argmax(axis=2)
         largest = np.take_along_axis(self.max_weight, which[:, :, None], axis=2)[:, :, 0].astype(np.float64)
-        step = largest * np.take_along_axis(scale, which, axis=1) / _WEIGHTS.qmax
-        weight_noise = self.gain * step**2 / 12
+        weight_scale = largest * np.take_along_axis(scale, which, axis=1) / _WEIGHTS.qmax
+        weight_noise = self.gain * weight_scale**2 / 12
         variance = self.input_variance / scale**2
         noise = weight_noise * variance.sum(axis=1, keepdims=True)
         falling = weight_noise.sum(axis=1, keepdims=True) * variance

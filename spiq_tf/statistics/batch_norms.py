@@ -20,17 +20,17 @@ def batch_norm_moments(graph: LayerGraph, name: str) -> Moments | None:
 
 def all_batch_norm_moments(graph: LayerGraph) -> Mapping[str, Moments]:
     """The same of all tensors that a BatchNorm reads, and of those that a concatenation before it joins, by name."""
-    known: dict[str, Moments] = {}
+    stated: dict[str, Moments] = {}
     for node in reversed(graph.nodes):
         name = node.output.name
-        moments = batch_norm_moments(graph, name) or known.get(name)
+        moments = batch_norm_moments(graph, name) or stated.get(name)
         if moments is None:
             continue
-        known[name] = moments
+        stated[name] = moments
         of_inputs = node.primitive.inverse_moments(moments, [t.channels for t in node.inputs])
         for tensor, of_input in zip(node.inputs, of_inputs or (), strict=False):
-            known.setdefault(tensor.name, of_input)
-    return known
+            stated.setdefault(tensor.name, of_input)
+    return stated
 
 
 def refined_by_batch_norms(graph: LayerGraph, name: str, assumed: Moments) -> Moments:

@@ -46,8 +46,8 @@ def opaque_layer_inputs(
         sampled = np.asarray(run.values[tensor.name], np.float64)
         if tensor.is_feature_map or tensor in graph.inputs:
             return sampled
-        own = moments[tensor.name]
-        drawn = own.mean + contrast * own.deviation * random.standard_normal(sampled.shape)
+        stated = moments[tensor.name]
+        drawn = stated.mean + contrast * stated.deviation * random.standard_normal(sampled.shape)
         least = min(float(np.min(each.values[tensor.name])) for each in runs)
         return np.maximum(drawn, priors.MIN_POSITIVE_SAMPLE.value * least) if least > 0 else drawn
 

@@ -52,10 +52,10 @@ CONVENTIONS = (
 )
 
 
-def is_reversed(known: ChannelRanges) -> bool:
+def is_reversed(given: ChannelRanges) -> bool:
     """Whether a range of three channels is that of a convention with blue as the first channel."""
     ranges = (convention.range() for convention in CONVENTIONS if convention.reverse)
-    return any(np.allclose(known.low, r.low) and np.allclose(known.high, r.high) for r in ranges)
+    return any(np.allclose(given.low, r.low) and np.allclose(given.high, r.high) for r in ranges)
 
 
 def misfit(image: Moments, kernel: Array, bias: Array, stated: Moments) -> float:

@@ -30,21 +30,21 @@ def all_moments(
         inputs: what is assumed of the model's inputs, by tensor name.
         sampled: on samples; it counts where no BatchNorm states anything.
     """
-    known = {name: refined_by_batch_norms(graph, name, x.moments) for name, x in inputs.items()}
+    moments_of = {name: refined_by_batch_norms(graph, name, x.moments) for name, x in inputs.items()}
     stated, preprocessed, roles = all_batch_norm_moments(graph), set(inputs), network_roles(graph)
     for node in graph.nodes:
         name = node.output.name
         if name in stated:
             moments = stated[name]
         else:
-            primitive, read = node.primitive.in_role(roles[name]), [known[t.name] for t in node.inputs]
+            primitive, read = node.primitive.in_role(roles[name]), [moments_of[t.name] for t in node.inputs]
             moments = _output_moments(primitive, name, read, graph.weights, sampled)
         if node.primitive.is_fixed_affine and node.inputs[0].name in preprocessed:
             moments = refined_by_batch_norms(graph, name, moments)
             preprocessed.add(name)
         _check_finite(node, moments.mean, moments.variance)
-        known[name] = moments
-    return known
+        moments_of[name] = moments
+    return moments_of
 
 
 def _output_moments(
@@ -95,12 +95,12 @@ def all_contrast_exponents(graph: LayerGraph, moments: Mapping[str, Moments]) ->
         graph: the model.
         moments: of every tensor.
     """
-    known = {t.name: np.ones(t.channels) for t in graph.inputs}
+    result = {t.name: np.ones(t.channels) for t in graph.inputs}
     for node in graph.nodes:
-        read, exponents = [moments[t.name] for t in node.inputs], [known[t.name] for t in node.inputs]
+        read, exponents = [moments[t.name] for t in node.inputs], [result[t.name] for t in node.inputs]
         exponent = node.primitive.contrast_exponent(read, exponents, graph.weights)
-        known[node.output.name] = np.broadcast_to(exponent, node.output.channels)
-    return known
+        result[node.output.name] = np.broadcast_to(exponent, node.output.channels)
+    return result
 
 
 def all_distributions(
@@ -123,22 +123,24 @@ def all_distributions(
         InvalidArgumentError: a range is given to a tensor whose range its operator fixes.
     """
     given = given or {}
-    known = {name: bounded_distribution(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()}
+    distributions = {
+        name: bounded_distribution(x.range.low, x.range.high, x.range.source) for name, x in inputs.items()
+    }
     exponents, doubt, roles = all_contrast_exponents(graph, moments), _propagation_kurtosis(graph), network_roles(graph)
     dense_outputs = [name for name, role in roles.items() if role.is_dense_output]
     bounded = bounded_feature_maps(graph, moments, dense_outputs)
     for node in graph.nodes:
         name, role = node.output.name, roles[node.output.name]
-        read = [TensorStatistics(moments[t.name], known[t.name], exponents[t.name]) for t in node.inputs]
+        read = [TensorStatistics(moments[t.name], distributions[t.name], exponents[t.name]) for t in node.inputs]
         distribution = node.primitive.in_role(role).distribution(read, moments[name], graph.weights)
         if node.primitive.is_linear and role.head is None:
             distribution = distribution.with_added_kurtosis(doubt[name])
         distribution = limited_to_samples(node, distribution, moments[name], sampled, bounded)
         reach = distribution.range(priors.FAR_SIGMAS.value)
         _check_finite(node, reach.low.astype(np.float32), reach.high.astype(np.float32))
-        known[name] = _given_distribution(node, distribution, given[name]) if name in given else distribution
+        distributions[name] = _given_distribution(node, distribution, given[name]) if name in given else distribution
     untouched = {*inputs, *given, *(t.name for t in graph.outputs)}
-    return {**known, **trimmed_to_unsaturated(graph, known, untouched)}
+    return {**distributions, **trimmed_to_unsaturated(graph, distributions, untouched)}
 
 
 def _given_distribution(node: Node, predicted: ChannelDistribution, given: ChannelRanges) -> ChannelDistribution:

@@ -80,9 +80,9 @@ def _run_on_all(graph: LayerGraph, samples: Samples) -> CallFunction:
         restoration = _restoration(graph, call, inputs) if samples.restores_batch_norms else None
         outputs = [_called(graph, call, each, restoration) for each in inputs]
         by_name = {name: [each[name] for each in outputs] for name in outputs[0]}
-        known = {**values, **by_name}
+        all_values = {**values, **by_name}
         recorded = samples.num_differentiated
-        return by_name | {name: known[name][:recorded] for name in read_last[call.index] if name in known}
+        return by_name | {name: all_values[name][:recorded] for name in read_last[call.index] if name in all_values}
 
     return run
 

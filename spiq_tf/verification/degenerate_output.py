@@ -1,4 +1,4 @@
-"""Runs the finished file on a few made-up inputs, to notice an output that cannot vary."""
+"""Runs the finished file on a few random inputs, to notice an output that cannot vary."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ def warn_if_degenerate(
 
     Args:
         converted: the finished file, and what is known of its inputs; probes keep to their ranges.
-        exact: the float file, and the same; run only where the other looks degenerate.
+        float_file: the float file, and the same; run only where the other looks degenerate.
         shapes: of the inputs.
         names: of the outputs.
     """
@@ -50,7 +50,7 @@ def degenerate_output(name: str, expected: npt.NDArray[np.float32], outputs: npt
     Args:
         name: of the output.
         expected: the float model's values, of shape (examples, ...).
-        found: the converted file's, likewise.
+        outputs: the converted file's, likewise.
     """
     if _is_constant(outputs):
         cause = (

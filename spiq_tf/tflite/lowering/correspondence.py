@@ -17,7 +17,13 @@ from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
 from spiq_tf.tflite.provenance import TensorProvenance
 
-_SCOPE = re.compile(r"(?:^|;)call(\d+)/")
+SCOPE = re.compile(r"(?:^|;)call(\d+)/")
+"""The name scope of a layer call in the name of an operation or a tensor, see `scope_of`."""
+
+
+def scope_of(call: Call) -> str:
+    """The name scope under which a call is traced: it survives in the names of the file's tensors."""
+    return f"call{call.index}"
 
 
 def tensor_provenance(flat: FlatModel, content: bytes, rescaled: RescaledModel) -> dict[int, TensorProvenance]:
@@ -38,7 +44,7 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
     The last tensor of a layer call is the call's output; those before it are outputs of linear operators within the
     call (the depthwise half of a SeparableConv2D, a convolution before its own sigmoid) or converter-generated.
     """
-    found = {int(i): name for i, name in zip(flat.subgraph.inputs, input_tensor_names(flat, graph), strict=True)}
+    result = {int(i): name for i, name in zip(flat.subgraph.inputs, input_tensor_names(flat, graph), strict=True)}
     tensors_of: dict[int, list[tuple[int, str]]] = {}
     calls = origin_calls(flat, graph)
     for operator in flat.operators:
@@ -46,20 +52,20 @@ def match(flat: FlatModel, graph: LayerGraph) -> dict[int, str]:
             if index in calls:
                 tensors_of.setdefault(calls[index], []).append((index, flat.kind(operator)))
     for call, tensors in tensors_of.items():
-        found |= _match_call(flat, graph, call, tensors)
-    found |= {index: tensor.name for index, tensor in _outputs(flat, graph).items()}
+        result |= _match_call(flat, graph, call, tensors)
+    result |= {index: tensor.name for index, tensor in _outputs(flat, graph).items()}
     for call, tensors in tensors_of.items():
         # of a folded BatchNorm that adds nothing, as in an untrained model, the file's tensor bears no name
         last, ends = tensors[-1][0], [graph.materialized_for(t) for t in graph.calls[call].outputs]
-        if last not in found and len(ends) == 1 and ends[0].name not in found.values():
-            found |= {last: ends[0].name} if _holds(flat.shape(last), ends[0].shape) else {}
-    return found
+        if last not in result and len(ends) == 1 and ends[0].name not in result.values():
+            result |= {last: ends[0].name} if _holds(flat.shape(last), ends[0].shape) else {}
+    return result
 
 
 def input_tensor_names(flat: FlatModel, graph: LayerGraph) -> list[str]:
     """The graph's tensor that each of the file's inputs holds: an input, or the output of a Rescaling of it that the
     input's scale has taken in."""
-    scopes = (_SCOPE.search(flat.name(int(index))) for index in flat.subgraph.inputs)
+    scopes = (SCOPE.search(flat.name(int(index))) for index in flat.subgraph.inputs)
     return [
         tensor.name if scope is None else graph.calls[int(scope[1])].outputs[0].name
         for scope, tensor in zip(scopes, graph.inputs, strict=True)
@@ -77,17 +83,17 @@ def origin_calls(flat: FlatModel, graph: LayerGraph) -> dict[int, int]:
     called again, the calls with which it shares weights may stand there too, after its own.
     """
     outputs = _outputs(flat, graph)
-    found: dict[int, int] = {}
+    result: dict[int, int] = {}
     for index in (int(i) for operator in flat.operators for i in operator.outputs):
-        named = [int(number) for number in _SCOPE.findall(flat.name(index))]
+        named = [int(number) for number in SCOPE.findall(flat.name(index))]
         first_of_layer = {id(graph.calls[call].layer): call for call in reversed(named)}
         calls = list(first_of_layer.values())
         if index in outputs:  # another name stands there
             producer = graph.producers.get(outputs[index].name)
             calls = [] if producer is None else [producer.call.index]
         if calls:
-            found[index] = max(calls)
-    return found
+            result[index] = max(calls)
+    return result
 
 
 def _match_call(
@@ -95,19 +101,19 @@ def _match_call(
 ) -> dict[int, str]:
     call = graph.calls[index_of_call]
     last, _ = tensors[-1]
-    found = {}
+    result = {}
     materialized = len(call.outputs) == 1 and call.outputs[0].name not in graph.fused
     if materialized and _holds(flat.shape(last), call.outputs[0].shape):
-        found[last] = call.outputs[0].name
+        result[last] = call.outputs[0].name
     nodes = [n for n in graph.nodes_of_call[index_of_call] if n.output.name not in graph.fused]
     linears = [n.output for n in nodes if n.primitive.is_linear]
     padded = [n.output for n in nodes if n.primitive.is_padding]
     for expected, kinds in ((linears, WEIGHTED_OPERATORS), (padded, _PADS)):
-        made = [index for index, kind in tensors if kind in kinds and index not in found]
-        for index, tensor in zip(made, expected, strict=False):
+        candidates = [index for index, kind in tensors if kind in kinds and index not in result]
+        for index, tensor in zip(candidates, expected, strict=False):
             if _holds(flat.shape(index), tensor.shape):
-                found[index] = tensor.name
-    return found
+                result[index] = tensor.name
+    return result
 
 
 _PADS = ("PAD", "PADV2")
@@ -137,7 +143,7 @@ def checked_by_value(
     """
     graph = rescaled.graph
     calls = Counter(id(call.layer) for call in graph.calls)
-    found = {index: TensorProvenance(name) for index, name in names.items()}
+    result = {index: TensorProvenance(name) for index, name in names.items()}
     values = _Values(rescaled, content, {name: (index, 1.0) for index, name in names.items()})
     weighted = {int(i) for o in flat.operators if flat.kind(o) in WEIGHTED_OPERATORS for i in o.outputs}
     for call in graph.calls:
@@ -149,14 +155,14 @@ def checked_by_value(
             index, _ = values.matches.pop(tensor.name)
             factor = _ratio(values.of_file(index), values[tensor.name].ravel())
             if factor is None:
-                del found[index]
+                del result[index]
             else:
-                found[index] = TensorProvenance(tensor.name, factor)
+                result[index] = TensorProvenance(tensor.name, factor)
                 values.matches[tensor.name] = index, factor
         for name in _misread(call, graph, values):
             index, _ = values.matches.pop(name)
-            del found[index]
-    return found
+            del result[index]
+    return result
 
 
 def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
@@ -166,7 +172,7 @@ def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
     """
     nodes = graph.nodes_of_call[call.index]
     ends, within = ({tensor.name for tensor in tensors} for tensors in (call.outputs, (n.output for n in nodes)))
-    found = []
+    result = []
     for node in nodes:
         inner = node.inputs[0]
         if len(node.inputs) > 1 or node.output.name not in ends:
@@ -174,21 +180,24 @@ def _misread(call: Call, graph: LayerGraph, values: "_Values") -> list[str]:
         if inner.name not in (within - ends) & values.matches.keys():
             continue
         index, _ = values.matches[inner.name]
-        made = node.primitive.forward([values.of_file(index).reshape(inner.shape).astype(np.float64)])
-        if made is not None and _ratio(made.ravel().astype(np.float32), values[node.output.name].ravel()) != 1.0:
-            found.append(inner.name)
-    return found
+        computed = node.primitive.forward([values.of_file(index).reshape(inner.shape).astype(np.float64)])
+        if (
+            computed is not None
+            and _ratio(computed.ravel().astype(np.float32), values[node.output.name].ravel()) != 1.0
+        ):
+            result.append(inner.name)
+    return result
 
 
 _RESHAPES = ("EXPAND_DIMS", "RESHAPE", "SQUEEZE")
 
 
-def with_reshaped(found: Mapping[int, TensorProvenance], flat: FlatModel) -> dict[int, TensorProvenance]:
+def with_reshaped(provenance: Mapping[int, TensorProvenance], flat: FlatModel) -> dict[int, TensorProvenance]:
     """The matches, and those of tensors that hold the same values in another shape of as many channels.
 
     A convolution in one dimension becomes one in two between reshapes.
     """
-    result = dict(found)
+    result = dict(provenance)
     reshapes = [o for o in flat.operators if flat.kind(o) in _RESHAPES]
     pairs = [(int(o.inputs[0]), int(o.outputs[0])) for o in reshapes]
     pairs = [(x, y) for x, y in pairs if flat.shape(x)[-1:] == flat.shape(y)[-1:]]

@@ -53,13 +53,13 @@ def _path(operation: Any, *steps: tuple[int, str]) -> list[Any] | None:
     Returns:
         One operation a step; None where one is of another type.
     """
-    found: list[Any] = []
+    producers: list[Any] = []
     for index, kind in steps:
         operation = operation.inputs[index].op
         if operation.type != kind:
             return None
-        found.append(operation)
-    return found
+        producers.append(operation)
+    return producers
 
 
 def _is_same(x: Any, y: Any) -> bool:
@@ -107,7 +107,7 @@ def _nearest_upsampling(operation: Any, nodes: NewNodes) -> str | None:
         column_tile: (batch, y.shape[1], width, y.shape[2] // width, channels),
         operation: (batch, *y.shape[1:3], channels),
     }
-    if any(made.outputs[0].shape != shape for made, shape in expected.items()):
+    if any(producer.outputs[0].shape != shape for producer, shape in expected.items()):
         return None
     inputs = (x.name, nodes.constant(f"{operation.name}/size", y.shape[1:3]))
     return nodes.operation(f"{operation.name}/resize", "ResizeNearestNeighbor", inputs, T=x.dtype)

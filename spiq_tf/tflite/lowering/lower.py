@@ -16,13 +16,12 @@ from spiq_tf.execution.executor import execute, run_layer
 from spiq_tf.graph.layer_graph import Call, LayerGraph, Tensor
 from spiq_tf.rescaling import RescaledModel
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.lowering.correspondence import tensor_provenance
+from spiq_tf.tflite.lowering.correspondence import SCOPE, scope_of, tensor_provenance
 from spiq_tf.tflite.lowering.graph_rewrites import converter_friendly
 from spiq_tf.tflite.passes.fold_constants import fold_constants
 from spiq_tf.tflite.provenance import TensorProvenance
 from spiq_tf.tflite.silence import silence
 
-_SCOPE = re.compile(r"call(\d+)/")
 _UNKNOWN = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")  # as the converter writes it
 
 
@@ -79,16 +78,16 @@ def _trace(graph: LayerGraph, weights: Mapping[int, tf.Variable]) -> Any:
         raise LoweringError(f"the model cannot be traced by TensorFlow with static shapes: {error}") from error
     if integers:
         raise InvalidModelError(
-            f"layer {graph.producers[integers[0].name].call.name!r} returns integers, of which int8 has 256: expected"
-            " floats; convert the model without it (an argmax, a top_k), and apply it to the int8 values, which are in"
-            " the same order"
+            f"layer {graph.producers[integers[0].name].call.name!r} returns integers: expected floats, since int8 holds"
+            " 256 integers and no more; convert the model without it (an argmax, a top_k), and apply it to the int8"
+            " values, which are in the same order"
         )
     return converter_friendly(traced, list(weights.values()))
 
 
 def _run_in_scope(call: Call, values: Mapping[str, Any]) -> dict[str, Any]:
-    """One call under a name scope of its own, which survives in the names of the file's tensors."""
-    with tf.name_scope(f"call{call.index}"):
+    """One call under a name scope of its own."""
+    with tf.name_scope(scope_of(call)):
         return run_layer(call, values)
 
 
@@ -106,14 +105,14 @@ def _refusal(error: Exception, concrete: Any, graph: LayerGraph) -> str:
     if not kinds:
         return f"TensorFlow's converter has no TFLite operators for this model: {short_reason(error)}"
     refused = [o for o in concrete.graph.get_operations() if o.type in kinds]
-    found = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
+    listed = ", ".join(f"{kind}{_origin(kind, refused, graph)}" for kind in kinds)
     if any(x.dtype == tf.float64 for operation in refused for x in (*operation.inputs, *operation.outputs)):
-        return f"TensorFlow's converter has no TFLite operator for {found} in float64: write float(np.sqrt(2))"
-    return f"TensorFlow's converter has no TFLite operator for {found}: make the model without"
+        return f"TensorFlow's converter has no TFLite operator for {listed} in float64: write float(np.sqrt(2))"
+    return f"TensorFlow's converter has no TFLite operator for {listed}: leave it out of the model"
 
 
 def _origin(kind: str, operations: Sequence[Any], graph: LayerGraph) -> str:
     """The layers that are traced to an operation; the converter makes some itself."""
-    scopes = (_SCOPE.match(o.name) for o in operations if o.type == kind)
+    scopes = (SCOPE.match(o.name) for o in operations if o.type == kind)
     names = dict.fromkeys(graph.calls[int(scope[1])].name for scope in scopes if scope is not None)
     return f" (of {', '.join(map(repr, names))})" if names else ""

@@ -58,9 +58,9 @@ def with_replaced(traced: Any, variables: Sequence[Any], nodes: NewNodes, replac
     for node in by_name.values():
         node.input[:] = [_renamed(name, replaced) for name in node.input]
     needed, fed = _upstream(outputs, by_name), {x.op.name for x in traced.inputs}
-    kept = [node for name, node in by_name.items() if name in needed - fed]
+    remaining = [node for name, node in by_name.items() if name in needed - fed]
     del definition.node[:]
-    definition.node.extend(kept)
+    definition.node.extend(remaining)
 
     def run(*arguments: Any) -> Any:
         graph = tf.compat.v1.get_default_graph()
@@ -76,14 +76,14 @@ def with_replaced(traced: Any, variables: Sequence[Any], nodes: NewNodes, replac
 
 def _upstream(references: Iterable[str], nodes: Mapping[str, Any]) -> set[str]:
     """The names of the nodes that tensors belong to or depend on."""
-    found: set[str] = set()
+    names: set[str] = set()
     remaining = list(references)
     while remaining:
         name = _node_name(remaining.pop())
-        if name not in found:
-            found.add(name)
+        if name not in names:
+            names.add(name)
             remaining += nodes[name].input
-    return found
+    return names
 
 
 def _node_name(reference: str) -> str:

@@ -23,7 +23,7 @@ SAMPLED: RangeRule | None = None
 
 
 class Scales(enum.Enum):
-    """How the quantization parameters of inputs and outputs are tied."""
+    """Whether inputs and outputs must have the same quantization parameters."""
 
     SAME = enum.auto()
     """Data operands and outputs have one scale and zero point: values are moved or compared, never computed."""
@@ -55,7 +55,7 @@ class Operator:
 
     Attributes:
         range_rule: interval arithmetic, or `SAMPLED`.
-        scales: how scales are tied.
+        scales: whether inputs and outputs must share them.
         fixed_output: scale and zero point of the output where they are fixed, by the bit width of activations.
         input_ceiling: from the constant operands, the value above which the operator clips what it reads: its input
             need not hold more.

@@ -15,7 +15,7 @@ WEIGHTED_OPERATORS = tuple(kind for kind, row in OPERATORS.items() if row.weight
 """Operators with weights."""
 
 UNKNOWN = Operator(range_rule=SAMPLED)
-"""The row of operators that are not in the table: nothing is tied, nothing is known."""
+"""The row of operators that are not in the table: no scales are shared, nothing is known."""
 
 
 def operator_row(kind: str) -> Operator:

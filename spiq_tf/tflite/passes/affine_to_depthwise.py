@@ -49,19 +49,19 @@ def affine_to_depthwise(flat: FlatModel) -> None:
     result = []
     for operator in flat.operators:
         output = int(operator.outputs[0])
-        own = _affine(flat, operator)
-        if own is None:
+        affine = _affine(flat, operator)
+        if affine is None:
             result.append(operator)
             continue
-        if own.input in pending:
-            first = pending.pop(own.input)
-            factor, offset = first.factor * own.factor, first.offset * own.factor + own.offset
-            own = _Affine(input=first.input, factor=factor, offset=offset, activation=own.activation)
+        if affine.input in pending:
+            first = pending.pop(affine.input)
+            factor, offset = first.factor * affine.factor, first.offset * affine.factor + affine.offset
+            affine = _Affine(input=first.input, factor=factor, offset=offset, activation=affine.activation)
         consumer = consumers.get(output)
-        if own.activation == _NO_ACTIVATION and consumer is not None and _affine(flat, consumer) is not None:
-            pending[output] = own
+        if affine.activation == _NO_ACTIVATION and consumer is not None and _affine(flat, consumer) is not None:
+            pending[output] = affine
         else:
-            result.append(depthwise(flat, own.input, output, own.factor, own.offset, own.activation))
+            result.append(depthwise(flat, affine.input, output, affine.factor, affine.offset, affine.activation))
     flat.subgraph.operators = result
 
 

@@ -89,18 +89,18 @@ def _operators_between(flat: FlatModel, x: int, y: int) -> list[Any] | None:
     """The operators that compute y from x and constants alone, consumers before producers; None if it depends on other
     tensors too."""
     producers = flat.producers()
-    found: list[Any] = []
+    operators: list[Any] = []
     waiting = [y]
     while waiting:
         index = waiting.pop()
         operator = producers.get(index)
-        if index == x or flat.is_constant(index) or any(operator is o for o in found):
+        if index == x or flat.is_constant(index) or any(operator is o for o in operators):
             continue
         if operator is None:
             return None
-        found.append(operator)
+        operators.append(operator)
         waiting += [int(i) for i in operator.inputs if i >= 0]
-    return [o for o in reversed(flat.operators) if any(o is f for f in found)]
+    return [o for o in reversed(flat.operators) if any(o is other for other in operators)]
 
 
 def _replace(flat: FlatModel, operators: Sequence[Any], x: int, y: int) -> None:
@@ -121,9 +121,9 @@ def _without_other_consumers(flat: FlatModel, operators: Sequence[Any]) -> list[
     removed = [operators[0]]
     outputs = set(map(int, flat.subgraph.outputs))
     for operator in operators[1:]:
-        own = {int(i) for i in operator.outputs}
-        consumers = [o for o in flat.operators if not own.isdisjoint(map(int, o.inputs))]
-        if own.isdisjoint(outputs) and all(any(o is r for r in removed) for o in consumers):
+        indices = {int(i) for i in operator.outputs}
+        consumers = [o for o in flat.operators if not indices.isdisjoint(map(int, o.inputs))]
+        if indices.isdisjoint(outputs) and all(any(o is r for r in removed) for o in consumers):
             removed.append(operator)
     return removed
 

@@ -18,12 +18,11 @@ from spiq_tf.errors import PixelBytesWarning, warn_user
 from spiq_tf.quantization.bit_width import UINT8
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.operators.table import WEIGHTED_OPERATORS
 from spiq_tf.tflite.passes.affine_to_depthwise import is_pointwise_depthwise
 from spiq_tf.tflite.state import FileState
 
 _TOLERATED_STEPS = 2.0  # that bytes may be off: 1.5 where the range is widened to bring pixels onto the grid
-_SAME = 1e-5  # relative: steps of two channels that float32 makes differ by less are one
+_SAME = 1e-5  # relative: scales of two channels that float32 makes differ by less are one
 
 
 def take_pixel_inputs(state: FileState) -> None:
@@ -92,38 +91,38 @@ def _rescaled(statistics: InputStatistics, factor: Array, offset: Array) -> Inpu
     def moved(value: Array) -> Array:
         return factor.astype(np.float64) * value + offset
 
-    own = statistics.range
+    ranges = statistics.range
     variance = factor.astype(np.float64) ** 2 * statistics.moments.variance
     moments = Moments(moved(statistics.moments.mean), variance)
-    return InputStatistics(moments, replace(own, low=moved(own.low), high=moved(own.high)))
+    return InputStatistics(moments, replace(ranges, low=moved(ranges.low), high=moved(ranges.high)))
 
 
-def _pixel_parameters(own: ChannelRanges) -> QuantizationParameters | None:
+def _pixel_parameters(ranges: ChannelRanges) -> QuantizationParameters | None:
     """Scale and zero point for which all 256 pixels are spread over the range; None where channels differ."""
-    steps = (own.high - own.low) / UINT8.levels
-    scale = float(steps[0])
-    same_scale = np.allclose(steps, scale, rtol=_SAME, atol=0)
-    same = same_scale and np.allclose(own.low, own.low[0], rtol=0, atol=_SAME * scale)
+    scales = (ranges.high - ranges.low) / UINT8.levels
+    scale = float(scales[0])
+    same_scale = np.allclose(scales, scale, rtol=_SAME, atol=0)
+    same = same_scale and np.allclose(ranges.low, ranges.low[0], rtol=0, atol=_SAME * scale)
     # halves are rounded down: see `take_pixel_inputs`
-    zero_point = math.ceil(-float(own.low[0]) / scale - 0.5 - _SAME * UINT8.levels)
+    zero_point = math.ceil(-float(ranges.low[0]) / scale - 0.5 - _SAME * UINT8.levels)
     if not same or not UINT8.qmin <= zero_point <= UINT8.qmax:
         return None
     return QuantizationParameters(scale, zero_point, UINT8)
 
 
-def _warn_of_bytes(name: str, own: ChannelRanges, whole: ChannelRanges) -> None:
+def _warn_of_bytes(name: str, ranges: ChannelRanges, whole: ChannelRanges) -> None:
     """Warns where an image's bytes, copied as they are, would stand for something else than its pixels.
 
     Args:
         name: of the input.
-        own: the range of its channels.
+        ranges: of its channels.
         whole: the range that the file's input has.
     """
-    if len(own.low) not in (1, 3):
+    if len(ranges.low) not in (1, 3):
         return  # no image
     low, high = min(float(whole.low.min()), 0.0), float(whole.high.max())
-    step = (high - low) / UINT8.levels
-    apart = np.max(np.abs([own.low - low, own.high - high])) / step
+    scale = (high - low) / UINT8.levels
+    apart = np.max(np.abs([ranges.low - low, ranges.high - high])) / scale
     if apart > _TOLERATED_STEPS:
         text = (
             f"input {name!r}: copied as they are, an image's bytes would be up to {apart:.0f} steps off, since its"
@@ -145,6 +144,6 @@ def _padded_copies(flat: FlatModel, index: int) -> list[int] | None:
             if copies is None:
                 return None
             padded += [int(operator.outputs[0]), *copies]
-        elif flat.kind(operator) not in WEIGHTED_OPERATORS or not flat.is_constant(int(operator.inputs[1])):
+        elif flat.weights(operator) is None:
             return None
     return padded

@@ -37,12 +37,14 @@ def file_ranges(flat: FlatModel, known: Mapping[int, ChannelRanges]) -> dict[int
         for output in map(int, operator.outputs):
             if output in ranges:
                 continue
-            own = derived_range(flat, operator, ranges) or _sum_from_mean(flat, output, known, consumers)
-            if own is None:
+            derived = derived_range(flat, operator, ranges) or _sum_from_mean(flat, output, known, consumers)
+            if derived is None:
                 sampled = _sample(flat, ranges) if sampled is None else sampled
-                own = sampled[output]
+                derived = sampled[output]
             ceiling = ceilings.get(output, np.inf)
-            ranges[output] = ChannelRanges(np.minimum(own.low, ceiling), np.minimum(own.high, ceiling), own.source)
+            ranges[output] = ChannelRanges(
+                np.minimum(derived.low, ceiling), np.minimum(derived.high, ceiling), derived.source
+            )
     return ranges
 
 
@@ -91,9 +93,9 @@ def check_bounded(
             reach = float(ranges[index].amplitude.max())
             if not reach < np.finfo(np.float32).max:
                 raise InvalidModelError(
-                    f"layer {layers.get(index, flat.name(index))!r} makes values of up to {reach:.3g}: expected what"
-                    " float32 holds; where it divides by what may be 0, as in x / relu(y), add an epsilon, and make a"
-                    " mask of -1e9; or keep what makes and reads them float: float_layers=[...]"
+                    f"layer {layers.get(index, flat.name(index))!r} has values of up to {reach:.3g}: expected what"
+                    " float32 holds; where it divides by what may be 0, as in x / relu(y), add an epsilon; use -1e9 in"
+                    " a mask; or keep the layers that compute and read the values float: float_layers=[...]"
                 )
 
 

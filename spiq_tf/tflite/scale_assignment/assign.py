@@ -41,7 +41,7 @@ def assign_tensor_ranges(
         if fixed.keys().isdisjoint(group):
             whole = _covering([ranges[i] for i in group])
             result |= dict.fromkeys(group, whole if pixels.isdisjoint(group) else whole.aligned_to_pixels())
-    movable = {i: own for i, own in noise.items() if i in ranges and i not in fixed and i not in pixels}
+    movable = {i: predicted for i, predicted in noise.items() if i in ranges and i not in fixed and i not in pixels}
     equalized = equalize_add_scales(flat, result, groups, movable)
     return widened_to_requantization_limits(flat, equalized, groups, fixed, limits)
 

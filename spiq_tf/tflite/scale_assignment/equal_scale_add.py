@@ -49,11 +49,11 @@ def equalize_add_scales(
             continue
         apart = list({id(shared[i]): shared[i] for i in tensors}.values())
         together = _joined(apart, tensors[0])
-        if together.noise < priors.EQUAL_SCALE_NOISE.value * sum(own.noise for own in apart):
+        if together.noise < priors.EQUAL_SCALE_NOISE.value * sum(part.noise for part in apart):
             shared |= dict.fromkeys(together.tensors, together)
     return {
-        index: own.stretched(shared[index].scale / own.scale) if index in shared else own
-        for index, own in tensor_ranges.items()
+        index: tensor_range.stretched(shared[index].scale / tensor_range.scale) if index in shared else tensor_range
+        for index, tensor_range in tensor_ranges.items()
     }
 
 

@@ -42,18 +42,18 @@ def correct_biases(
     counts = flat.consumer_counts()
     for operator in flat.operators:
         index = flat.weights(operator)
-        own = None if index is None else weights.get(index)
-        if own is None or int(operator.outputs[0]) in float_outputs:
+        kernel = None if index is None else weights.get(index)
+        if kernel is None or int(operator.outputs[0]) in float_outputs:
             continue
         x, bias_index = flat.data(operator), _own_bias(flat, operator, counts)
         bias, tap_validity = flat.value(bias_index).astype(np.float64), _tap_validity(flat, operator)
         if offset := offsets.get(x, 0.0):
-            bias = bias + kernels.mean_response(own.rounded, tap_validity, np.full(flat.shape(x)[-1], offset))
+            bias = bias + kernels.mean_response(kernel.rounded, tap_validity, np.full(flat.shape(x)[-1], offset))
             flat.set_value(bias_index, bias)
         if x in moments and rounding_shift:
-            shift = kernels.mean_response(own.rounded - own.original, tap_validity, moments[x].mean)
+            shift = kernels.mean_response(kernel.rounded - kernel.original, tap_validity, moments[x].mean)
             flat.set_value(bias_index, bias - shift)
-        elif not np.array_equal(own.rounded, own.original):
+        elif not np.array_equal(kernel.rounded, kernel.original):
             uncorrected.append(flat.name(int(operator.outputs[0])))
     return uncorrected
 

@@ -23,7 +23,7 @@ def round_kernel(
 ) -> Array:
     """The kernel on its grid, rounded so that errors cancel where the inputs are similar.
 
-    Neighbouring pixels are similar, so the errors of each spatial kernel are made to sum to about 0; and channels rise
+    Neighboring pixels are similar, so the errors of each spatial kernel are made to sum to about 0; and channels rise
     and fall together with the contrast of the image, so those of each output, times the channels' deviations, are too
     (SQuant, ICLR 2022, section 3: the kernel-wise and the channel-wise term). Errors stay below one scale.
 

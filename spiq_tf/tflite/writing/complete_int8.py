@@ -55,8 +55,8 @@ def _quantize_operators(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange
         output = int(operator.outputs[0])
         if id(operator) in chosen:
             # the quantizer's own numbers, where there are any: runtimes ask for scales that are equal to the last bit
-            known = flat.quantization(written[output]) if output in written else None
-            _quantize_operator(flat, operator, dequantized, known or tensor_ranges[output].quantization)
+            parameters = flat.quantization(written[output]) if output in written else None
+            _quantize_operator(flat, operator, dequantized, parameters or tensor_ranges[output].quantization)
             dequantized[output] = output
         elif flat.kind(operator) == "QUANTIZE" and dequantized.get(int(operator.inputs[0])) == int(operator.inputs[0]):
             replaced[output] = int(operator.inputs[0])
@@ -68,7 +68,7 @@ def _quantize_operators(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange
 
 
 def _between_integers(flat: FlatModel, tensor_ranges: Mapping[int, TensorRange]) -> set[int]:
-    """Identities of the float operators that are left to us and whose neighbours are int8 or will be."""
+    """Identities of the float operators that are left to us and whose neighbors are int8 or will be."""
     producers, consumers = flat.producers(), flat.all_consumers()
     chosen = {
         id(o): o

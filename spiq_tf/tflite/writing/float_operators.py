@@ -16,14 +16,14 @@ def float_operators(flat: FlatModel, tensors: Mapping[int, TensorProvenance]) ->
         flat: the file as it was quantized, before its ends were changed.
         tensors: which of the graph's tensors each of the file's holds, by index.
     """
-    found = {}
+    result = {}
     for operator in flat.operators:
         output = int(operator.outputs[0])
         read = (*flat.activation_inputs(operator), output)
         if flat.kind(operator) not in ("QUANTIZE", "DEQUANTIZE") and any(flat.dtype(i) == np.float32 for i in read):
-            held = tensors.get(output)
-            found[output] = f"{flat.kind(operator)} ({flat.name(output) if held is None else held.name})"
-    return found
+            origin = tensors.get(output)
+            result[output] = f"{flat.kind(operator)} ({flat.name(output) if origin is None else origin.name})"
+    return result
 
 
 def warn_of_floats(unasked: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Convolutions as the fields are run through them: what lies before the activation, and derivatives that are safe."""
+"""Layers as recorded runs on samples compute them: tensors before the activation, and derivatives that are safe."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ BEFORE_ACTIVATIONS = {
 
 @pytest.mark.parametrize("name", BEFORE_ACTIVATIONS)
 def test_what_lies_before_an_activation(name, random):
-    """The same layer without its activation says so; and fields know each of these tensors."""
+    """The same layer without its activation says so; and a run on samples holds each of these tensors."""
     shape, make = BEFORE_ACTIVATIONS[name]
     image = keras.Input(shape, batch_size=1)
     layer = make()

@@ -1,4 +1,4 @@
-"""Layers that no rule describes: what is known of them comes from random fields, and is compared with images."""
+"""Layers that no rule describes: what is known of them comes from samples, and is compared with images."""
 
 from dataclasses import replace
 from unittest import mock
@@ -51,10 +51,10 @@ def test_moments_are_those_of_images(layer):
     model = _model(layer)
     graph = capture(model, 1)
     inputs = input_statistics(graph, RANGE)
-    last = graph.nodes[-2].output.name  # in front of the convolution
+    last = graph.nodes[-2].output.name  # before the convolution
     found = all_moments(graph, inputs, on_synthetic_inputs(graph, inputs))[last]
-    behind = keras.Model(model.inputs, model.layers[-1].input)
-    real = np.asarray(behind.predict(images(model, 64), verbose=0), np.float64).reshape(-1, 32)
+    upstream = keras.Model(model.inputs, model.layers[-1].input)
+    real = np.asarray(upstream.predict(images(model, 64), verbose=0), np.float64).reshape(-1, 32)
     np.testing.assert_allclose(found.mean, real.mean(axis=0), atol=0.3 * real.std(axis=0).max())
     np.testing.assert_allclose(found.deviation, real.std(axis=0), rtol=0.35)
 
@@ -62,7 +62,7 @@ def test_moments_are_those_of_images(layer):
 @pytest.mark.parametrize(
     "layer", [layers.LayerNormalization(), layers.RMSNormalization()], ids=["LayerNormalization", "RMSNormalization"]
 )
-def test_ranges_inside_are_little_wider_than_what_images_show(layer):
+def test_ranges_inside_are_little_wider_than_on_images(layer):
     """At most 4 times, two bits; by interval arithmetic the variance was 30 times too wide. Nor are they cut by more
     than a squared outlier: 99.9 % of all values lie within."""
     model = _model(layer)
@@ -83,8 +83,8 @@ def test_ranges_inside_are_little_wider_than_what_images_show(layer):
         assert np.mean((real >= interval.low) & (real <= interval.high)) > 0.999
 
 
-def test_means_inside_that_have_another_sign_than_on_fields():
-    """On the fields, here moved up by a tenth of a deviation, groups have means of one sign; on images of both."""
+def test_means_inside_that_have_another_sign_than_on_samples():
+    """On the samples, here moved up by a tenth of a deviation, groups have means of one sign; on images of both."""
     image = keras.Input((16, 16, 3), name="image")
     layer = layers.GroupNormalization(4)
     x = layer(layers.Conv2D(16, 3, use_bias=False)(image))
@@ -123,7 +123,7 @@ def test_channels_that_a_norm_makes_of_very_different_size(layer, monkeypatch):
 
 
 def test_a_batch_of_several():
-    """Fields have a batch of one; the file computes for each image of two what it does for one."""
+    """Samples have a batch of one; the file computes for each image of two what it does for one."""
     model = _model(layers.LayerNormalization())
     one, two = (Interpreter(spiq_tf.convert(model, input_range=RANGE, batch_size=size)) for size in (1, 2))
     x = images(model, 2)
@@ -170,7 +170,7 @@ def test_a_division_by_zero_is_refused():
     """LiteRT's process ended with a segmentation fault."""
     inputs = [keras.Input((8, 8, 6), name=name) for name in ("x", "y")]
     model = keras.Model(inputs, layers.Conv2D(4, 1)(inputs[0] / keras.ops.relu(inputs[1])))
-    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer 'true_divide.* makes values of up to .* an epsilon"):
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer 'true_divide.* has values of up to .* an epsilon"):
         spiq_tf.convert(model, input_range=RANGE)
 
 
@@ -178,7 +178,7 @@ def test_a_mask_of_the_least_float_may_stay_float():
     image = keras.Input((16, 8), name="image")
     attention = layers.MultiHeadAttention(2, 4, name="attention")(image, image, use_causal_mask=True)
     model = keras.Model(image, layers.Conv1D(4, 1)(attention))
-    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer 'attention' makes values of up to .* mask of -1e9"):
+    with pytest.raises(spiq_tf.InvalidModelError, match=r"layer 'attention' has values of up to .* -1e9 in a mask"):
         spiq_tf.convert(model, input_range=RANGE)
     assert spiq_tf.convert(model, input_range=RANGE, float_layers=["attention"])
 
@@ -218,8 +218,8 @@ def _sqnr(model):
     return found.noise.sqnr_db
 
 
-def test_an_embedding_is_normalised_behind_averages_over_whole_maps():
-    """The sum of squares inside was told from fields, on which such averages hardly vary: 8 dB."""
+def test_an_embedding_is_normalized_after_averages_over_whole_feature_maps():
+    """The sum of squares inside was taken from samples, on which such averages hardly vary: 8 dB."""
     image = keras.Input((16, 16, 3), name="image")
     x = layers.GlobalAveragePooling2D()(conv_bn(image, 16, activation=layers.ReLU()))
     x = layers.BatchNormalization()(layers.Dense(32)(x))
@@ -267,13 +267,13 @@ def test_a_gate_on_a_value_that_is_often_at_its_bound():
 
 
 def _windows(x, rows, columns):
-    """(-1, 8, 8) positions, cut up so that windows of 4 x 4 stand behind one another, or put together again."""
+    """(-1, 8, 8) positions, cut up so that windows of 4 x 4 follow one another, or put together again."""
     return keras.ops.transpose(keras.ops.reshape(x, (-1, *rows, *columns, 32)), (0, 1, 3, 2, 4, 5))
 
 
 def test_attention_within_windows():
-    """As in a Swin transformer. The converter moves the reshape behind a Dense in front of it, where it bears the name
-    of the Dense: what lies behind had ranges by interval arithmetic, and the Dense one told from noise: 20 dB."""
+    """As in a Swin transformer. The converter moves the reshape after a Dense to before it, where it bears
+    the name of the Dense: what follows had ranges by interval arithmetic, and the Dense one sampled on noise: 20 dB."""
     image = keras.Input((32, 32, 3), name="image")
     x = layers.LayerNormalization()(layers.Reshape((64, 32))(layers.Conv2D(32, 4, 4)(image)))
     y = keras.ops.reshape(_windows(x, (2, 4), (2, 4)), (-1, 16, 32))
@@ -347,7 +347,7 @@ def test_a_condition_as_a_number():
     assert spiq_tf.verify(model, result, images(model)).sqnr_db > 22
 
 
-@keras.saving.register_keras_serializable("test_unruled")
+@keras.saving.register_keras_serializable("test_opaque_layers")
 class _Head(layers.Layer):
     """A Dense layer by hand, of TensorFlow."""
 
@@ -358,7 +358,7 @@ class _Head(layers.Layer):
         return tf.matmul(x, self.w) + 3.0
 
 
-def test_scores_that_are_positive_on_fields_may_be_negative():
+def test_scores_that_are_positive_on_samples_may_be_negative():
     image = keras.Input((16, 16, 3), name="image")
     model = keras.Model(image, _Head()(layers.GlobalAveragePooling2D()(conv_bn(image, 8))))
     settle(model)
@@ -380,7 +380,7 @@ def test_a_quotient_keeps_to_what_its_divisor_allows():
     assert found.max() > 5.0
 
 
-def test_an_exponential_behind_a_bound():
+def test_an_exponential_after_a_bound():
     """As detectors have it, of wide values: a Gaussian's tail overflows, the function's own values do not."""
     wide = layers.Conv2D(8, 1)
     model = _model(lambda x: layers.Lambda(tf.exp)(keras.ops.minimum(3.0 * wide(x), 2.0)))
@@ -407,7 +407,7 @@ def test_a_function_written_by_hand_is_one_table():
     assert spiq_tf.verify(model, result, images(model)).sqnr_db > 30
 
 
-@keras.saving.register_keras_serializable("test_unruled")
+@keras.saving.register_keras_serializable("test_opaque_layers")
 class _InstanceNorm(layers.Layer):
     """As style transfer writes it, by a variance, or by both moments at once."""
 
@@ -440,16 +440,16 @@ def test_an_instance_norm_written_by_hand():
 def test_a_variance_over_positions():
     """Never negative, and not cut: of images at most a hundredth of the values lie above its range."""
     image = keras.Input((32, 32, 3), name="image")
-    distribution = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
-    model = settle(keras.Model(image, layers.Conv2D(4, 1)(distribution(conv_bn(image, 16)))))
+    variance = layers.Lambda(lambda x: keras.ops.var(x, axis=[1, 2], keepdims=True), name="spread")
+    model = settle(keras.Model(image, layers.Conv2D(4, 1)(variance(conv_bn(image, 16)))))
     graph = capture(model, 1)
     inputs = input_statistics(graph, RANGE)
-    shown = on_synthetic_inputs(graph, inputs)
-    moments = all_moments(graph, inputs, shown)
+    sampled = on_synthetic_inputs(graph, inputs)
+    moments = all_moments(graph, inputs, sampled)
     name = next(n.output.name for n in graph.nodes if "var" in n.output.name or "spread" in n.output.name)
-    own = all_distributions(graph, moments, inputs, sampled=shown)[name].range(6.0)
+    own = all_distributions(graph, moments, inputs, sampled=sampled)[name].range(6.0)
     assert np.all(own.low >= 0)
-    real = keras.Model(image, distribution.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
+    real = keras.Model(image, variance.output).predict(images(model, 200), verbose=0).reshape(-1, 16)
     assert np.mean(real > own.high) < 0.01
 
 

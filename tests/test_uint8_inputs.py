@@ -105,8 +105,8 @@ def test_pixels_of_a_model_that_is_fed_signed_values():
 
 def test_what_must_stay_as_it_is():
     # channels that differ; readers other than convolutions
-    normalised = network(layers.Rescaling([1 / 255, 1 / 127.5, 1 / 255]))
-    content = spiq_tf.convert(normalised, inference_input_type="uint8", input_range=(0, 255))
+    normalized = network(layers.Rescaling([1 / 255, 1 / 127.5, 1 / 255]))
+    content = spiq_tf.convert(normalized, inference_input_type="uint8", input_range=(0, 255))
     assert kinds_of(content)[:2] == ["QUANTIZE", "DEPTHWISE_CONV_2D"]
     image = keras.Input((16, 16, 3))
     x = layers.Rescaling(1 / 255)(image)

@@ -57,7 +57,7 @@ def test_tensors_of_small_networks(name):
 
 
 def test_tensor_between_the_halves_of_a_separable_convolution():
-    """With a BatchNorm behind it, the depthwise half is all that is left of the layer's own call."""
+    """With a BatchNorm after it, the depthwise half is all that is left of the layer's own call."""
     model = NETWORKS["depthwise"]()
     _, state = check_every_tensor(model, RANGE, [images(model, 1)])
     assert len(state.provenance) == len(state.flat.activations())
@@ -70,18 +70,18 @@ def test_tensor_between_the_halves_of_a_separable_convolution():
     assert {t.source for t in result.tensors} <= {"given", "batch_norm", "propagated"}
 
 
-def norm_behind(join, *behind):
+def norm_after(join, *following):
     """Two convolutions joined, a BatchNorm that neither can take, and what follows."""
     image = keras.Input((10, 10, 3), name="image")
     x = join([keras.layers.Conv2D(4, 3)(image), keras.layers.Conv2D(4, 3)(image)])
     x = keras.layers.BatchNormalization(name="alone")(x)
-    for layer in behind:
+    for layer in following:
         x = layer(x)
     return settle(keras.Model(image, keras.layers.Conv2D(3, 1)(x)))
 
 
 @pytest.mark.parametrize(
-    ("join", "behind", "kinds"),
+    ("join", "following", "kinds"),
     [
         (keras.layers.Add(), [keras.layers.ReLU()], {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D"}),
         (keras.layers.Concatenate(), [], {"CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D"}),
@@ -91,9 +91,9 @@ def norm_behind(join, *behind):
     ],
     ids=["relu", "plain", "prelu", "prelu of both signs", "steep prelu"],
 )
-def test_operators_of_channels_compute_the_same_as_those_they_replace(join, behind, kinds):
+def test_operators_of_channels_compute_the_same_as_those_they_replace(join, following, kinds):
     """The float file before and after; tolerance: float32 sums in another order."""
-    model = norm_behind(join, *behind)
+    model = norm_after(join, *following)
     plan = pipeline.plan(model, RANGE, checked_options())
     lowered, state = structural_passes_of(plan)
     assert {state.flat.kind(o) for o in state.flat.operators} == kinds
@@ -125,7 +125,7 @@ def test_every_tensor_of_an_untrained_model_is_matched():
 def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
     """The same function as that of the converter's own operators, and no wider ranges than those of the norm's halves:
     tolerance of float32 sums. As many operators as before."""
-    model = norm_behind(keras.layers.Add(), prelu(slopes))
+    model = norm_after(keras.layers.Add(), prelu(slopes))
     plan = pipeline.plan(model, RANGE, checked_options())
     lowered, state = structural_passes_of(plan)
     known = {index: plan.rescaled.ranges[held.name] for index, held in state.provenance.items()}
@@ -151,7 +151,7 @@ def test_prelu_behind_a_norm_reads_what_the_norm_reads(slopes, separate):
 
 def test_a_norm_in_front_of_a_prelu_that_the_user_names():
     """It stays float, or has the very range that was given."""
-    model = norm_behind(keras.layers.Add(), prelu([-0.7, 0.0, 0.3, 1.0]))
+    model = norm_after(keras.layers.Add(), prelu([-0.7, 0.0, 0.3, 1.0]))
     kept = spiq_tf.quantize(model, input_range=RANGE, float_layers=["alone"])
     assert [name for name in kept.float_operators if "alone" in name]
     given = spiq_tf.quantize(model, input_range=RANGE, ranges={"alone": (-3.0, 3.0)})
@@ -175,7 +175,7 @@ def test_tensors_of_mobilenet(real_networks):
     ids=["average", "hard sigmoid", "unknown"],
 )
 def test_factor_that_the_converter_moves_into_the_next_layer(layer, factor):
-    """The file holds a multiple of what the layer returns; its range and the bias correction behind must know."""
+    """The file holds a multiple of what the layer returns; its range and the bias correction after it must know."""
     image = keras.Input((10, 10, 3), name="image")
     x, y = (keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3)(image)) for _ in range(2))
     model = settle(keras.Model(image, keras.layers.Conv2D(3, 3)(layer(x, y))))

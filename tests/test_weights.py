@@ -78,8 +78,8 @@ def test_the_largest_weight_stays_on_the_end_of_the_grid():
 
 
 @pytest.mark.parametrize(("size", "stride", "dilation"), [(9, 1, 1), (9, 2, 1), (10, 2, 1), (7, 1, 2), (3, 1, 1)])
-def test_coverage_counts_the_taps_inside(size, stride, dilation):
-    """The oracle is the float convolution of a map of ones: its mean is the coverage's sum for a kernel of ones."""
+def test_tap_validity_counts_the_taps_inside(size, stride, dilation):
+    """The oracle is the float convolution of ones by a kernel of ones: its mean is the sum of the tap validities."""
     image = keras.Input((size, size, 1))
     conv = layers.Conv2D(9, 3, strides=stride, dilation_rate=dilation, padding="same", use_bias=False)
     model = keras.Model(image, conv(image))

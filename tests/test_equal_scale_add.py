@@ -1,4 +1,4 @@
-"""Additions whose addends and sum share a step."""
+"""Additions whose addends and sum have one scale."""
 
 import keras
 import numpy as np
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.fast
 
 
 def trunk(merge=layers.Add):
-    """Residual blocks without an activation behind the addition, as of MobileNetV2."""
+    """Residual blocks without an activation after the addition, as of MobileNetV2."""
     image = keras.Input((12, 12, 3), name="image")
     x = conv_bn(image, 8)
     for _ in range(4):
@@ -56,7 +56,7 @@ def test_sum_is_that_of_the_integers(merge, kind, sign, delegate, random):
         np.testing.assert_array_equal(np.rint(y / scale) + zeros[2], expected)
 
 
-def test_methods_as_published_leave_steps_apart():
+def test_methods_as_published_leave_scales_apart():
     for method in ("spiq", "dfq"):
         flat = FlatModel(spiq_tf.convert(trunk(), input_range=RANGE, method=method))
         assert not any(shared(flat, operator) for operator in additions(flat))
@@ -90,8 +90,8 @@ def steps(addition, widths, noise):
     return [found[i].high * 4 / 3 for i in indices]
 
 
-def test_step_is_that_of_the_least_noise(addition):
-    """Against a search over all widths, with what is cut as the powers of the width that balance the rounding."""
+def test_scale_is_that_of_the_least_noise(addition):
+    """Against a search over all widths, with clipping noise as the powers of the width that balance the rounding."""
     widths, rounding, cutting = np.array([1.0, 1.3, 1.6]), np.array([2.0, 1.0, 5.0]), np.array([0.6, 0.5, 1.5])
     found = steps(addition, widths, [PredictedNoise(r, c) for r, c in zip(rounding, cutting, strict=True)])
     width = np.linspace(0.8, 2, 100_001)[:, None]
@@ -102,7 +102,7 @@ def test_step_is_that_of_the_least_noise(addition):
     assert found == pytest.approx([float(best[0])] * 3, rel=1e-3)
 
 
-def test_what_nothing_is_cut_of_is_not_narrowed(addition):
+def test_what_is_not_clipped_is_not_narrowed(addition):
     found = steps(
         addition, [1.0, 1.0, 1.2], [PredictedNoise(1.0, 0.3), PredictedNoise(1.0, 0.3), PredictedNoise(1.0, 0.0)]
     )
@@ -120,5 +120,5 @@ def test_what_nothing_is_cut_of_is_not_narrowed(addition):
         ],  # more is lost than the sum's rounding
     ],
 )
-def test_steps_stay_apart(addition, noise):
+def test_scales_stay_apart(addition, noise):
     assert steps(addition, [1.2, 1.0, 1.4], noise) == pytest.approx([1.2, 1.0, 1.4], abs=1e-12)
