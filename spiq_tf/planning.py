@@ -58,7 +58,16 @@ class Plan:
 
 
 def plan(model: Any, input_range: InputRange | None, options: Options) -> Plan:
-    """Analyses the model, chooses scales and ranges, and absorbs the scales into its weights."""
+    """Analyses the model, chooses scales and ranges, and absorbs the scales into its weights.
+
+    Args:
+        model: as `spiq_tf.convert` takes it.
+        input_range: of the model's inputs, in model units, as `spiq_tf.convert` takes it.
+        options: the checked arguments.
+
+    Raises:
+        ModelTypeError, InvalidModelError, InputRangeError, InvalidArgumentError: as for `spiq_tf.convert`.
+    """
     model = to_float32_functional(model, options.batch_size)
     graph = _captured(model, options)
     inputs = input_statistics(graph, input_range)

@@ -27,8 +27,7 @@ from spiq_tf.execution.executor import execute, run_layer
 from spiq_tf.graph.layer_graph import Call
 from spiq_tf.options import checked_options
 from spiq_tf.pipeline import Plan
-
-_LEVELS = 255
+from spiq_tf.quantization.bit_width import INT8
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -97,7 +96,7 @@ def rounded(plan: Plan, name: str, value: tf.Tensor) -> tf.Tensor:
     """Clipped and rounded channel by channel, in model units."""
     scale, own = plan.solution.scales[name], plan.solution.ranges[name]
     low, high = min(float((own.low / scale).min()), 0.0), max(float((own.high / scale).max()), 0.0)
-    channel_lsb = ((high - low) / _LEVELS * scale).astype(np.float32)
+    channel_lsb = ((high - low) / INT8.levels * scale).astype(np.float32)
     clipped = tf.clip_by_value(value, (low * scale).astype(np.float32), (high * scale).astype(np.float32))
     return tf.round(clipped / channel_lsb) * channel_lsb
 

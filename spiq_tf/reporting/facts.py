@@ -129,6 +129,12 @@ def layers_of(
 ) -> tuple[LayerFacts, ...]:
     """Facts of each tensor that is a layer's output or the model's input.
 
+    Args:
+        flat: the file.
+        tensors: what `quantize` reports of its activations.
+        float_operators: operators that stay float, "KIND (layer)".
+        verification: what was measured, or None.
+
     Raises:
         InvalidArgumentError: the verification is of another type, or of another file.
     """
