@@ -71,7 +71,8 @@ INT8_WEIGHT = BitWidth(8, symmetric=True, narrow=True)
 """Weights (LiteRT 8-bit quantization specification)."""
 
 INT4_WEIGHT = BitWidth(4, symmetric=True, narrow=True)
-"""Weights of half the size. No file has them yet: they begin at `round_kernel` in tflite/weights/kernel_rounding.py."""
+"""Weights of half the size. No file has them yet: they begin where tflite/weights/rounding.py calls
+`round_kernel`."""
 
 INT32 = BitWidth(32, symmetric=True)
 """Biases and accumulators of operators on 8-bit tensors. A bias must leave room in the accumulator for the products
