@@ -17,7 +17,7 @@ import pytest
 from keras import layers
 
 import spiq_tf
-from spiq_tf.commands import conversion, jobs, machine, run_record, summary, up_to_date, worker_pool
+from spiq_tf.commands import convert_one, jobs, machine, run_record, summary, up_to_date, worker_pool
 from spiq_tf.commands.conversion_flags import read_labels
 from spiq_tf.commands.jobs import Job
 from spiq_tf.commands.main import main
@@ -340,7 +340,7 @@ def test_what_was_made_with_other_options_is_found_out_after_a_kill(tmp_path, mo
 
 def test_a_failure_says_of_which_options_and_output_it_is(tmp_path):
     job = replace(JOBS[0], model=str(tmp_path / "absent.keras"))
-    found = conversion.convert_job(job)
+    found = convert_one.convert_job(job)
     assert "no such file" in found.error
     assert (found.output, found.destination, found.made_with) == (None, "out/a.tflite", jobs.fingerprint(job))
 
