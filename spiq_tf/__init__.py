@@ -6,6 +6,7 @@ with them and take seconds: the command line answers a wrong flag, or that all i
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from spiq_tf.version import VERSION
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would then take any name
 
     def __getattr__(name: str) -> Any:
-        """Imports the public names when the first of them, or `__all__`, is read."""
-        if not name.startswith("__") or name == "__all__":
+        """Imports the public names when the first of them, or `__all__`, is read; a module is left to the import system,
+        which asks here first."""
+        if name == "__all__" or not (name.startswith("__") or find_spec(f"{__name__}.{name}")):
             _bind_public_names()
             if name in globals():
                 return globals()[name]
