@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 else:  # hidden from type checkers, which would then take any name
 
     def __getattr__(name: str) -> Any:
-        """Imports the public names when the first of them, or `__all__`, is read; a module is left to the import system,
-        which asks here first."""
+        """Imports the public names when the first of them, or `__all__`, is read.
+
+        The import system asks here for modules, too, before it looks for them: those are left to it.
+        """
         if name == "__all__" or not (name.startswith("__") or find_spec(f"{__name__}.{name}")):
             _bind_public_names()
             if name in globals():

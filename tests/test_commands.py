@@ -152,8 +152,8 @@ def test_no_command_defines_flags_for_the_whole_process():
 
 def test_a_module_is_no_public_name():
     """Its import, after that of the package alone, does not ask for the public names, which import it themselves."""
-    lines = "import spiq_tf, keras\nfrom spiq_tf.api import convert\nassert spiq_tf.convert is convert"
-    subprocess.run([sys.executable, "-c", lines], check=True, timeout=300)
+    done = run_python("import spiq_tf, keras\nfrom spiq_tf.api import convert\nassert spiq_tf.convert is convert")
+    assert done.returncode == 0, done.stderr
 
 
 def test_public_names():
