@@ -38,7 +38,7 @@ def serve(handle: int) -> None:
             function, job = jobs.recv()
             try:
                 result = function(job)
-            except Exception as error:
+            except Exception as error:  # a defect in one job: the worker reports it and takes the next
                 traceback.print_exc()
                 result = WorkerFailure(f"raised {type(error).__name__}: {error}")
             jobs.send((result, _resident_bytes()))

@@ -47,7 +47,7 @@ def take_pixel_inputs(state: FileState) -> None:
 
 
 def _take_pixels(state: FileState, place: int, index: int) -> None:
-    """Does so for one input, or warns where an image's bytes would be off.
+    """Gives one input the scale of its pixels, or warns if an image's bytes would stand for other values.
 
     Args:
         state: the file.
