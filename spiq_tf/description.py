@@ -32,10 +32,10 @@ def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
 
 def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
     tensor_range = converted.tensor_ranges[index]
-    quantization = converted.quantized.quantization(index)
-    origin = converted.state.provenance.get(index)
+    quantization = converted.quantized.flat.quantization(index)
+    origin = converted.quantized.provenance.get(index)
     info = TensorInfo(
-        name=converted.quantized.name(index),
+        name=converted.quantized.flat.name(index),
         layer=None,
         low=tensor_range.low,
         high=tensor_range.high,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from spiq_tf.conformance.checking import violations_of, warn_of_violations
 from spiq_tf.conformance.violation import Violation
+from spiq_tf.distributions.values import Moments
 from spiq_tf.graph.classifier_head import image_derived_tensors
 from spiq_tf.metadata.description import model_description
 from spiq_tf.metadata.tflite_metadata import with_metadata
@@ -21,13 +22,12 @@ from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.correspondence import origin_calls
 from spiq_tf.tflite.lowering.lower import LoweredModel, lower
-from spiq_tf.tflite.passes.elementwise_to_lut import fill_lookup_tables
-from spiq_tf.tflite.passes.order import FUNCTION_PASSES, RANGE_PASSES, STRUCTURAL_PASSES, run_passes
+from spiq_tf.tflite.passes.order import FUNCTION_PASSES, INTEGER_PASSES, RANGE_PASSES, STRUCTURAL_PASSES, run_passes
 from spiq_tf.tflite.ranges.interval_arithmetic import check_bounded, file_ranges
 from spiq_tf.tflite.ranges.opaque_sampling import opaque_intermediate_ranges
 from spiq_tf.tflite.scale_assignment.assign import assign_tensor_ranges
 from spiq_tf.tflite.scale_assignment.coarse_concatenation_warning import warn_of_concatenation_resolution
-from spiq_tf.tflite.state import FileState
+from spiq_tf.tflite.state import FileState, IntegerState
 from spiq_tf.tflite.weights.bias_correction import correct_biases
 from spiq_tf.tflite.weights.rounding import round_weights
 from spiq_tf.tflite.writing import litert_quantizer
@@ -45,7 +45,8 @@ class ConversionResult:
 
     Attributes:
         content: the finished file.
-        quantized: the same before its inputs and outputs got their types; tensors have the indices of the float file.
+        quantized: the same before its inputs and outputs got their types, with the graph's tensor that each of its
+            tensors holds; they have the indices of the float file.
         lowered: the float file as the converter wrote it.
         state: the float file as the passes and the weights phase left it.
         tensor_ranges: of every activation as a whole, by tensor index, in file units: what its scale follows from.
@@ -55,7 +56,7 @@ class ConversionResult:
     """
 
     content: bytes
-    quantized: FlatModel
+    quantized: IntegerState
     lowered: LoweredModel
     state: FileState
     tensor_ranges: Mapping[int, TensorRange]
@@ -68,15 +69,17 @@ def convert_plan(plan: Plan) -> ConversionResult:
     """Makes the file of a plan, and warns of what the user should know of it."""
     lowered = lower(plan.rescaled)
     state = rewritten_file(plan, lowered)
-    tensor_ranges = _tensor_ranges(plan, state)
+    tensor_ranges = chosen_tensor_ranges(plan, state)
     uncorrected = _round_weights(plan, state, tensor_ranges)
-    quantized, content = _written(plan, state, tensor_ranges)
+    integer = integer_file(plan, state, tensor_ranges)
+    run_passes(INTEGER_PASSES, integer, plan.options.target)
+    content = _written(plan, state, integer.flat, tensor_ranges)
     violations = violations_of(content, plan.options.target)
-    floats = float_operators(quantized, state.provenance)
+    floats = float_operators(integer.flat, integer.provenance)
     _warn(plan, lowered, state, content, violations, floats)
     return ConversionResult(
         content=content,
-        quantized=quantized,
+        quantized=integer,
         lowered=lowered,
         state=state,
         tensor_ranges=tensor_ranges,
@@ -121,7 +124,7 @@ def file_state(plan: Plan, lowered: LoweredModel, flat: FlatModel) -> FileState:
     return state
 
 
-def _tensor_ranges(plan: Plan, state: FileState) -> dict[int, TensorRange]:
+def chosen_tensor_ranges(plan: Plan, state: FileState) -> dict[int, TensorRange]:
     """The range of every activation as a whole, from which its scale and zero point follow."""
     images = state.holding(image_derived_tensors(state.graph.nodes, state.graph.inputs))
     limits = plan.options.target.requantization
@@ -139,10 +142,16 @@ def _predicted_noise(plan: Plan, state: FileState) -> dict[int, PredictedNoise]:
     return {index: noise[state.provenance[index].name] for index in movable}
 
 
+def _moments(plan: Plan, state: FileState) -> dict[int, Moments]:
+    """Of the tensors that hold the graph's, in file units."""
+    known = plan.rescaled.moments
+    return {index: known[origin.name].scaled_by(origin.factor) for index, origin in state.provenance.items()}
+
+
 def _round_weights(plan: Plan, state: FileState, tensor_ranges: Mapping[int, TensorRange]) -> list[str]:
     """Rounds the float file's weights and corrects its biases; returns the operators that are not corrected."""
     scales = {index: tensor_range.scale for index, tensor_range in tensor_ranges.items()}
-    moments = {i: plan.rescaled.moments[origin.name].scaled_by(origin.factor) for i, origin in state.provenance.items()}
+    moments = _moments(plan, state)
     weights = round_weights(
         state.flat,
         moments,
@@ -161,15 +170,25 @@ def _round_weights(plan: Plan, state: FileState, tensor_ranges: Mapping[int, Ten
     )
 
 
-def _written(plan: Plan, state: FileState, tensor_ranges: Mapping[int, TensorRange]) -> tuple[FlatModel, bytes]:
-    """The quantized file, before and after it is finished."""
+def integer_file(plan: Plan, state: FileState, tensor_ranges: Mapping[int, TensorRange]) -> IntegerState:
+    """The file in integers, and what the passes over it need."""
+    options = plan.options
+    flat = litert_quantizer.quantize(state.flat, tensor_ranges, state.float_outputs, options.per_channel_dense)
+    complete_int8(flat, tensor_ranges, state.float_outputs)
+    return IntegerState(
+        flat=flat,
+        provenance=dict(state.provenance),
+        lookup_tables=state.lookup_tables,
+        moments=_moments(plan, state),
+    )
+
+
+def _written(plan: Plan, state: FileState, quantized: FlatModel, tensor_ranges: Mapping[int, TensorRange]) -> bytes:
+    """The finished file."""
     options, graph = plan.options, state.graph
-    quantized = litert_quantizer.quantize(state.flat, tensor_ranges, state.float_outputs, options.per_channel_dense)
-    complete_int8(quantized, tensor_ranges, state.float_outputs)
-    fill_lookup_tables(quantized, state.lookup_tables)
     types = options.inference_input_type, options.inference_output_type
     content = finish(quantized, graph.input_names, graph.output_names, tensor_ranges, *types)
-    return quantized, with_metadata(content, model_description(plan.model.name, graph, state.inputs, options))
+    return with_metadata(content, model_description(plan.model.name, graph, state.inputs, options))
 
 
 def _warn(

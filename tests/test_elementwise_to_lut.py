@@ -10,6 +10,7 @@ from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lookup_tables
 from spiq_tf.tflite.provenance import TensorProvenance
+from spiq_tf.tflite.state import IntegerState
 from spiq_tf.tflite.writing.litert_quantizer import quantize
 from tests.file_state import check_invariants, graph_of, state_of
 from tests.flat import FileBuilder, kinds
@@ -151,7 +152,7 @@ def test_an_int8_file_looks_its_values_up(soft):
     elementwise_to_lut(state)
     whole = {0: TensorRange(-4.0, 4.0), output: TensorRange(0.0, 4.1)}
     quantized = quantize(flat, whole, (), False)
-    fill_lookup_tables(quantized, state.lookup_tables)
+    fill_lookup_tables(IntegerState(flat=quantized, lookup_tables=state.lookup_tables))
     check_invariants(quantized)
     assert kinds(quantized) == ["CAST", "ADD", "GATHER"]
     interpreter = Interpreter(quantized.content())
@@ -169,7 +170,7 @@ def test_integers_outside_the_domain_have_the_value_at_its_end(soft):
         elementwise_to_lut(state)
         whole = {0: TensorRange(-4.0, 4.0), output: TensorRange(-1.0, 1.5)}
         quantized = quantize(flat, whole, (), False)
-        fill_lookup_tables(quantized, state.lookup_tables)
+        fill_lookup_tables(IntegerState(flat=quantized, lookup_tables=state.lookup_tables))
     (table,) = (quantized.value(int(o.inputs[0])) for o in quantized.operators if quantized.kind(o) == "GATHER")
     step = whole[0].scale
     end = int(np.rint(np.log(0.5 + step) / whole[output].scale)) + whole[output].quantization.zero_point

@@ -11,12 +11,20 @@ from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
 from spiq_tf.options import checked_options
-from spiq_tf.pipeline import file_state, plan
+from spiq_tf.pipeline import chosen_tensor_ranges, file_state, integer_file, plan
 from spiq_tf.targets import TARGETS
 from spiq_tf.tflite import passes
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.lowering.lower import lower
-from spiq_tf.tflite.passes.order import FUNCTION_PASSES, PASSES, RANGE_PASSES, STRUCTURAL_PASSES, Pass, run_passes
+from spiq_tf.tflite.passes.order import (
+    FUNCTION_PASSES,
+    INTEGER_PASSES,
+    PASSES,
+    RANGE_PASSES,
+    STRUCTURAL_PASSES,
+    Pass,
+    run_passes,
+)
 from spiq_tf.tflite.ranges.interval_arithmetic import file_ranges
 from tests.file_state import check_invariants, state_of
 from tests.flat import RELU, FileBuilder, check_same_function, kinds
@@ -88,11 +96,14 @@ def test_the_file_is_one_after_each_pass_for_every_target():
         check_invariants(flat)
         changed |= run_each(STRUCTURAL_PASSES, flat, flat, target)
         options = replace(planned.options, target=target)
-        state = file_state(replace(planned, options=options), lowered, flat)
+        targeted = replace(planned, options=options)
+        state = file_state(targeted, lowered, flat)
         changed |= run_each(FUNCTION_PASSES, state, flat, target)
         state.ranges = file_ranges(flat, state.ranges)
         changed |= run_each(RANGE_PASSES, state, flat, target)
         assert state.ranges.keys() >= set(flat.activations())
+        integer = integer_file(targeted, state, chosen_tensor_ranges(targeted, state))
+        changed |= run_each(INTEGER_PASSES, integer, integer.flat, target)
     assert changed == {each.function.__name__ for each in PASSES}
 
 

@@ -8,6 +8,7 @@ from spiq_tf.targets.target import EVERY_RUNTIME_LIMITS, Target
 TARGET = Target(
     name="portable",
     precisions=("w8a8", "float"),
+    runs_xnnpack=True,
     largest_multiplier=EVERY_RUNTIME_LIMITS.largest,
     aligned=True,
 )

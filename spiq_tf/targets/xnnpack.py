@@ -10,5 +10,6 @@ TARGET = Target(
     name="xnnpack",
     precisions=("w8a8", "float"),
     per_channel_dense=True,
+    runs_xnnpack=True,
     largest_multiplier=EVERY_RUNTIME_LIMITS.largest,
 )

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from spiq_tf.distributions.tails import ChannelDistribution
-from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics
+from spiq_tf.distributions.values import Array, ChannelRanges, InputStatistics, Moments
 from spiq_tf.graph.layer_graph import LayerGraph
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.provenance import TensorProvenance
@@ -57,3 +57,22 @@ class FileState:
     def holding(self, names: Collection[str]) -> list[int]:
         """The tensors that hold some of the graph's, by name."""
         return [index for index, origin in self.provenance.items() if origin.name in names]
+
+
+@dataclass(kw_only=True)
+class IntegerState:
+    """The quantized file while passes rewrite its integer operators. Tensors keep the indices of the float file.
+
+    Attributes that the passes change:
+        flat: the file itself.
+        provenance: the graph's tensor that each tensor holds; a factor changes where a tensor comes to hold a multiple.
+
+    Attributes that they only read:
+        lookup_tables: see `FileState`.
+        moments: of the channels of activations, by tensor index, in units of the float file, where they are known.
+    """
+
+    flat: FlatModel
+    provenance: dict[int, TensorProvenance] = field(default_factory=dict)
+    lookup_tables: Mapping[int, ElementwiseFunction] = field(default_factory=dict)
+    moments: Mapping[int, Moments] = field(default_factory=dict)

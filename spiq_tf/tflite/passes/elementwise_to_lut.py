@@ -6,7 +6,7 @@ but for the rounding of its output: the value is cast to an index, 128 is added,
 operators all runtimes have integer kernels.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.state import ElementwiseFunction, FileState
+from spiq_tf.tflite.state import ElementwiseFunction, FileState, IntegerState
 
 LOOKUP = schema.BuiltinOperator.GELU
 """Stands in the float file for a table: the quantizer takes it for any function of one tensor."""
@@ -128,19 +128,16 @@ def _without_other_consumers(flat: FlatModel, operators: Sequence[Any]) -> list[
     return removed
 
 
-def fill_lookup_tables(flat: FlatModel, tables: Mapping[int, ElementwiseFunction]) -> None:
+def fill_lookup_tables(state: IntegerState) -> None:
     """Replaces, in place, what stands for lookup tables in the quantized file by the tables.
 
     Given:
-        y = GELU(x), x and y int8
+        y = GELU(x), x and y int8, a function of its own in state.lookup_tables[y], in file units
 
     Result:
         y = GATHER(table, ADD(CAST(x), 128))
-
-    Args:
-        flat: the quantized file.
-        tables: the functions in file units, by output.
     """
+    flat, tables = state.flat, state.lookup_tables
     result: list[Any] = []
     for operator in flat.operators:
         output = int(operator.outputs[0])

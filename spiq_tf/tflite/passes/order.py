@@ -1,12 +1,13 @@
 """The passes, in the order in which they run. The list is the documentation of that order.
 
 Lowering comes first: the converter's file, constants folded, is where the graph's tensors are found by value, before
-anything is rewritten. Then three groups run, and ranges are added between them:
+anything is rewritten. Then four groups run, and ranges are added between them:
 
 - STRUCTURAL_PASSES look at operators and constants alone.
 - FUNCTION_PASSES need the graph, and the ranges of its tensors and of what lies inside opaque layers. What they leave
   has no rule of interval arithmetic, so that comes after them.
 - RANGE_PASSES need the ranges of all activations, and add those of the tensors that they make.
+- INTEGER_PASSES rewrite the quantized file: they need scales and zero points.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from spiq_tf.targets.target import Target
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.passes.affine_to_depthwise import affine_to_depthwise
 from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
-from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut
+from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lookup_tables
 from spiq_tf.tflite.passes.fold_constants import flatten_biases
 from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
@@ -27,10 +28,11 @@ from spiq_tf.tflite.passes.pixel_inputs import take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
 from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
-from spiq_tf.tflite.state import FileState
+from spiq_tf.tflite.state import FileState, IntegerState
 
-Subject = TypeVar("Subject", FlatModel, FileState)
-"""What a pass rewrites in place: the file alone, or the file with all that is known of its tensors."""
+Subject = TypeVar("Subject", FlatModel, FileState, IntegerState)
+"""What a pass rewrites in place: the float file alone, the same with all that is known of its tensors, or the quantized
+file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +120,16 @@ RANGE_PASSES: Sequence[Pass[FileState]] = (
     ),
 )
 
-PASSES = (*STRUCTURAL_PASSES, *FUNCTION_PASSES, *RANGE_PASSES)
+INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
+    # entries are those of the scales on both sides
+    Pass(
+        function=fill_lookup_tables,
+        requires=(elementwise_to_lut, div_to_reciprocal),
+        leaves="no operator that stands for a lookup table",
+    ),
+)
+
+PASSES = (*STRUCTURAL_PASSES, *FUNCTION_PASSES, *RANGE_PASSES, *INTEGER_PASSES)
 
 
 def run_passes(passes: Sequence[Pass[Subject]], subject: Subject, target: Target) -> None:
