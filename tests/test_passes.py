@@ -78,6 +78,7 @@ def many_passes():
     y = layers.LeakyReLU(0.1)(layers.Conv2D(6, 1)(prelu([0.1] * 8)(y)))
     first, second = keras.ops.split(layers.Activation("softplus")(y), [2], axis=-1)
     x = layers.Concatenate()([layers.GroupNormalization(2)(second), -first])
+    x = layers.Add()([x, layers.ReLU()(x)])
     x = layers.BatchNormalization()(layers.Conv2DTranspose(4, 2, strides=2)(x))
     x = layers.Activation("softsign")(x)
     x = layers.AveragePooling2D(24)(x)

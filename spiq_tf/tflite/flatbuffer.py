@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from spiq_tf.errors import LoweringError
-from spiq_tf.quantization.bit_width import INT8, INT16, INT32, UINT8
+from spiq_tf.quantization.bit_width import INT8, INT8_WEIGHT, INT16, INT32, UINT8
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.operators.operator import Operator
 from spiq_tf.tflite.operators.table import operator_row
@@ -238,6 +238,29 @@ class FlatModel:
         tensor.shape = self.tensor(like).shape if shape is None else np.array(shape, np.int32)
         tensor.type = _code(dtype)
         return self.add_tensor(tensor)
+
+    def add_quantized_activation(self, name: str, like: int, parameters: QuantizationParameters) -> int:
+        """The same of integers."""
+        index = self.add_activation(name, like)
+        self.set_quantization(index, parameters)
+        return index
+
+    def add_quantized_constant(
+        self, name: str, value: npt.NDArray[Any], parameters: QuantizationParameters | None = None
+    ) -> int:
+        """A new constant of the integers that are nearest to real values; returns its index.
+
+        Args:
+            name: of the tensor.
+            value: real values.
+            parameters: without any, those of weights on one grid whose ends the largest magnitude reaches.
+        """
+        if parameters is None:
+            largest = float(np.abs(value).max())
+            parameters = QuantizationParameters.from_range(-largest, largest, INT8_WEIGHT)
+        index = self.add_constant(name, parameters.quantize(value))
+        self.set_quantization(index, parameters)
+        return index
 
     def operator(self, kind: int, inputs: Sequence[int], output: int, options: Any = None) -> Any:
         """A new operator of version 1, which is not yet among the file's; writing gives it the version that it needs.

@@ -17,10 +17,12 @@ from typing import Any, Generic, TypeVar
 from spiq_tf.targets.target import Target
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.passes.affine_to_depthwise import affine_to_depthwise
+from spiq_tf.tflite.passes.clamp_to_requantize import clamp_to_requantize
 from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
 from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lookup_tables
 from spiq_tf.tflite.passes.fold_constants import flatten_biases
 from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
+from spiq_tf.tflite.passes.hard_swish_to_product import hard_swish_to_product
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
 from spiq_tf.tflite.passes.neg_square_to_mul import neg_square_to_mul
 from spiq_tf.tflite.passes.norm_into_prelu import fold_norm_into_prelu
@@ -28,6 +30,7 @@ from spiq_tf.tflite.passes.pixel_inputs import take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
 from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
+from spiq_tf.tflite.passes.uniform_depthwise_to_products import uniform_depthwise_to_products
 from spiq_tf.tflite.state import FileState, IntegerState
 
 Subject = TypeVar("Subject", FlatModel, FileState, IntegerState)
@@ -126,6 +129,25 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
         function=fill_lookup_tables,
         requires=(elementwise_to_lut, div_to_reciprocal),
         leaves="no operator that stands for a lookup table",
+    ),
+    # once weights are rounded and biases corrected: both are the channels' own until then
+    Pass(
+        function=uniform_depthwise_to_products,
+        requires=(affine_to_depthwise, take_pixel_inputs),
+        leaves="no int8 DEPTHWISE_CONV_2D of one tap that treats all channels alike",
+        when=lambda target: target.runs_xnnpack,
+    ),
+    # XNNPACK leaves both to slower kernels
+    Pass(
+        function=hard_swish_to_product,
+        leaves="no int8 HARD_SWISH",
+        when=lambda target: target.runs_xnnpack,
+    ),
+    Pass(
+        function=clamp_to_requantize,
+        leaves="no int8 RELU or RELU6, nor MINIMUM or MAXIMUM with a number, unless no QUANTIZE clips so",
+        when=lambda target: target.runs_xnnpack,
+        settings=lambda target: (target.requantization,),
     ),
 )
 

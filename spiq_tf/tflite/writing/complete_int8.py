@@ -4,9 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from spiq_tf.quantization.bit_width import INT8_WEIGHT
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -99,20 +97,7 @@ def _quantize_operator(
     data = flat.quantization(inputs[0]) or parameters
     for operand, index in enumerate(inputs):
         if flat.is_constant(index) and flat.dtype(index) == np.float32:
-            value = flat.value(index)
-            inputs[operand] = _quantized(flat, index, value, data if same else _symmetric(value))
+            grid = data if same else None  # the slopes of a PRELU have one of their own
+            inputs[operand] = flat.add_quantized_constant(f"{flat.name(index)}/int8", flat.value(index), grid)
     operator.inputs = np.array(inputs, np.int32)
     flat.set_quantization(int(operator.outputs[0]), data if same else parameters)
-
-
-def _symmetric(value: npt.NDArray[np.float32]) -> QuantizationParameters:
-    """Of a constant on a grid of its own, with zero point 0: the slopes of a PRELU."""
-    largest = float(np.abs(value).max())
-    return QuantizationParameters.from_range(-largest, largest, INT8_WEIGHT)
-
-
-def _quantized(flat: FlatModel, index: int, value: npt.NDArray[np.float32], parameters: QuantizationParameters) -> int:
-    """A new constant of integers."""
-    result = flat.add_constant(f"{flat.name(index)}/int8", parameters.quantize(value))
-    flat.set_quantization(result, parameters)
-    return result
