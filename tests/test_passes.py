@@ -71,8 +71,8 @@ def test_passes_run_in_order_on_the_targets_that_take_them():
 
 def many_passes():
     """A model in which nearly all passes find something."""
-    image = keras.Input((12, 12, 3), name="image")
-    x = layers.Rescaling(1 / 127.5, -1)(image)
+    image = keras.Input((24, 24, 3), name="image")
+    x = layers.Conv2D(3, 3, strides=2, padding="same")(layers.Rescaling(1 / 127.5, -1)(image))
     x = prelu([-0.7, 0.0, 0.3, 1.0])(conv_bn(x, 4, activation=layers.Activation("hard_swish")))
     y = layers.BatchNormalization()(layers.Concatenate()([x, layers.Conv2D(4, 3, padding="same")(x)]))
     y = layers.LeakyReLU(0.1)(layers.Conv2D(6, 1)(prelu([0.1] * 8)(y)))

@@ -29,6 +29,7 @@ from spiq_tf.tflite.passes.norm_into_prelu import fold_norm_into_prelu
 from spiq_tf.tflite.passes.pixel_inputs import take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
 from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
+from spiq_tf.tflite.passes.strides_into_channels import strides_into_channels
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
 from spiq_tf.tflite.passes.uniform_depthwise_to_products import uniform_depthwise_to_products
 from spiq_tf.tflite.state import FileState, IntegerState
@@ -135,6 +136,12 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
         function=uniform_depthwise_to_products,
         requires=(affine_to_depthwise, take_pixel_inputs),
         leaves="no int8 DEPTHWISE_CONV_2D of one tap that treats all channels alike",
+        when=lambda target: target.runs_xnnpack,
+    ),
+    # once weights are rounded, which looks at the channels' own moments
+    Pass(
+        function=strides_into_channels,
+        leaves="no int8 CONV_2D with a stride over few channels, where its groups of neighbors start with it",
         when=lambda target: target.runs_xnnpack,
     ),
     # XNNPACK leaves both to slower kernels
