@@ -258,7 +258,7 @@ def test_dense_with_a_scale_for_each_output():
 @pytest.mark.parametrize(
     ("layer", "options", "target", "rule"),
     [
-        (layers.Activation("hard_silu"), {}, "edgetpu", "operator"),
+        (layers.Activation("hard_silu"), {"target": "ethos-u"}, "edgetpu", "operator"),
         (layers.Activation("softplus"), {}, "ethos-u", "operator"),
         (layers.ReLU(), {"batch_size": 2}, "edgetpu", "batch"),
         (layers.Activation("gelu"), {}, "tflite-micro", "operator"),
