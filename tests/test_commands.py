@@ -84,7 +84,7 @@ def test_an_error_names_its_file_once():
 def test_an_unknown_command_is_refused_with_the_names_there_are(arguments, capsys):
     assert main(arguments) == 2
     message = capsys.readouterr().err
-    assert message.startswith("error: expected one of convert, check, verify, found ")
+    assert message.startswith("error: expected one of convert, check, verify, benchmark, found ")
     assert (arguments or [""])[0] in message
 
 
@@ -121,6 +121,7 @@ import sys
 from spiq_tf.commands.main import main
 assert main(["convert", "--output_dir=out", "--input_range=0,1", "--no_such_flag", "model.keras"]) == 2
 assert main(["convert", "--output_dir=out", "absent/*.keras"]) == 2
+assert main(["benchmark", "LeNet"]) == 2
 assert not {"keras", "tensorflow", "numpy"} & set(sys.modules)
 """
 

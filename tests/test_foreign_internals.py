@@ -9,7 +9,7 @@ from pathlib import Path
 import spiq_tf
 
 PACKAGE = Path(spiq_tf.__file__).parent
-ADAPTERS = {"frontend/keras_internals.py", "frontend/keras2_internals.py"}
+ADAPTERS = {"frontend/keras_internals.py", "frontend/keras2_internals.py", "benchmarking/litert_internals.py"}
 DOCUMENTED = {"os._exit", "sys._getframe"}
 """Names of Python's library that begin with an underscore and are public all the same."""
 FILES = {str(path.relative_to(PACKAGE)): path for path in sorted(PACKAGE.rglob("*.py"))}

@@ -16,6 +16,7 @@ ALLOWED = {
     "metadata/description.py": "pixels: mean and std of the metadata refer to 0..255",
     "statistics/preprocessing.py": "pixels: conventions of preprocessing",
     "statistics/preprocessing_layers.py": "pixels: models that are fed 0..255",
+    "benchmarking/networks.py": "pixels: networks that are fed 0..255",
     "commands/interrupts.py": "a shell's exit codes: 128 and the number of the signal",
     "targets/target.py": "limits: multipliers and ratios of scales that the runtimes' kernels hold",
     "tflite/flatbuffer.py": "the schema: operator codes above 127 do not fit the deprecated field",

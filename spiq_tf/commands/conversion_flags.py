@@ -13,13 +13,7 @@ _TYPES = ["int8", "uint8", "float32"]
 
 def define_conversion_flags(values: flags.FlagValues) -> None:
     """Defines the flags that set options of the conversion of each model."""
-    flags.DEFINE_list(
-        "input_range",
-        None,
-        "Smallest and largest input of the models after preprocessing, LOW,HIGH; by default it is inferred from the"
-        " model.",
-        flag_values=values,
-    )
+    define_input_range(values)
     flags.DEFINE_enum("inference_input_type", "int8", _TYPES, "Data type of the files' inputs.", flag_values=values)
     flags.DEFINE_enum("inference_output_type", "int8", _TYPES, "Data type of the files' outputs.", flag_values=values)
     flags.DEFINE_integer("batch_size", 1, "Static batch of the files.", flag_values=values, lower_bound=1)
@@ -55,6 +49,27 @@ def define_conversion_flags(values: flags.FlagValues) -> None:
     )
 
 
+def define_input_range(values: flags.FlagValues) -> None:
+    """Defines --input_range."""
+    flags.DEFINE_list(
+        "input_range",
+        None,
+        "Smallest and largest input of the models after preprocessing, LOW,HIGH; by default it is inferred from the"
+        " model.",
+        flag_values=values,
+    )
+
+
+def input_range(options: flags.FlagValues) -> tuple[float, float] | None:
+    """The value of --input_range, or None where it is not given.
+
+    Raises:
+        InputRangeError: it is no pair of numbers.
+    """
+    given = options.input_range
+    return None if given is None else _parse_range("--input_range", ",".join(given))
+
+
 def quantize_options(options: flags.FlagValues) -> dict[str, Any]:
     """The arguments of `spiq_tf.quantize`, from the flags.
 
@@ -62,9 +77,7 @@ def quantize_options(options: flags.FlagValues) -> dict[str, Any]:
         InvalidArgumentError: a flag or the file of labels is wrong.
     """
     arguments = {
-        "input_range": None
-        if options.input_range is None
-        else _parse_range("--input_range", ",".join(options.input_range)),
+        "input_range": input_range(options),
         "inference_input_type": options.inference_input_type,
         "inference_output_type": options.inference_output_type,
         "batch_size": options.batch_size,

@@ -1,8 +1,9 @@
-"""Converts Keras models to int8 TFLite files without data, and checks and verifies such files.
+"""Converts Keras models to int8 TFLite files without data; checks, verifies and times such files.
 
 spiq-tf convert --output_dir=OUT MODEL.keras ...
 spiq-tf check --target=edgetpu FILE.tflite ...
 spiq-tf verify MODEL.keras FILE.tflite
+spiq-tf benchmark MODEL.keras MobileNetV2 ...
 
 `spiq-tf COMMAND --help` lists the flags of a command.
 """
@@ -11,10 +12,15 @@ import os
 import sys
 from collections.abc import Sequence
 
-from spiq_tf.commands import check, convert, verify
+from spiq_tf.commands import benchmark, check, convert, verify
 from spiq_tf.commands.command import WRONG_USAGE
 
-COMMANDS = {"convert": convert.COMMAND, "check": check.COMMAND, "verify": verify.COMMAND}
+COMMANDS = {
+    "convert": convert.COMMAND,
+    "check": check.COMMAND,
+    "verify": verify.COMMAND,
+    "benchmark": benchmark.COMMAND,
+}
 
 _HELP = ("--help", "-h", "-?", "help")
 
