@@ -10,8 +10,7 @@ from family_networks import FAMILIES, smooth_images
 from keras import Input, Model, layers
 from rounded_model import rounded_outputs
 
-import spiq_tf
-from tests.networks import RANGE, conv_bn, images, settle
+from tests.networks import RANGE, images
 
 
 def test_one_family_makes_one_row(tmp_path):
@@ -20,8 +19,9 @@ def test_one_family_makes_one_row(tmp_path):
     assert families.COMMAND.main(["--only=keyword spotter", f"--output={output}"]) == 0
     (row,) = (line for line in output.read_text().splitlines() if line.startswith("| keyword spotter"))
     cells = [cell.strip() for cell in row.strip("|").split("|")]
-    assert cells[1:5] == ["4000 x 1", "none", "none", "none"]
-    assert float(re.match(r"[\d.]+", cells[5])[0]) > 25
+    assert [*cells[1:5], cells[6]] == ["4000 x 1", "none", "1", "none", "none"]
+    assert float(cells[5]) > 0, "int8 / float"
+    assert float(re.match(r"[\d.]+", cells[7])[0]) > 25
 
 
 def test_an_unknown_family_is_refused_with_the_names_there_are(capsys):
@@ -43,14 +43,15 @@ def test_ratios_for_each_part_and_without_the_mean():
     assert families.ratios(expected, outputs, {"a": slice(0, 1), "b": slice(1, 2)}) == "a 40.9 (20.0), b 27.0 (20.0)"
 
 
-def test_operators_that_xnnpack_does_not_run():
-    image = Input((8, 8, 3), name="image")
-    x = conv_bn(image, 6, activation=layers.ReLU())
-    model = settle(Model(image, layers.Softmax()(layers.Conv2D(4, 3)(layers.UpSampling2D(2)(x)))))
-    remaining = families.operators_not_delegated(spiq_tf.convert(model, input_range=RANGE))
-    assert "SOFTMAX" in remaining
-    assert "CONV_2D" not in remaining
-    assert families.counted(remaining).startswith(f"{len(remaining)}: ")
+def test_a_row_says_what_xnnpack_does_not_run():
+    row = families.Row(size="8 x 8", float_operators="none", pieces=2, not_delegated="1: TILE", time_ratio=1.254)
+    (line,) = (x for x in families.document({"toy": row}, images=2).splitlines() if x.startswith("| toy"))
+    assert line.startswith("| toy | 8 x 8 | none | 2 | 1: TILE | 1.25 |")
+
+
+def test_kinds_with_their_counts():
+    assert families.counted({"TILE": 1, "RELU": 2}) == "3: RELU 2, TILE"
+    assert families.counted({}) == "none"
 
 
 def test_smooth_images_fill_their_range_and_neighbors_are_alike():

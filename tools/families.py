@@ -16,20 +16,27 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import keras
 import numpy as np
 from absl import app, flags, logging
-from ai_edge_litert import interpreter as litert
 from family_networks import FAMILIES, Array, Family, network, smooth_images
 from rounded_model import rounded_outputs
 
 import spiq_tf
+from spiq_tf.benchmarking.delegation import delegation_of
+from spiq_tf.benchmarking.files import float_file
+from spiq_tf.benchmarking.runnable import runnable
+from spiq_tf.benchmarking.table import listed
+from spiq_tf.benchmarking.timing import RUNS_IN_A_TURN, best_in_turns
 from spiq_tf.commands.command import Command
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.silence import silence
+
+_ROUNDS = 12
+"""In which an int8 file and its float file are timed in turns."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,10 @@ class Row:
     Attributes:
         size: of the input, without the batch.
         error: why it was not converted, or None.
-        float_operators, not_delegated: kinds with their counts, of the operators that stay float and of those that
-            XNNPACK does not run.
+        float_operators: kinds with their counts, of the operators that stay float.
+        pieces: parts of the file that XNNPACK runs.
+        not_delegated: kinds with their counts, of the operators outside these.
+        time_ratio: int8 over float, of an inference on one thread.
         warnings: kinds of the warnings with their counts.
         sqnr: for each part of the output, in dB over the whole signal and over its deviation from the mean image.
         simulated: the same for the Keras model rounded layer by layer, with ranges taken from these images.
@@ -51,7 +60,9 @@ class Row:
     size: str = ""
     error: str | None = None
     float_operators: str = ""
+    pieces: int = 0
     not_delegated: str = ""
+    time_ratio: float = 0.0
     warnings: str = ""
     sqnr: str = ""
     simulated: str = ""
@@ -129,11 +140,14 @@ def measure(family: Family, image_count: int) -> Row:
     outputs = np.concatenate([interpreter.run([x[None]])[0] for x in images])
     expected = np.asarray(model.predict(images, verbose=0))
     (rounded,) = rounded_outputs(model, [images], family.input_range)
+    delegation = delegation_of(result.content)
     return Row(
         size=size,
-        float_operators=counted(name.split()[0] for name in result.float_operators),
-        not_delegated=counted(operators_not_delegated(result.content)),
-        warnings=counted(w.category.__name__ for w in caught if issubclass(w.category, spiq_tf.SpiqWarning)),
+        float_operators=counted(Counter(name.split()[0] for name in result.float_operators)),
+        pieces=delegation.pieces,
+        not_delegated=counted(delegation.outside),
+        time_ratio=time_ratio(result.content, model, family.input_range),
+        warnings=counted(Counter(w.category.__name__ for w in caught if issubclass(w.category, spiq_tf.SpiqWarning))),
         sqnr=ratios(expected, outputs, family.parts),
         simulated=ratios(expected, rounded, family.parts),
         seconds=seconds,
@@ -153,30 +167,17 @@ def ratios(expected: Array, outputs: Array, parts: Mapping[str, slice]) -> str:
     return ", ".join(texts)
 
 
-def operators_not_delegated(content: bytes) -> list[str]:
-    """Kinds of the operators that run in LiteRT's own kernels rather than in XNNPACK, walking upstream.
-
-    The list of operators keeps those that a delegated node replaces, and has the node after them.
-    """
-    interpreter = litert.Interpreter(model_content=content, num_threads=1)
-    interpreter.allocate_tensors()
-    producer: dict[int, Any] = {}
-    for operator in interpreter._get_ops_details():
-        producer |= dict.fromkeys(map(int, operator["outputs"]), operator)
-    waiting, executed = [int(d["index"]) for d in interpreter.get_output_details()], {}
-    while waiting:
-        operator = producer.get(waiting.pop())
-        if operator is not None and operator["index"] not in executed:
-            executed[operator["index"]] = operator["op_name"]
-            waiting += [int(i) for i in operator["inputs"] if i >= 0]
-    return [kind for kind in executed.values() if kind != "DELEGATE"]
+def time_ratio(content: bytes, model: keras.Model, input_range: tuple[float, float]) -> float:
+    """The time of an inference of an int8 file over that of TFLiteConverter's float file, on one thread, in turns."""
+    with silence():
+        contents = content, float_file(model)
+    int8, floating = best_in_turns([runnable(each, input_range, threads=1) for each in contents], _ROUNDS)
+    return int8 / floating
 
 
-def counted(kinds: Iterable[str]) -> str:
-    """Each kind once, with its count: "3: RELU 2, TILE"."""
-    counts = Counter(kinds)
-    each = ", ".join(f"{kind} {n}" if n > 1 else kind for kind, n in sorted(counts.items()))
-    return f"{counts.total()}: {each}" if counts else "none"
+def counted(counts: Mapping[str, int]) -> str:
+    """Each kind with its count, after the count of all: "3: RELU 2, TILE"."""
+    return f"{sum(counts.values())}: {listed(dict(sorted(counts.items())))}" if counts else "none"
 
 
 _HEAD = """# Families of networks
@@ -188,8 +189,12 @@ Weights are random, since none are downloaded: kernels from the family's own ini
 biases, running statistics of a pass over smooth random images. The table shows what is converted, how, and whether the
 file computes what the model does; it does not show accuracy on a task: see [accuracy.md](accuracy.md).
 
-- *float*: operators that stay float; *not delegated*: operators that run in slower kernels than XNNPACK's, QUANTIZE and
-  DEQUANTIZE at float operators among them; *warnings*: kinds of the warnings of the conversion.
+- *float*: operators that stay float; *pieces*: parts of the file that XNNPACK runs, one being the best; *not
+  delegated*: operators outside them, which run in slower kernels, QUANTIZE and DEQUANTIZE at float operators among
+  them; *warnings*: kinds of the warnings of the conversion.
+- *int8 / float*: the time of an inference over that of TFLiteConverter's float file, on one thread, each the best of
+  {rounds} rounds in which the two take turns, {runs} inferences each. At these small sizes: `spiq-tf benchmark --all`
+  measures the networks at their own.
 - *dB*: signal-to-noise ratio against the float model at the output before the softmax, over {images} images; in
   brackets with the mean over the images subtracted from the signal: in random networks it is a large part.
 - *rounded*: the same for the Keras model with every kernel and layer output rounded to 8 bits, with ranges taken from
@@ -198,7 +203,10 @@ file computes what the model does; it does not show accuracy on a task: see [acc
   be compared; *size*: of the file relative to 4 bytes per parameter.
 
 """
-_COLUMNS = ("family", "input", "float", "not delegated", "warnings", "dB", "rounded", "seconds", "size")
+_COLUMNS = (
+    *("family", "input", "float", "pieces", "not delegated", "int8 / float", "warnings", "dB", "rounded"),
+    *("seconds", "size"),
+)
 
 
 def document(rows: Mapping[str, Row], images: int) -> str:
@@ -206,14 +214,18 @@ def document(rows: Mapping[str, Row], images: int) -> str:
     versions = {"tensorflow": _version("tensorflow"), "keras": keras.__version__}
     lines = [f"| {' | '.join(_COLUMNS)} |", f"|{'---|' * len(_COLUMNS)}"]
     for name, row in rows.items():
-        if row.error is not None:
-            cells: list[str] = [name, row.size, f"not converted: {row.error.replace('|', '/')}", "", "", "", "", ""]
-        else:
-            numbers = f"{row.seconds:.1f}", f"{row.share:.2f}"
-            texts = row.float_operators, row.not_delegated, row.warnings, row.sqnr, row.simulated
-            cells = [name, row.size, *texts, *numbers]
-        lines.append(f"| {' | '.join(cells)} |")
-    return _HEAD.format(images=images, **versions) + "\n".join(lines) + "\n"
+        lines.append(f"| {' | '.join([name, row.size, *_cells(row)])} |")
+    head = _HEAD.format(images=images, rounds=_ROUNDS, runs=RUNS_IN_A_TURN, **versions)
+    return head + "\n".join(lines) + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    """Of all columns but the first two."""
+    if row.error is not None:
+        return [f"not converted: {row.error.replace('|', '/')}", *[""] * (len(_COLUMNS) - 3)]
+    ratio, seconds, share = f"{row.time_ratio:.2f}", f"{row.seconds:.1f}", f"{row.share:.2f}"
+    pieces = str(row.pieces), row.not_delegated
+    return [row.float_operators, *pieces, ratio, row.warnings, row.sqnr, row.simulated, seconds, share]
 
 
 def _version(package: str) -> str:

@@ -15,6 +15,8 @@ from keras import layers
 from scipy.ndimage import zoom
 from scipy.special import ndtr
 
+from spiq_tf.benchmarking.networks import INPUT_RANGES, SIGNED
+
 Array = npt.NDArray[Any]
 
 
@@ -97,11 +99,14 @@ def smooth_images(model: keras.Model, count: int, values: tuple[float, float], s
     return (low + (high - low) * ndtr(total / total.std())).astype(np.float32)
 
 
-def _application(name: str, side: int) -> Callable[[], keras.Model]:
+def _application(name: str, side: int) -> Family:
     """A network of keras.applications without its softmax."""
-    return lambda: getattr(keras.applications, name)(
-        weights=None, input_shape=(side, side, 3), classifier_activation=None
-    )
+
+    def build() -> keras.Model:
+        make = getattr(keras.applications, name)
+        return make(weights=None, input_shape=(side, side, 3), classifier_activation=None)
+
+    return Family(build, INPUT_RANGES[name])
 
 
 def _conv_bn(x: Any, filters: int, size: int = 3, strides: int = 1) -> Any:
@@ -165,31 +170,26 @@ def _keyword_spotter() -> keras.Model:
     return keras.Model(sound, layers.Dense(12, name="words")(layers.GlobalAveragePooling1D()(x)))
 
 
-_MEAN_SUBTRACTED = (-124.0, 152.0)  # Caffe's preprocessing
-_SIGNED = (-1.0, 1.0)
-_STANDARDIZED = (-2.2, 2.7)  # PyTorch's preprocessing
-_PIXELS = (0.0, 255.0)  # the network preprocesses by itself
-
 FAMILIES: dict[str, Family] = {
-    "VGG16": Family(_application("VGG16", 96), _MEAN_SUBTRACTED),
-    "VGG19": Family(_application("VGG19", 96), _MEAN_SUBTRACTED),
-    "ResNet50": Family(_application("ResNet50", 96), _MEAN_SUBTRACTED),
-    "ResNet101": Family(_application("ResNet101", 96), _MEAN_SUBTRACTED),
-    "ResNet50V2": Family(_application("ResNet50V2", 96), _SIGNED),
-    "InceptionV3": Family(_application("InceptionV3", 139), _SIGNED),
-    "InceptionResNetV2": Family(_application("InceptionResNetV2", 139), _SIGNED),
-    "Xception": Family(_application("Xception", 128), _SIGNED),
-    "MobileNet": Family(_application("MobileNet", 128), _SIGNED),
-    "MobileNetV2": Family(_application("MobileNetV2", 128), _SIGNED),
-    "MobileNetV3Small": Family(_application("MobileNetV3Small", 128), _PIXELS),
-    "MobileNetV3Large": Family(_application("MobileNetV3Large", 128), _PIXELS),
-    "DenseNet121": Family(_application("DenseNet121", 96), _STANDARDIZED),
-    "NASNetMobile": Family(_application("NASNetMobile", 96), _SIGNED),
-    "EfficientNetB0": Family(_application("EfficientNetB0", 128), _PIXELS),
-    "EfficientNetV2B0": Family(_application("EfficientNetV2B0", 128), _PIXELS),
-    "ConvNeXtTiny": Family(_application("ConvNeXtTiny", 96), _PIXELS),
-    "U-Net": Family(_unet, _SIGNED),
-    "detector": Family(_detector, _SIGNED, {"boxes": slice(0, 4), "scores": slice(4, None)}),
+    "VGG16": _application("VGG16", 96),
+    "VGG19": _application("VGG19", 96),
+    "ResNet50": _application("ResNet50", 96),
+    "ResNet101": _application("ResNet101", 96),
+    "ResNet50V2": _application("ResNet50V2", 96),
+    "InceptionV3": _application("InceptionV3", 139),
+    "InceptionResNetV2": _application("InceptionResNetV2", 139),
+    "Xception": _application("Xception", 128),
+    "MobileNet": _application("MobileNet", 128),
+    "MobileNetV2": _application("MobileNetV2", 128),
+    "MobileNetV3Small": _application("MobileNetV3Small", 128),
+    "MobileNetV3Large": _application("MobileNetV3Large", 128),
+    "DenseNet121": _application("DenseNet121", 96),
+    "NASNetMobile": _application("NASNetMobile", 96),
+    "EfficientNetB0": _application("EfficientNetB0", 128),
+    "EfficientNetV2B0": _application("EfficientNetV2B0", 128),
+    "ConvNeXtTiny": _application("ConvNeXtTiny", 96),
+    "U-Net": Family(_unet, SIGNED),
+    "detector": Family(_detector, SIGNED, {"boxes": slice(0, 4), "scores": slice(4, None)}),
     "super-resolution": Family(_super_resolution, (0.0, 1.0)),
-    "keyword spotter": Family(_keyword_spotter, _SIGNED),
+    "keyword spotter": Family(_keyword_spotter, SIGNED),
 }
