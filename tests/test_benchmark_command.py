@@ -24,7 +24,7 @@ from spiq_tf.benchmarking.measuring import speeds_of
 from spiq_tf.benchmarking.runnable import random_input
 from spiq_tf.benchmarking.speed import FLOAT, KINDS, OURS, TENSORFLOW, FileSpeed, NetworkSpeed, Settings
 from spiq_tf.benchmarking.table import Table, as_markdown, significant, tables
-from spiq_tf.benchmarking.timing import RUNS_IN_A_TURN, best_in_turns
+from spiq_tf.benchmarking.timing import RUNS_IN_A_TURN, best_in_turns, clock_for
 from spiq_tf.commands import machine, worker_pool
 from spiq_tf.commands.benchmark_one import Job, benchmark_job
 from spiq_tf.commands.main import main
@@ -255,6 +255,14 @@ def test_the_best_time_of_turns():
     best = best_in_turns([function("a"), function("b")], rounds=2, clock=lambda: clock[0])
     assert order == ["a", "b", *(["a"] * RUNS_IN_A_TURN + ["b"] * RUNS_IN_A_TURN) * 2]
     assert best == pytest.approx([0.4, 0.7])
+
+
+def test_what_other_programs_take_does_not_count_on_one_thread():
+    passed, own = clock_for(threads=2), clock_for(threads=1)
+    start = passed(), own()
+    time.sleep(0.05)
+    assert passed() - start[0] >= 0.05
+    assert own() - start[1] < 0.025
 
 
 def test_tables_of_given_times():

@@ -30,7 +30,7 @@ from spiq_tf.benchmarking.delegation import delegation_of
 from spiq_tf.benchmarking.files import float_file
 from spiq_tf.benchmarking.runnable import runnable
 from spiq_tf.benchmarking.table import listed
-from spiq_tf.benchmarking.timing import RUNS_IN_A_TURN, best_in_turns
+from spiq_tf.benchmarking.timing import RUNS_IN_A_TURN, best_in_turns, clock_for
 from spiq_tf.commands.command import Command
 from spiq_tf.tflite.interpreter import Interpreter
 from spiq_tf.tflite.silence import silence
@@ -171,7 +171,8 @@ def time_ratio(content: bytes, model: keras.Model, input_range: tuple[float, flo
     """The time of an inference of an int8 file over that of TFLiteConverter's float file, on one thread, in turns."""
     with silence():
         contents = content, float_file(model)
-    int8, floating = best_in_turns([runnable(each, input_range, threads=1) for each in contents], _ROUNDS)
+    functions = [runnable(each, input_range, threads=1) for each in contents]
+    int8, floating = best_in_turns(functions, _ROUNDS, clock_for(threads=1))
     return int8 / floating
 
 

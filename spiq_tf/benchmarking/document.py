@@ -17,7 +17,8 @@ with spiq_tf {spiq_tf}, TensorFlow {tensorflow}, Keras {keras} and LiteRT {liter
 - *float*: TFLiteConverter's float32 file; *TFLiteConverter*: its full-integer int8 file, calibrated on random inputs;
   *spiq_tf*: the file of `spiq_tf.convert(model, target="{target}")`. All three have a static batch of 1.
 - *Milliseconds* of one inference: the best of {rounds} rounds, in which the files take turns in one process,
-  {runs} inferences each. A ratio below 1 says that spiq_tf's file is faster.
+  {runs} inferences each. On one thread it is that thread's processor time, which other programs do not lengthen; on
+  several it is the time that passes, which needs an idle machine. A ratio below 1 says that spiq_tf's file is faster.
 - *Pieces*: parts of the file that XNNPACK, LiteRT's delegate for CPUs, runs one after the other; the operators outside
   them run in LiteRT's own kernels, which are slower. One piece with nothing outside is the best.
 - Networks of keras.applications have random weights, on which speed does not depend, and their own size, unless another

@@ -7,7 +7,7 @@ from spiq_tf.benchmarking.delegation import delegation_of
 from spiq_tf.benchmarking.files import Failure, NetworkFiles, files_of
 from spiq_tf.benchmarking.runnable import runnable
 from spiq_tf.benchmarking.speed import FileSpeed, NetworkSpeed, Settings
-from spiq_tf.benchmarking.timing import best_in_turns
+from spiq_tf.benchmarking.timing import best_in_turns, clock_for
 from spiq_tf.errors import short_reason
 
 
@@ -33,7 +33,8 @@ def speeds_of(network: NetworkFiles, settings: Settings) -> dict[str, FileSpeed]
     times = {kind: list[float]() for kind in running}
     for threads in settings.threads:
         functions = [runnable(content, network.input_range, threads) for content in running.values()]
-        for kind, seconds in zip(running, best_in_turns(functions, settings.rounds), strict=True):
+        best = best_in_turns(functions, settings.rounds, clock_for(threads))
+        for kind, seconds in zip(running, best, strict=True):
             times[kind].append(1e3 * seconds)
     return {kind: replace(speed, milliseconds=tuple(times.get(kind, ()))) for kind, speed in described.items()}
 

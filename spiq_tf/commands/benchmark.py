@@ -12,7 +12,8 @@ float            ms of TFLiteConverter's float32 file
 TFLiteConverter  ms of its full-integer int8 file, calibrated on random inputs
 spiq_tf          ms of our int8 file, and its ratios to both
 
-Then how many pieces of each file XNNPACK runs, and which operators stay outside.
+On one thread these are processor time, which other programs do not lengthen; on several they need an idle machine. A
+last table shows how many pieces of each file XNNPACK runs, and which operators stay outside.
 
 The exit code is 0 if every file could be made and timed, 1 if one could not, 2 if the arguments are wrong, 130 or 143
 after SIGINT or SIGTERM.
