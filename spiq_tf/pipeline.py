@@ -128,7 +128,8 @@ def chosen_tensor_ranges(plan: Plan, state: FileState) -> dict[int, TensorRange]
     """The range of every activation as a whole, from which its scale and zero point follow."""
     images = state.holding(image_derived_tensors(state.graph.nodes, state.graph.inputs))
     limits = plan.options.target.requantization
-    result = assign_tensor_ranges(state.flat, state.ranges, images, _predicted_noise(plan, state), limits)
+    noise = _predicted_noise(plan, state)
+    result = assign_tensor_ranges(state.flat, state.ranges, images, noise, limits, state.equal_scales)
     warn_of_concatenation_resolution(state.flat, state.ranges, result, state.provenance, plan.classes.scaled)
     return result
 

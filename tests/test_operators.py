@@ -241,7 +241,7 @@ def test_int8_kernels_take_the_rows_scales(case, delegate, random):
     """The int8 file of one operator against its float kernel on the same values: within one integer of the output."""
     flat = case.build()
     ranges = file_ranges(flat, input_ranges(flat))
-    tensor_ranges = assign_tensor_ranges(flat, ranges, (), {}, EVERY_RUNTIME_LIMITS)
+    tensor_ranges = assign_tensor_ranges(flat, ranges, (), {}, EVERY_RUNTIME_LIMITS, {})
     quantized = litert_quantizer.quantize(flat, tensor_ranges, (), per_channel_dense=False)
     complete_int8(quantized, tensor_ranges, ())
     set_lowest_versions(quantized)
@@ -324,7 +324,7 @@ def test_tensors_of_one_name_keep_their_own_ranges():
     for index in (1, 2):
         flat.tensor(index).name = b"twice"
     known = {i: ChannelRanges(-k * np.ones(1), k * np.ones(1), Source.GIVEN) for i, k in enumerate((1.0, 2.0, 3.0))}
-    tensor_ranges = assign_tensor_ranges(flat, known, (), {}, EVERY_RUNTIME_LIMITS)
+    tensor_ranges = assign_tensor_ranges(flat, known, (), {}, EVERY_RUNTIME_LIMITS, {})
     quantized = litert_quantizer.quantize(flat, tensor_ranges, (), per_channel_dense=False)
     for index, expected in tensor_ranges.items():
         assert quantized.quantization(index) == expected.quantization

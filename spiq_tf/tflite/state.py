@@ -26,6 +26,7 @@ class FileState:
         inputs: what is known of the file's inputs, in the model's order: of a Rescaling's output where an input has
             taken that in.
         bias_offsets: by how much the model's values of a tensor are larger than the file's.
+        equal_scales: for a tensor that a pass has made of another's values, that one: both get one range.
 
     Attributes that they only read:
         graph: the model that the file was lowered from.
@@ -42,6 +43,7 @@ class FileState:
     lookup_tables: dict[int, ElementwiseFunction] = field(default_factory=dict)
     inputs: list[InputStatistics] = field(default_factory=list)
     bias_offsets: dict[int, float] = field(default_factory=dict)
+    equal_scales: dict[int, int] = field(default_factory=dict)
     graph: LayerGraph
     provenance: Mapping[int, TensorProvenance] = field(default_factory=dict)
     origin_calls: Mapping[int, int] = field(default_factory=dict)

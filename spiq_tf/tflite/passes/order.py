@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from spiq_tf.targets.target import Target
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.passes.affine_to_depthwise import affine_to_depthwise
+from spiq_tf.tflite.passes.average_pool_to_depthwise import average_pool_to_depthwise
 from spiq_tf.tflite.passes.clamp_to_requantize import clamp_to_requantize
 from spiq_tf.tflite.passes.div_to_reciprocal import div_to_reciprocal
 from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lookup_tables
@@ -115,6 +116,13 @@ RANGE_PASSES: Sequence[Pass[FileState]] = (
         function=legalize_for_target,
         leaves="no HARD_SWISH or LEAKY_RELU that the target does not map",
         settings=lambda target: (target.runs,),
+    ),
+    # XNNPACK has no int8 pool of averages; the output also gets a scale of its own
+    Pass(
+        function=average_pool_to_depthwise,
+        requires=(global_pool_to_mean,),
+        leaves="no AVERAGE_POOL_2D of a small window",
+        when=lambda target: target.runs_xnnpack,
     ),
     # a Rescaling is a depthwise convolution of one tap by now; last, since the file's inputs change
     Pass(

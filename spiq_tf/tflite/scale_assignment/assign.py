@@ -22,6 +22,7 @@ def assign_tensor_ranges(
     images: Collection[int],
     noise: Mapping[int, PredictedNoise],
     limits: RequantizationLimits,
+    equal_scales: Mapping[int, int],
 ) -> dict[int, TensorRange]:
     """One range a tensor, in file units; tensors that must share a scale get the one that covers them all.
 
@@ -32,9 +33,10 @@ def assign_tensor_ranges(
         noise: predicted for tensors whose ranges the method chose, by index. Those around additions may be given one
             scale.
         limits: of the ratios of scales, the target's.
+        equal_scales: for tensors that passes have made of another's values, that one, whose range they get, by index.
     """
     fixed = _fixed_ranges(flat)
-    groups = _scale_groups(flat, ranges, fixed)
+    groups = _scale_groups(flat, ranges.keys() - equal_scales.keys(), fixed)
     result = dict(fixed)
     pixels = {*images, *map(int, flat.subgraph.inputs)}
     for group in groups.subsets():
@@ -43,6 +45,10 @@ def assign_tensor_ranges(
             result |= dict.fromkeys(group, whole if pixels.isdisjoint(group) else whole.aligned_to_pixels())
     movable = {i: predicted for i, predicted in noise.items() if i in ranges and i not in fixed and i not in pixels}
     equalized = equalize_add_scales(flat, result, groups, movable)
+    for index, other in equal_scales.items():
+        groups.add(index)
+        groups.merge(index, other)
+        equalized[index] = equalized[other]
     return widened_to_requantization_limits(flat, equalized, groups, fixed, limits)
 
 
