@@ -19,6 +19,7 @@ ALLOWED = {
     "benchmarking/networks.py": "pixels: networks that are fed 0..255",
     "commands/interrupts.py": "a shell's exit codes: 128 and the number of the signal",
     "targets/target.py": "limits: multipliers and ratios of scales that the runtimes' kernels hold",
+    "targets/xnnpack.py": "limits: ratios of scales that the delegate's kernels hold",
     "tflite/flatbuffer.py": "the schema: operator codes above 127 do not fit the deprecated field",
     "priors.py": "a number of spatial locations",
 }

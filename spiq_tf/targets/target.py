@@ -55,6 +55,8 @@ class Target:
             addition: where that is at least as fast and no less accurate.
         runs_xnnpack: whether XNNPACK, the delegate of LiteRT for CPUs, is there: operators that it leaves to slower
             kernels are replaced by such that it takes.
+        lists_slow_operators: whether the check lists what is left to slower kernels all the same: where it is sure that
+            a runtime of today runs the file on XNNPACK.
         largest_squared_product: how many squares that a MUL computes are summed as products of vectors instead; of
             more, BATCH_MATMUL is slower. Measured with XNNPACK: from 2^14 on it takes 4 to 10 times as long.
     """
@@ -75,6 +77,7 @@ class Target:
     requantization: RequantizationLimits = EVERY_RUNTIME_LIMITS
     native_prelu: bool = False
     runs_xnnpack: bool = False
+    lists_slow_operators: bool = False
     largest_squared_product: int = 2**14
 
     def runs(self, kind: str) -> bool:

@@ -2,7 +2,7 @@
 
 import copy
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from spiq_tf.quantization.bit_width import INT8, INT8_WEIGHT, INT16, INT32, UINT
 from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.operators.operator import Operator
 from spiq_tf.tflite.operators.table import operator_row
+from spiq_tf.tflite.operators.use import OperatorUse, TensorUse
 from spiq_tf.tflite.packing import packed
 
 _OPERATORS = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+_TYPE_NAMES = {v: k for k, v in vars(schema.TensorType).items() if not k.startswith("_")}
 _TYPES = {
     schema.TensorType.FLOAT32: np.float32,
     schema.TensorType.INT8: np.int8,
@@ -102,6 +104,37 @@ class FlatModel:
     def row(self, operator: Any) -> Operator:
         """What is known of the operator, see `tflite.operators`."""
         return operator_row(self.kind(operator))
+
+    def use(self, operator: Any, unpacked: Collection[int] = ()) -> OperatorUse:
+        """The operator with its tensors, as rows of the operator table ask for it.
+
+        Args:
+            operator: of the file.
+            unpacked: tensors that are computed from constants alone, by index.
+        """
+        uses = {int(i): self._tensor_use(int(i), int(i) in unpacked) for i in (*operator.inputs, *operator.outputs)}
+        return OperatorUse(
+            operands=[uses[int(i)] for i in operator.inputs],
+            outputs=[use for i in operator.outputs if (use := uses[int(i)]) is not None],
+            options=operator.builtinOptions,
+            version=int(self.model.operatorCodes[operator.opcodeIndex].version),
+        )
+
+    def _tensor_use(self, index: int, unpacked: bool) -> TensorUse | None:
+        if index < 0:
+            return None
+        tensor, entry = self.tensor(index), self.tensor(index).quantization
+        scales = None if entry is None else entry.scale
+        zero_points = None if entry is None else entry.zeroPoint
+        return TensorUse(
+            type=_TYPE_NAMES.get(tensor.type, str(tensor.type)),
+            shape=self.shape(index),
+            scales=np.zeros(0, np.float32) if scales is None else np.asarray(scales, np.float32),
+            zero_points=np.zeros(0, np.int64) if zero_points is None else np.asarray(zero_points, np.int64),
+            axis=0 if entry is None else int(entry.quantizedDimension),
+            stored=self.model.buffers[tensor.buffer].data if tensor.buffer else None,
+            unpacked=unpacked,
+        )
 
     def data(self, operator: Any) -> int:
         """The tensor that the operator works on."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from spiq_tf.distributions.values import Array, ChannelRanges
 from spiq_tf.quantization.bit_width import INT8, BitWidth
 from spiq_tf.quantization.parameters import QuantizationParameters
+from spiq_tf.tflite.operators.delegate_support import DelegateSupport
 from spiq_tf.tflite.operators.use import OperatorUse
 from spiq_tf.tflite.operators.weight_layouts import Layout
 
@@ -70,6 +71,7 @@ class Operator:
         tensorwise_constant: whether its kernel knows one scale for a constant, though litert-quantizer would write one
             for each channel.
         layout: how its weights are read as canonical kernels.
+        xnnpack: which uses of it XNNPACK takes, LiteRT's delegate for CPUs; None where it takes none.
         int8_elementwise: whether it is good in 8 bits as a part of an elementwise function: one of such operators alone
             needs no lookup table.
     """
@@ -88,6 +90,7 @@ class Operator:
     optional_channel_scales: bool = False
     tensorwise_constant: bool = False
     layout: Layout | None = None
+    xnnpack: DelegateSupport | None = None
     int8_elementwise: bool = False
 
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from spiq_tf.quantization.bit_width import INT8
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.operators.use import OperatorUse
 
 
 def set_lowest_versions(flat: FlatModel) -> None:
@@ -29,17 +28,4 @@ def lowest_version(flat: FlatModel, operator: Any) -> int:
     if dtype == np.float32 and flat.kind(operator) != "QUANTIZE":
         return int(flat.model.operatorCodes[operator.opcodeIndex].version)
     plain = row.versions.get(INT8, 1) if dtype == INT8.dtype else 1
-    return max(plain, row.special_version(_use(flat, operator)))
-
-
-def _use(flat: FlatModel, operator: Any) -> OperatorUse:
-    operands = [int(i) for i in operator.inputs if i >= 0]
-    scales = [flat.quantization(index) for index in (*operands, int(operator.outputs[0]))]
-    *inputs, output = (1.0 if parameters is None else parameters.scale for parameters in scales)
-    return OperatorUse(
-        shapes=[flat.shape(index) for index in operands],
-        scales=inputs,
-        output_scale=output,
-        options=operator.builtinOptions,
-        listed=len(operator.inputs),
-    )
+    return max(plain, row.special_version(flat.use(operator)))
