@@ -8,6 +8,8 @@ from spiq_tf.distributions.tails import ChannelDistribution
 from spiq_tf.pipeline import ConversionResult, Plan
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tensor_info import REPORTED_SIGMAS, TensorInfo
+from spiq_tf.tflite.delegation import delegation_of
+from spiq_tf.tflite.flatbuffer import FlatModel
 
 
 def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
@@ -25,6 +27,7 @@ def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
         fallback_layers=tuple(dict.fromkeys(unknown)),
         uncorrected=converted.uncorrected,
         violations=converted.violations,
+        delegation=delegation_of(FlatModel(converted.content)) if plan.options.target.runs_xnnpack else None,
         _model=plan.model,
         _rewritten=plan.rescaled,
     )

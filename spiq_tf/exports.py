@@ -34,11 +34,13 @@ from spiq_tf.model_files import load_model
 from spiq_tf.reporting.report import Report
 from spiq_tf.result import QuantizedModel
 from spiq_tf.tensor_info import TensorInfo
+from spiq_tf.tflite.delegation import Delegation
 from spiq_tf.verification.finding import Verification
 
 __all__ = [
     "CoarseScaleWarning",
     "DegenerateOutputWarning",
+    "Delegation",
     "FloatOperatorWarning",
     "InputRangeError",
     "InputRangeWarning",

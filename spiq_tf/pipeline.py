@@ -52,7 +52,7 @@ class ConversionResult:
         tensor_ranges: of every activation as a whole, by tensor index, in file units: what its scale follows from.
         uncorrected: operators whose bias is not corrected.
         float_operators: those that read or compute float activations, by kind and tensor.
-        violations: what keeps the file from running on the target.
+        violations: what keeps the file from running on the target, or slows it there.
     """
 
     content: bytes

@@ -11,6 +11,7 @@ from spiq_tf.files import write_atomically
 from spiq_tf.reporting.report import Report, report_of
 from spiq_tf.rescaling import RescaledModel, clone_with
 from spiq_tf.tensor_info import TensorInfo
+from spiq_tf.tflite.delegation import Delegation
 from spiq_tf.verification.finding import Verification
 
 
@@ -29,7 +30,11 @@ class QuantizedModel:
         float_operators: operators that stay float, each with the layer that it belongs to.
         fallback_layers: opaque layers, which no primitive describes: not scaled, their ranges sampled.
         uncorrected: operators without bias correction, since the mean of their input is unknown.
-        violations: rules of the target that the file breaks, as `spiq_tf.check` lists them.
+        violations: rules of the target that the file breaks, and what slows it there (`Violation.slows`), as
+            `spiq_tf.check` lists them.
+        delegation: which operators XNNPACK, LiteRT's delegate for CPUs, leaves to LiteRT's own kernels, most of which
+            are slower, how much these compute, and in how many pieces it runs the others; None where the target is no
+            runtime with XNNPACK.
     """
 
     name: str
@@ -41,6 +46,7 @@ class QuantizedModel:
     fallback_layers: tuple[str, ...]
     uncorrected: tuple[str, ...]
     violations: tuple[Violation, ...]
+    delegation: Delegation | None
     _model: keras.Model = field(repr=False)
     _rewritten: RescaledModel = field(repr=False)
 
@@ -76,6 +82,7 @@ class QuantizedModel:
             float_operators=self.float_operators,
             fallback_layers=self.fallback_layers,
             uncorrected=self.uncorrected,
+            delegation=self.delegation,
             verification=verification,
         )
 

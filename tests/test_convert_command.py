@@ -119,6 +119,20 @@ def test_single_layers(tmp_path, run):
 
 
 @pytest.mark.usefixtures("without_processes")
+def test_what_the_delegate_leaves_is_no_violation(tmp_path, run):
+    NETWORKS["nested"]().save(tmp_path / "nested.keras")
+    options = ["--output_dir", tmp_path / "out", "--input_range=-1,1", "--report_json", tmp_path / "report.json"]
+    done = run(*options, "--target=xnnpack", tmp_path / "nested.keras")
+    assert done.code == 0
+    assert "1 operator outside the delegate" in done.out.splitlines()[0]
+    assert " ".join(done.out.splitlines()[-3].split()).endswith("0 0 1 operator outside the delegate")
+    (row,) = json.loads((tmp_path / "report.json").read_text())
+    assert row["violations"] == []
+    (text,) = row["outside_delegate"]
+    assert text.startswith("operator 6 SOFTMAX")
+
+
+@pytest.mark.usefixtures("without_processes")
 def test_without_keep_going_the_first_failure_ends_it(models, tmp_path, run):
     options = ["--output_dir", tmp_path / "out", "--input_range=-1,1", "--workers=1"]
     done = run(*options, models / "bad.keras", models / "a.keras")

@@ -60,7 +60,8 @@ def test_a_steep_slope_leaves_the_steps_to_what_is_chosen():
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_target_finds_fault_with_its_own_file(swished, target):
     found = spiq_tf.quantize(swished, input_range=RANGE, target=target)
-    assert found.violations == spiq_tf.check(found.content, target) == ()
+    assert found.violations == spiq_tf.check(found.content, target)
+    assert all(violation.slows for violation in found.violations)
 
 
 def test_what_a_target_does_not_take_is_warned_of():
@@ -76,6 +77,21 @@ def test_floats_are_warned_of_only_where_they_do_not_run():
     assert "float operator" in {v.rule for v in found.violations}
     with pytest.warns(spiq_tf.TargetWarning, match="float operator"):
         converted("named", float_layers=("scores",), target="ethos-u")
+
+
+@pytest.mark.fast
+def test_what_slows_a_file_is_listed_and_not_warned_of():
+    found = quantized("nested", target="xnnpack")  # no warning, or the test fails
+    pieces, softmax = found.violations
+    assert (pieces.rule, softmax.rule, softmax.operator) == ("delegated pieces", "outside the delegate", "6 SOFTMAX")
+    assert pieces.slows
+    assert softmax.slows
+    assert [operator.kind for operator in found.delegation.outside] == ["SOFTMAX"]
+    assert found.delegation.pieces == 1
+    portable = quantized("nested")
+    assert portable.violations == ()
+    assert portable.delegation == found.delegation
+    assert quantized("nested", target="edgetpu").delegation is None
 
 
 def dense_scales(content):

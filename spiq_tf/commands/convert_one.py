@@ -62,7 +62,8 @@ def _with_result(outcome: Outcome, result: "spiq_tf.QuantizedModel") -> Outcome:
         float_operators=result.float_operators,
         fallback_layers=result.fallback_layers,
         unscaled=tuple(t.unscaled for t in result.tensors if t.unscaled),
-        violations=tuple(map(str, result.violations)),
+        violations=tuple(str(v) for v in result.violations if not v.slows),
+        outside_delegate=tuple(str(v) for v in result.violations if v.slows and v.operator is not None),
     )
 
 

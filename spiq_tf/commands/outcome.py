@@ -17,7 +17,9 @@ class Outcome:
         seconds: duration of the conversion.
         bytes: size of the output.
         sqnr_db: of the worst output; None where it was not compared, or is infinite: JSON has no infinity.
-        float_operators, fallback_layers, violations: those of the `spiq_tf.QuantizedModel`.
+        float_operators, fallback_layers: those of the `spiq_tf.QuantizedModel`.
+        violations: those of it that break a rule.
+        outside_delegate: those that only slow the file: operators that the target's delegate leaves.
         unscaled: why tensors have no channel scales.
         warnings: texts of the warnings of spiq_tf.
         made_with: a hash of the model's time and size, the options and the version; "" if it is unknown, or nothing
@@ -39,6 +41,7 @@ class Outcome:
     fallback_layers: tuple[str, ...] = ()
     unscaled: tuple[str, ...] = ()
     violations: tuple[str, ...] = ()
+    outside_delegate: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     made_with: str = ""
     sha256: str = ""

@@ -23,6 +23,7 @@ def outcome_line(outcome: Outcome) -> str:
         return f"{outcome.model}: FAILED"
     notes = [f"{_counted(len(outcome.float_operators), 'operator')} float"] if outcome.float_operators else []
     notes += [_by_fallback(outcome)] if outcome.fallback_layers else []
+    notes += [_outside(outcome)] if outcome.outside_delegate else []
     notes += list(outcome.warnings)
     tail = f" ({'; '.join(notes)})" if notes else ""
     return f"{outcome.model} -> {outcome.output}: {outcome.bytes / 1024:.0f} KiB, {outcome.seconds:.1f} s{tail}"
@@ -105,12 +106,17 @@ def _notes(outcome: Outcome) -> list[str]:
         return ["up to date by its time alone: no record of its options"]
     notes = ["up to date"] if outcome.up_to_date else []
     notes += [_by_fallback(outcome)] if outcome.fallback_layers else []
+    notes += [_outside(outcome)] if outcome.outside_delegate else []
     notes += [_counted(len(outcome.warnings), "warning")] if outcome.warnings else []
     return notes
 
 
 def _by_fallback(outcome: Outcome) -> str:
     return f"{_counted(len(outcome.fallback_layers), 'layer')} by fallback"
+
+
+def _outside(outcome: Outcome) -> str:
+    return f"{_counted(len(outcome.outside_delegate), 'operator')} outside the delegate"
 
 
 def _counted(count: int, noun: str) -> str:

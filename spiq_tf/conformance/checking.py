@@ -20,7 +20,7 @@ _MAX_IN_WARNING = 3
 
 
 def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> tuple[Violation, ...]:
-    """Lists what keeps a full-integer int8 TFLite file, spiq_tf's or another's, from running on a target.
+    """Lists what keeps a full-integer int8 TFLite file, spiq_tf's or another's, from running on a target, or slows it.
 
     Structure and numbers are checked, not accuracy. Of an accelerator's operators the kinds and versions are checked,
     not every size that its compiler asks for (strides, windows), nor memory; "ethos-u" is U55 and U65.
@@ -31,7 +31,10 @@ def check(tflite: bytes | str | os.PathLike[str], target: str = "portable") -> t
             "tflite-micro".
 
     Returns:
-        The violations, in the order of the rules and of execution; none where the file keeps to them all.
+        The violations, in the order of the rules and of execution; none where the file keeps to them all. For "xnnpack"
+        they end with the number of pieces in which its delegate runs the file, and the operators that it leaves to
+        LiteRT's own kernels, most of which are slower: the file runs all the same. `Violation.slows` is True of these
+        alone.
 
     Raises:
         InvalidArgumentError: the target is unknown.
@@ -62,7 +65,7 @@ def damaged_file_error() -> Iterator[None]:
 
 
 def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
-    """What keeps a sound file from running on a target, in the order of the rules and of execution."""
+    """What keeps a sound file from running on a target, or slows it, in the order of the rules and of execution."""
     packing = _packing_violations(content, target)
     if any(violation.rule == "one subgraph" for violation in packing):
         return tuple(packing)
@@ -71,8 +74,8 @@ def violations_of(content: bytes, target: Target) -> tuple[Violation, ...]:
 
 
 def warn_of_violations(violations: Sequence[Violation], target: Target) -> None:
-    """Warns of what the target does not run: floats are no such thing where it runs them."""
-    broken = [v for v in violations if not target.runs_floats or v.rule != "float operator"]
+    """Warns of what the target does not run: floats are no such thing where it runs them, nor is what slows it."""
+    broken = [v for v in violations if not v.slows and not (target.runs_floats and v.rule == "float operator")]
     if not broken:
         return
     listed = "; ".join(map(str, broken[:_MAX_IN_WARNING]))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from spiq_tf.conformance import quantization_rules, structure_rules
+from spiq_tf.conformance import delegate_rules, quantization_rules, structure_rules
 from spiq_tf.conformance.violation import Violation
 from spiq_tf.targets import Target
 from spiq_tf.tflite.flatbuffer import FlatModel
@@ -25,5 +25,6 @@ RULES: tuple[Rule, ...] = (
     quantization_rules.fixed_outputs,
     structure_rules.fused_activations,
     structure_rules.slopes,
+    delegate_rules.one_delegated_piece,
 )
 """In the order in which violations are listed."""

@@ -1,11 +1,11 @@
-"""A broken rule."""
+"""A broken rule, or what makes a file slower than it could be."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
-    """A rule that a file breaks.
+    """A rule that a file breaks, or what makes it slower than it could be on the target.
 
     Attributes:
         rule: in a few words.
@@ -13,6 +13,7 @@ class Violation:
         tensor: the name of the tensor that is meant, or of the operator's first output; "" where the whole file is.
         found: what was expected and what was found.
         advice: what to do.
+        slows: whether the file runs all the same, in kernels that mostly are slower: it breaks no rule then.
     """
 
     rule: str
@@ -20,6 +21,7 @@ class Violation:
     tensor: str = ""
     found: str
     advice: str
+    slows: bool = False
 
     def __str__(self) -> str:
         place = "file" if self.operator is None else f"operator {self.operator}"

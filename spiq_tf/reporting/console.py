@@ -32,6 +32,7 @@ def _verdict(facts: Facts) -> Panel:
         ("file", f"{words.kibibytes(facts.size)}, {words.counted(len(facts.float_operators), 'float operator')}"),
         ("operators", words.operator_counts(facts)),
         ("made for", facts.target),
+        *([("speed", words.delegated(facts.delegation))] if facts.delegation else []),
         ("targets", "; ".join(f"{name}: {text}" for name, text in words.target_counts(facts))),
     ]
     grid = Table.grid(padding=(0, 2))
@@ -93,6 +94,7 @@ def _fallbacks(facts: Facts) -> Table:
         ("ranges that are estimates", tuple(t.layer or t.name for t in facts.estimated)),
         ("tensors that keep one scale", tuple(str(t.layer) for t in facts.unscaled)),
         ("operators without bias correction", facts.uncorrected),
+        *([("operators outside XNNPACK", facts.outside_delegate)] if facts.delegation else []),
     ):
         table.add_row(Text(title), Text(str(len(names))), Text(", ".join(names)))
     return table

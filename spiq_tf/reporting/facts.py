@@ -10,6 +10,7 @@ from spiq_tf.conformance.violation import Violation
 from spiq_tf.errors import InvalidArgumentError
 from spiq_tf.targets import TARGETS
 from spiq_tf.tensor_info import TensorInfo
+from spiq_tf.tflite.delegation import Delegation
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import LayerFinding, Verification
 
@@ -65,13 +66,15 @@ class Facts:
         graph: name of the file's graph.
         expected_db: predicted signal-to-noise ratio at the outputs, in dB; None where the method predicts none.
         operators: how many the file has, by kind, the most frequent first.
-        violations: rules that the file breaks, by the name of the target.
+        violations: rules that the file breaks, and what slows it, by the name of the target.
         verification: what was measured; None where nothing was.
         tensors: the file's activations, in the order in which they are computed.
         layers: those that are a layer's output or the model's input.
         float_operators: operators that stay float, each with the layer that it belongs to.
         fallback_layers: opaque layers, which no primitive describes: not scaled, their ranges sampled.
         uncorrected: operators without bias correction, since the mean of their input is unknown.
+        delegation: which operators XNNPACK leaves, and in how many pieces it runs the others; None where the target is
+            no runtime with XNNPACK.
     """
 
     name: str
@@ -87,6 +90,14 @@ class Facts:
     float_operators: tuple[str, ...]
     fallback_layers: tuple[str, ...]
     uncorrected: tuple[str, ...]
+    delegation: Delegation | None
+
+    @property
+    def outside_delegate(self) -> tuple[str, ...]:
+        """Operators that XNNPACK leaves, each with its layer, why, and how many values it computes."""
+        layers = {tensor.name: tensor.layer for tensor in self.tensors}
+        outside = () if self.delegation is None else self.delegation.outside
+        return tuple(f"{x.kind} ({layers.get(x.tensor) or x.tensor}): {x.reason}; {x.values:,} values" for x in outside)
 
     @property
     def estimated(self) -> tuple[TensorInfo, ...]:
@@ -115,7 +126,7 @@ def why_unscaled(tensor: TensorInfo) -> str | None:
 
 
 def violations_by_target(content: bytes) -> dict[str, tuple[Violation, ...]]:
-    """Rules that a file breaks, by the name of the target."""
+    """Rules that a file breaks, and what slows it, by the name of the target."""
     return {name: violations_of(content, target) for name, target in TARGETS.items()}
 
 

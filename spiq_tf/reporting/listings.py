@@ -23,7 +23,7 @@ def targets(facts: Facts) -> Markup:
 
 
 def _clean(facts: Facts) -> str:
-    names = [name for name, violations in facts.violations.items() if not violations]
+    names = [name for name, violations in facts.violations.items() if all(v.slows for v in violations)]
     return f"It follows all rules of {', '.join(names)}." if names else "It breaks rules of all targets."
 
 
@@ -34,9 +34,7 @@ def _target(name: str, violations: tuple[Violation, ...]) -> Markup:
     ]
     more = len(violations) - len(rows)
     rest = tag("p", f"And {more} more, which save_json lists.") if more else None
-    return join(
-        tag("h3", f"{name}: {words.counted(len(violations), 'violation')}"), table(head, rows, "violations"), rest
-    )
+    return join(tag("h3", f"{name}: {words.violation_counts(violations)}"), table(head, rows, "violations"), rest)
 
 
 def fallbacks(facts: Facts) -> Markup:
@@ -52,6 +50,7 @@ def fallbacks(facts: Facts) -> Markup:
         *ranges,
         ("Tensors that keep one scale for all channels", [f"{t.layer}: {why_unscaled(t)}" for t in facts.unscaled]),
         ("Operators without bias correction", facts.uncorrected),
+        *([("Operators outside XNNPACK", facts.outside_delegate)] if facts.delegation else []),
     ]
     return tag(
         "section",

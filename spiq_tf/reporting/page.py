@@ -1,7 +1,9 @@
 """The report as one HTML page that needs nothing else."""
 
+from collections.abc import Sequence
 from importlib.resources import files
 
+from spiq_tf.conformance.violation import Violation
 from spiq_tf.reporting import listings, pictures, words
 from spiq_tf.reporting.cards import card
 from spiq_tf.reporting.facts import Facts, LayerFacts
@@ -77,7 +79,8 @@ def _verdict(facts: Facts) -> Markup:
         tag("dl", *(tag("div", tag("dt", title), tag("dd", value)) for title, value in tiles), class_="tiles"),
         _outputs(verification),
         tag("p", tag("strong", "Operators. "), words.operator_counts(facts)),
-        tag("ul", *(_chip(name, len(violations)) for name, violations in facts.violations.items()), class_="chips"),
+        tag("p", tag("strong", "Speed. "), words.delegated(facts.delegation)) if facts.delegation else None,
+        tag("ul", *(_chip(name, violations) for name, violations in facts.violations.items()), class_="chips"),
         tag("nav", *(tag("a", title, href=f"#{title.lower()}") for title in ("Layers", "Targets", "Fallbacks"))),
     )
 
@@ -117,9 +120,9 @@ def _profile(facts: Facts) -> Markup | None:
     )
 
 
-def _chip(target: str, violations: int) -> Markup:
-    state = "broken" if violations else "kept"
-    return tag("li", tag("strong", target), f" {words.counted(violations, 'violation')}", class_=state)
+def _chip(target: str, violations: Sequence[Violation]) -> Markup:
+    state = "kept" if all(violation.slows for violation in violations) else "broken"
+    return tag("li", tag("strong", target), f" {words.violation_counts(violations)}", class_=state)
 
 
 def _full(largest: Largest) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from spiq_tf.reporting.facts import Facts, LayerFacts
 from spiq_tf.tensor_info import TensorInfo
+from spiq_tf.tflite.delegation import Delegation
 from spiq_tf.verification.finding import LayerFinding, MeasuredNoise, Verification, finite
 from spiq_tf.version import VERSION
 
@@ -28,7 +29,12 @@ def record(facts: Facts) -> dict[str, Any]:
         "float_operators": list(facts.float_operators),
         "fallback_layers": list(facts.fallback_layers),
         "uncorrected": list(facts.uncorrected),
+        "delegation": None if facts.delegation is None else _delegation(facts.delegation),
     }
+
+
+def _delegation(delegation: Delegation) -> dict[str, Any]:
+    return {**asdict(delegation), "share_outside": delegation.share_outside}
 
 
 def _verification(verification: Verification) -> dict[str, Any]:

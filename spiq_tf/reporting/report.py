@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console, ConsoleOptions, RenderableType
 
 from spiq_tf.files import write_atomically
-from spiq_tf.reporting import console, exchange, page, record
+from spiq_tf.reporting import console, exchange, page, record, words
 from spiq_tf.reporting.facts import ESTIMATES, Facts, layers_of, operators_by_kind, violations_by_target, why_unscaled
 from spiq_tf.tensor_info import TensorInfo
+from spiq_tf.tflite.delegation import Delegation
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.verification.finding import Verification
 
@@ -43,8 +44,14 @@ class Report(Facts):
                 *ranges,
                 *_section("Tensors that keep one scale for all channels", map(_reason, self.unscaled)),
                 *_section("Operators without bias correction", self.uncorrected),
+                *self._delegated(),
             ]
         )
+
+    def _delegated(self) -> list[str]:
+        if self.delegation is None:
+            return []
+        return [*_section("Operators outside XNNPACK", self.outside_delegate), f"  {words.delegated(self.delegation)}"]
 
     def __rich_console__(self, _: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
         yield from console.tables(self, options.max_width)
@@ -81,6 +88,7 @@ def report_of(
     float_operators: tuple[str, ...],
     fallback_layers: tuple[str, ...],
     uncorrected: tuple[str, ...],
+    delegation: Delegation | None,
     verification: Verification | None,
 ) -> Report:
     """The report on a file; arguments and errors as in `Facts` and `layers_of`."""
@@ -99,6 +107,7 @@ def report_of(
         float_operators=float_operators,
         fallback_layers=fallback_layers,
         uncorrected=uncorrected,
+        delegation=delegation,
     )
 
 

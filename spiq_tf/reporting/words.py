@@ -1,9 +1,11 @@
 """Numbers and sentences of the report, common to all its forms."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from spiq_tf.conformance.violation import Violation
 from spiq_tf.reporting.facts import Facts
+from spiq_tf.tflite.delegation import Delegation
 
 SOURCES = {
     "batch_norm": "from a BatchNorm",
@@ -96,7 +98,26 @@ def operator_counts(facts: Facts) -> str:
 
 def target_counts(facts: Facts) -> Iterable[tuple[str, str]]:
     """Each target, and how many violations the file has there."""
-    return ((name, counted(len(violations), "violation")) for name, violations in facts.violations.items())
+    return ((name, violation_counts(violations)) for name, violations in facts.violations.items())
+
+
+def violation_counts(violations: Sequence[Violation]) -> str:
+    """How many rules are broken, and how many operators the delegate leaves."""
+    outside = sum(v.slows and v.operator is not None for v in violations)
+    broken = counted(sum(not v.slows for v in violations), "violation")
+    return f"{broken}, {counted(outside, 'operator')} outside the delegate" if outside else broken
+
+
+def delegated(delegation: Delegation) -> str:
+    """What XNNPACK runs, in how many pieces, and what the rest costs."""
+    count, outside = delegation.operators, len(delegation.outside)
+    name = "XNNPACK, LiteRT's delegate for CPUs,"
+    if not outside:
+        return f"{name} runs all {counted(count, 'operator')}, in {counted(delegation.pieces, 'piece')}."
+    return (
+        f"{name} runs {count - outside} of {counted(count, 'operator')}, in {counted(delegation.pieces, 'piece')}."
+        f" LiteRT's own kernels, most of which are slower, compute {percent(delegation.share_outside)} of all values."
+    )
 
 
 def _amplitude(db: float) -> str:

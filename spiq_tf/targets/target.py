@@ -55,8 +55,8 @@ class Target:
             addition: where that is at least as fast and no less accurate.
         runs_xnnpack: whether XNNPACK, the delegate of LiteRT for CPUs, is there: operators that it leaves to slower
             kernels are replaced by such that it takes.
-        lists_slow_operators: whether the check lists what is left to slower kernels all the same: where it is sure that
-            a runtime of today runs the file on XNNPACK.
+        lists_slow_operators: whether the check lists the operators that XNNPACK leaves: where it is sure that a runtime
+            of today runs the file with it.
         largest_squared_product: how many squares that a MUL computes are summed as products of vectors instead; of
             more, BATCH_MATMUL is slower. Measured with XNNPACK: from 2^14 on it takes 4 to 10 times as long.
     """

@@ -15,7 +15,7 @@ from spiq_tf.tflite.flatbuffer import FlatModel
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorOutside:
-    """An operator that XNNPACK leaves to LiteRT's own kernels, which are slower.
+    """An operator that XNNPACK leaves to LiteRT's own kernels, most of which are slower.
 
     Attributes:
         position: in the order of execution.
@@ -116,7 +116,7 @@ def _reason(flat: FlatModel, operator: Any, unpacked: Collection[int]) -> str:
     """Why XNNPACK leaves an operator; "" where it takes it."""
     support = flat.row(operator).xnnpack
     if support is None:
-        return f"expected an operator that XNNPACK has, found {flat.kind(operator)}"
+        return f"expected an operator that XNNPACK takes, found {flat.kind(operator)}"
     return support.breach(flat.use(operator, unpacked))
 
 
