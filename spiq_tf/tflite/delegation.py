@@ -94,7 +94,7 @@ def _reasons(flat: FlatModel) -> dict[int, str]:
         reason = _reason(flat, operator, unpacking)
         if reason:
             reasons[position] = reason
-            read = [unpacking[int(i)] for i in operator.inputs if int(i) in unpacking]
+            read = [unpacking[i] for i in _reads(operator) if i in unpacking]
             text = f"expected a constant that XNNPACK alone reads, found that {flat.kind(operator)} reads it too"
             reasons.update(dict.fromkeys(read, text))
     return dict(sorted(reasons.items()))
@@ -120,6 +120,10 @@ def _reason(flat: FlatModel, operator: Any, unpacked: Collection[int]) -> str:
     return support.breach(flat.use(operator, unpacked))
 
 
+def _reads(operator: Any) -> set[int]:
+    return set() if operator.inputs is None else {int(i) for i in operator.inputs if i >= 0}
+
+
 def delegated_pieces(flat: FlatModel, outside: Collection[int]) -> list[list[int]]:
     """The pieces that LiteRT makes of the operators that are not outside, each by places in the order of execution.
 
@@ -130,7 +134,7 @@ def delegated_pieces(flat: FlatModel, outside: Collection[int]) -> list[list[int
     Raises:
         ModelFileError: operators wait for each other.
     """
-    reads = [{int(i) for i in operator.inputs if i >= 0} for operator in flat.operators]
+    reads = [_reads(operator) for operator in flat.operators]
     makes = [{int(i) for i in operator.outputs} for operator in flat.operators]
     missing, waiting = set().union(*makes), list(range(len(reads)))
     pieces: list[list[int]] = []

@@ -112,17 +112,15 @@ class FlatModel:
             operator: of the file.
             unpacked: tensors that are computed from constants alone, by index.
         """
-        uses = {int(i): self._tensor_use(int(i), int(i) in unpacked) for i in (*operator.inputs, *operator.outputs)}
+        operands = [] if operator.inputs is None else [int(i) for i in operator.inputs]
         return OperatorUse(
-            operands=[uses[int(i)] for i in operator.inputs],
-            outputs=[use for i in operator.outputs if (use := uses[int(i)]) is not None],
+            operands=[self._tensor_use(index, index in unpacked) if index >= 0 else None for index in operands],
+            outputs=[self._tensor_use(int(index), False) for index in operator.outputs],
             options=operator.builtinOptions,
             version=int(self.model.operatorCodes[operator.opcodeIndex].version),
         )
 
-    def _tensor_use(self, index: int, unpacked: bool) -> TensorUse | None:
-        if index < 0:
-            return None
+    def _tensor_use(self, index: int, unpacked: bool) -> TensorUse:
         tensor, entry = self.tensor(index), self.tensor(index).quantization
         scales = None if entry is None else entry.scale
         zero_points = None if entry is None else entry.zeroPoint

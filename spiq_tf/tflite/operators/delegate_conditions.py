@@ -10,7 +10,15 @@ from spiq_tf.targets.xnnpack import (
     RESCALING_RATIOS,
     ScaleRatios,
 )
-from spiq_tf.tflite.operators.delegate_support import FLOATS, FOUR_AXES, FROM_TWO_AXES, INTEGERS, Condition, rank_breach
+from spiq_tf.tflite.operators.delegate_support import (
+    FLOATS,
+    FOUR_AXES,
+    FROM_TWO_AXES,
+    INTEGERS,
+    MOST_AXES,
+    Condition,
+    rank_breach,
+)
 from spiq_tf.tflite.operators.use import OperatorUse, TensorUse
 
 _ACTIVATIONS = {v: k for k, v in vars(schema.ActivationFunctionType).items() if not k.startswith("_")}
@@ -217,9 +225,9 @@ def reduced_axes(use: OperatorUse) -> str:
     """Axes are given, as int32."""
     data, axes = use.inputs
     scalar = data.rank == 0 and axes.integers == [0]
-    if axes.type == "INT32" and axes.rank <= 1 and 1 <= axes.size <= 6 and not scalar:
+    if axes.type == "INT32" and axes.rank <= 1 and 1 <= axes.size <= MOST_AXES and not scalar:
         return ""
-    return f"expected 1 to 6 axes in int32, found {axes.shape} in {axes.type.lower()}"
+    return f"expected 1 to {MOST_AXES} axes in int32, found {axes.shape} in {axes.type.lower()}"
 
 
 def paddings(use: OperatorUse) -> str:
