@@ -116,4 +116,12 @@ def _solution(
     if options.parts.scales == "dfq":
         return dfq.equalize(graph, classes, distributions)
     gains = noise_gain.output_gains(graph, moments, measured_gains(graph, runs, moments))
-    return minimum_noise.minimize_noise(graph, classes, moments, distributions, gains, options.per_channel_dense)
+    return minimum_noise.minimize_noise(
+        graph,
+        classes,
+        moments,
+        distributions,
+        gains,
+        per_channel_dense=options.per_channel_dense,
+        pools_as_convolutions=options.target.runs_xnnpack,
+    )

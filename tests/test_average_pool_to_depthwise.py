@@ -1,14 +1,20 @@
 """Average pools of small windows become depthwise convolutions."""
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from keras import layers
 
+from spiq_tf.options import checked_options
+from spiq_tf.pipeline import plan, rewritten_file
+from spiq_tf.primitives.pool import AveragePool
 from spiq_tf.quantization.tensor_range import TensorRange
 from spiq_tf.search.noise_terms import PredictedNoise
 from spiq_tf.targets import TARGETS
 from spiq_tf.targets.target import EVERY_RUNTIME_LIMITS
 from spiq_tf.tflite.interpreter import Interpreter
+from spiq_tf.tflite.lowering.lower import lower
 from spiq_tf.tflite.passes.average_pool_to_depthwise import average_pool_to_depthwise
 from spiq_tf.tflite.passes.order import RANGE_PASSES, run_passes
 from spiq_tf.tflite.scale_assignment.assign import assign_tensor_ranges
@@ -16,6 +22,7 @@ from spiq_tf.tflite.writing import litert_quantizer
 from spiq_tf.tflite.writing.op_versions import set_lowest_versions
 from tests.file_state import check_invariants, ranges, state_of
 from tests.flat import RELU, FileBuilder, check_same_function, kinds
+from tests.networks import RANGE, settle
 
 pytestmark = pytest.mark.fast
 
@@ -67,6 +74,7 @@ APPLIES = {
     "even window": (((1, 8, 6, 3), (2, 2), (1, 1), SAME), [*AFTER, *AFTER, *MEAN]),
     "stride of 3": (((1, 8, 7, 3), (3, 3), (3, 3), SAME), [*AFTER, *BOTH, *MEAN]),
     "no larger than the window": (((1, 3, 3, 2), (3, 3), (1, 1), SAME), [*BOTH, *BOTH, *MEAN]),
+    "one window": (((1, 2, 1, 2), (3, 2), (2, 2), SAME), [*AFTER, *AFTER, *MEAN]),
     "one axis": (((1, 12, 1, 4), (3, 1), (1, 1), SAME), [*BOTH, *MEAN]),
     "columns": (((1, 4, 9, 2), (1, 3), (1, 2), SAME), [*BOTH, *MEAN]),
 }
@@ -108,6 +116,7 @@ LEFT = {
     "far over the border": ((1, 9, 9, 2), (5, 5), (1, 1), SAME),
     "two after the last": ((1, 9, 9, 2), (4, 4), (1, 1), SAME),
     "larger than the map": ((1, 2, 8, 2), (3, 3), (1, 1), SAME),
+    "over both ends": ((1, 1, 8, 2), (3, 3), (1, 1), SAME),
     "one tap": ((1, 8, 8, 2), (1, 1), (2, 2), VALID),
 }
 
@@ -194,3 +203,40 @@ def test_tensors_between_follow_where_an_addition_moves_a_scale():
     assert len({found[i] for i in (*addends, total)}) == 1
     assert found[total] != TensorRange(-1.2, 1.2)
     assert {found[i] for i in state.equal_scales} == {found[total]}
+
+
+LAYERS = {
+    "no overlap": (layers.AveragePooling2D(2), True),
+    "padded": (layers.AveragePooling2D(3, 1, padding="same"), True),
+    "stride of 2": (layers.AveragePooling2D((2, 3), 2, padding="same"), True),
+    "far over the border": (layers.AveragePooling2D(5, 1, padding="same"), False),
+    "over both ends": (layers.AveragePooling2D((9, 2), 1, padding="same"), False),
+    "many taps": (layers.AveragePooling2D(6, 1), False),
+    "the whole map": (layers.AveragePooling2D(8), False),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_search_knows_which_pools_have_scales_of_their_own(name):
+    layer, expected = LAYERS[name]
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 1, activation="relu")(image)
+    model = settle(keras.Model(image, layers.Conv2D(2, 1)(type(layer).from_config(layer.get_config())(x))))
+    planned = plan(model, RANGE, checked_options())
+    (node,) = (n for n in planned.rescaled.graph.nodes if isinstance(n.primitive, AveragePool))
+    assert node.primitive.has_depthwise_form == expected
+    state = rewritten_file(planned, lower(planned.rescaled))
+    assert ("AVERAGE_POOL_2D" in kinds(state.flat)) == (not expected and name != "the whole map")
+    before, after = (planned.solution.ranges[t.name] for t in (node.inputs[0], node.output))
+    own = expected or name == "the whole map"
+    assert (after.high.max() < 0.95 * before.high.max()) == own
+
+
+def test_the_search_for_other_targets_keeps_one_range():
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Conv2D(4, 1, activation="relu")(image)
+    model = settle(keras.Model(image, layers.Conv2D(2, 1)(layers.AveragePooling2D(2)(x))))
+    planned = plan(model, RANGE, checked_options(target="edgetpu"))
+    (node,) = (n for n in planned.rescaled.graph.nodes if isinstance(n.primitive, AveragePool))
+    before, after = (planned.solution.ranges[t.name] for t in (node.inputs[0], node.output))
+    np.testing.assert_allclose(after.high, before.high, rtol=1e-9)

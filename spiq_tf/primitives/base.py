@@ -90,6 +90,9 @@ class Primitive(ABC):
     """Its operator has a fused activation."""
     preserves_quantization = False
     """The output has the input's scale and zero point in the file (a max pool, a reshape)."""
+    has_depthwise_form = False
+    """A depthwise convolution, whose output has a scale of its own, takes its place for XNNPACK: see
+    passes/average_pool_to_depthwise.py."""
 
     # How noise and scales pass.
     mixes_locations = False

@@ -12,19 +12,26 @@ from spiq_tf.distributions.values import Array, Moments, Weights, derived_source
 from spiq_tf.primitives.base import Primitive, ScaleConstraint, same_scale_per_channel
 from spiq_tf.primitives.role import NO_ROLE, Role
 
+MAX_DEPTHWISE_TAPS = 25
+"""Of the depthwise kernels of XNNPACK, on every processor."""
+MAX_DEPTHWISE_OVERHANG = 1
+"""What lies outside is one mean of what lies inside; further out means of several windows would have to agree."""
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class AveragePool(Primitive):
     """Mean over a window.
 
     Attributes:
         size: number of spatial locations in the window.
         whole: whether the window is the whole feature map.
+        overhang: by how many locations some window reaches over the border, along the axis where that is most.
         role: see `in_role`.
     """
 
     size: int
     whole: bool = False
+    overhang: int = 0
     role: Role = NO_ROLE
 
     mixes_locations = True
@@ -40,6 +47,10 @@ class AveragePool(Primitive):
     @property
     def preserves_quantization(self) -> bool:  # type: ignore[override]
         return not self.whole  # MEAN has a scale of its own
+
+    @property
+    def has_depthwise_form(self) -> bool:  # type: ignore[override]
+        return not self.whole and 1 < self.size <= MAX_DEPTHWISE_TAPS and self.overhang <= MAX_DEPTHWISE_OVERHANG
 
     @property
     def _variance_share(self) -> float:
@@ -71,6 +82,20 @@ class AveragePool(Primitive):
 
     def scale_constraints(self, channels: Sequence[int], output_channels: int) -> Sequence[ScaleConstraint]:
         return same_scale_per_channel(output_channels)
+
+
+def overhangs(before: int, after: int, window: int, stride: int) -> tuple[int, int]:
+    """How far the first and the last window of a padded pool reach over the border along an axis; a window that reaches
+    over both ends counts as if it did so with all at either.
+
+    Args:
+        before, after: length of the input and of the output.
+        window: its taps.
+        stride: between windows.
+    """
+    total = max((after - 1) * stride + window - before, 0)
+    both = total > 1 and window > before
+    return (total, total) if both else (total // 2, total - total // 2)
 
 
 @dataclass(frozen=True, eq=False)

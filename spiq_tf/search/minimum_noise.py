@@ -38,6 +38,7 @@ def minimize_noise(
     distributions: Mapping[str, ChannelDistribution],
     gains: Mapping[str, Gains],
     per_channel_dense: bool,
+    pools_as_convolutions: bool,
 ) -> ScaleSolution:
     """Scales and ranges for which the least noise reaches the model's outputs, one group of coupled tensors at a time.
 
@@ -52,6 +53,7 @@ def minimize_noise(
         distributions: of every tensor, by name, in the model's units.
         gains: noise gains of every tensor, by name.
         per_channel_dense: whether a fully connected layer has a weight scale for each output, not one for all.
+        pools_as_convolutions: whether depthwise convolutions take the place of average pools, see `has_depthwise_form`.
     """
     problem = NoiseProblem(
         graph=graph,
@@ -60,6 +62,7 @@ def minimize_noise(
         distributions=distributions,
         gains=gains,
         per_channel_dense=per_channel_dense,
+        pools_as_convolutions=pools_as_convolutions,
     )
     scale = np.ones(classes.count)
     ranges = {t.name: distributions[t.name].range(priors.FAR_SIGMAS.value) for t in graph.tensors}

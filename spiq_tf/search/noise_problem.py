@@ -29,6 +29,7 @@ class NoiseProblem:
     distributions: Mapping[str, ChannelDistribution]
     gains: Mapping[str, Gains]
     per_channel_dense: bool
+    pools_as_convolutions: bool = False
 
     def coupled_tensors(self) -> list[list[Tensor]]:
         """The materialized tensors, in groups that share a free scale class or a tensor range."""
@@ -53,6 +54,7 @@ class NoiseProblem:
             for node in self.graph.nodes
             for t in node.inputs
             if node.primitive.preserves_quantization and not {t.name, node.output.name} & fused
+            if not (self.pools_as_convolutions and node.primitive.has_depthwise_form)
         ]
 
     def free_classes(self, tensors: list[Tensor]) -> npt.NDArray[np.intp]:

@@ -7,14 +7,17 @@ import numpy as np
 
 from spiq_tf.frontend.expansion.call_site import CallSite, Step
 from spiq_tf.primitives.affine import FixedAffine
-from spiq_tf.primitives.pool import AveragePool, MaxPool
+from spiq_tf.primitives.pool import AveragePool, MaxPool, overhangs
 from spiq_tf.primitives.shape import Pad, Rearrange, rearrange_of_indices
 
 
 def average_pool(layer: Any, site: CallSite) -> Sequence[Step]:
     """AveragePooling."""
     is_global = layer.pool_size == site.spatial and set(site.output[1:-1]) == {1}  # a padded one has more outputs
-    return (Step(AveragePool(int(np.prod(layer.pool_size)), is_global), site.output),)
+    axes = zip(site.spatial, site.output[1:-1], layer.pool_size, layer.strides, strict=True)
+    overhang = max(max(overhangs(*axis)) for axis in axes) if layer.padding == "same" else 0
+    pool = AveragePool(size=int(np.prod(layer.pool_size)), whole=is_global, overhang=overhang)
+    return (Step(pool, site.output),)
 
 
 def max_pool(layer: Any, site: CallSite) -> Sequence[Step]:
@@ -24,7 +27,7 @@ def max_pool(layer: Any, site: CallSite) -> Sequence[Step]:
 
 def global_average(layer: Any, site: CallSite) -> Sequence[Step]:
     """GlobalAveragePooling."""
-    return (Step(AveragePool(int(np.prod(site.spatial)), whole=True), site.output),)
+    return (Step(AveragePool(size=int(np.prod(site.spatial)), whole=True), site.output),)
 
 
 def global_max(layer: Any, site: CallSite) -> Sequence[Step]:

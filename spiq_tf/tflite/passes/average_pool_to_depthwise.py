@@ -16,10 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from spiq_tf.primitives.pool import MAX_DEPTHWISE_OVERHANG, MAX_DEPTHWISE_TAPS, overhangs
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.state import FileState
 
-_MOST_TAPS = 25
 _OPERATORS = schema.BuiltinOperator
 
 _Padding: TypeAlias = tuple[int, int]
@@ -71,23 +71,14 @@ class _Shared:
 def _paddings(flat: FlatModel, pool: Any) -> tuple[_Padding, _Padding] | None:
     """Of rows and columns; None where the pool is to stay."""
     options = pool.builtinOptions
+    windows = (options.filterHeight, options.strideH), (options.filterWidth, options.strideW)
+    if not 1 < options.filterHeight * options.filterWidth <= MAX_DEPTHWISE_TAPS:
+        return None
     if options.padding == schema.Padding.VALID:
-        rows: _Padding | None = (0, 0)
-        columns: _Padding | None = (0, 0)
-    else:
-        (height, width), (rows_after, columns_after) = (
-            flat.shape(int(i))[1:3] for i in (pool.inputs[0], pool.outputs[0])
-        )
-        rows = _padding(height, rows_after, options.filterHeight, options.strideH)
-        columns = _padding(width, columns_after, options.filterWidth, options.strideW)
-    taps = options.filterHeight * options.filterWidth
-    return None if rows is None or columns is None or not 1 < taps <= _MOST_TAPS else (rows, columns)
-
-
-def _padding(before: int, after: int, window: int, stride: int) -> _Padding | None:
-    """Of windows that are centred on an axis; None where they reach over the border by more than one."""
-    total = max((after - 1) * stride + window - before, 0)
-    return None if total > 2 or (total and window > before) else (total // 2, total - total // 2)
+        return (0, 0), (0, 0)
+    before, after = (flat.shape(int(i))[1:3] for i in (pool.inputs[0], pool.outputs[0]))
+    rows, columns = (overhangs(n, m, *window) for n, m, window in zip(before, after, windows, strict=True))
+    return (rows, columns) if max(*rows, *columns) <= MAX_DEPTHWISE_OVERHANG else None
 
 
 def _convolution(state: FileState, pool: Any, paddings: tuple[_Padding, _Padding], shared: _Shared) -> list[Any]:
