@@ -80,7 +80,7 @@ def many_passes():
     x = layers.Concatenate()([layers.GroupNormalization(2)(second), -first])
     x = layers.Add()([x, layers.ReLU()(x)])
     x = layers.BatchNormalization()(layers.Conv2DTranspose(4, 2, strides=2)(x))
-    x = layers.Activation("softsign")(x)
+    x = layers.DepthwiseConv2D(7, padding="same")(layers.Activation("softsign")(x))
     x = layers.AveragePooling2D(24)(layers.AveragePooling2D(3, strides=1, padding="same")(x))
     x = x / (keras.ops.sqrt(keras.ops.sum(keras.ops.square(x), axis=-1, keepdims=True)) + 0.5)
     return settle(keras.Model(image, layers.Dense(5)(layers.Flatten()(x))), values=(0.0, 255.0))

@@ -24,6 +24,7 @@ from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lo
 from spiq_tf.tflite.passes.fold_constants import flatten_biases
 from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
 from spiq_tf.tflite.passes.hard_swish_to_product import hard_swish_to_product
+from spiq_tf.tflite.passes.large_depthwise_to_grouped import large_depthwise_to_grouped
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
 from spiq_tf.tflite.passes.neg_square_to_mul import neg_square_to_mul
 from spiq_tf.tflite.passes.norm_into_prelu import fold_norm_into_prelu
@@ -146,7 +147,12 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
         leaves="no int8 DEPTHWISE_CONV_2D of one tap that treats all channels alike",
         when=lambda target: target.runs_xnnpack,
     ),
-    # once weights are rounded, which looks at the channels' own moments
+    # both once weights are rounded, which looks at the channels' own moments
+    Pass(
+        function=large_depthwise_to_grouped,
+        leaves="no int8 DEPTHWISE_CONV_2D of more taps than XNNPACK has kernels for, where channels fall into groups",
+        when=lambda target: target.runs_xnnpack,
+    ),
     Pass(
         function=strides_into_channels,
         leaves="no int8 CONV_2D with a stride over few channels, where its groups of neighbors start with it",
