@@ -74,8 +74,9 @@ def many_passes():
     image = keras.Input((24, 24, 3), name="image")
     x = layers.Conv2D(3, 3, strides=2, padding="same")(layers.Rescaling(1 / 127.5, -1)(image))
     x = prelu([-0.7, 0.0, 0.3, 1.0])(conv_bn(x, 4, activation=layers.Activation("hard_swish")))
-    y = layers.BatchNormalization()(layers.Concatenate()([x, layers.Conv2D(4, 3, padding="same")(x)]))
-    y = layers.LeakyReLU(0.1)(layers.Conv2D(6, 1)(prelu([0.1] * 8)(y)))
+    y = [layers.Conv2D(n, 3, padding="same")(x) for n in (2, 2, 1, 1, 1)]
+    y = layers.BatchNormalization()(layers.Concatenate()([x, *y]))
+    y = layers.LeakyReLU(0.1)(layers.Conv2D(6, 1)(prelu([0.1] * 11)(y)))
     first, second = keras.ops.split(layers.Activation("softplus")(y), [2], axis=-1)
     x = layers.Concatenate()([layers.GroupNormalization(2)(second), -first])
     x = layers.Add()([x, layers.ReLU()(x)])

@@ -27,6 +27,7 @@ from spiq_tf.tflite.passes.hard_swish_to_product import hard_swish_to_product
 from spiq_tf.tflite.passes.large_depthwise_to_grouped import large_depthwise_to_grouped
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
 from spiq_tf.tflite.passes.neg_square_to_mul import neg_square_to_mul
+from spiq_tf.tflite.passes.nest_concatenations import nest_concatenations
 from spiq_tf.tflite.passes.norm_into_prelu import fold_norm_into_prelu
 from spiq_tf.tflite.passes.pixel_inputs import take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
@@ -169,6 +170,12 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
         leaves="no int8 RELU or RELU6, nor MINIMUM or MAXIMUM with a number, unless no QUANTIZE clips so",
         when=lambda target: target.runs_xnnpack,
         settings=lambda target: (target.requantization,),
+    ),
+    # integers are copied from here on
+    Pass(
+        function=nest_concatenations,
+        leaves="no int8 CONCATENATION of more than five operands",
+        when=lambda target: target.runs_xnnpack,
     ),
 )
 
