@@ -50,7 +50,8 @@ def convert(
             refuse such files or compute wrong results. None: where the target supports it.
         target: what the file is to run on: "portable" (LiteRT of any age, with XNNPACK or without), "xnnpack" (LiteRT
             since 2024), "edgetpu", "ethos-u" or "tflite-micro". Operators that a target does not support are
-            replaced where possible; a TargetWarning lists what is left, as does `QuantizedModel.violations`.
+            replaced where possible; a TargetWarning lists what is left, as does `QuantizedModel.violations`. What only
+            runs slower than it could is not warned of: `QuantizedModel.delegation` says it.
         ranges: (low, high) of single layers' outputs, in the model's units, by layer name (as in
             `QuantizedModel.tensors`), in place of computed ranges. All channels of such an output share one scale.
         float_layers: names, or patterns with * and ?, of layers that stay float, each together with the layers that the
