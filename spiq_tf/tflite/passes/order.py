@@ -24,7 +24,6 @@ from spiq_tf.tflite.passes.elementwise_to_lut import elementwise_to_lut, fill_lo
 from spiq_tf.tflite.passes.fold_constants import flatten_biases
 from spiq_tf.tflite.passes.global_pool_to_mean import global_pool_to_mean
 from spiq_tf.tflite.passes.hard_swish_to_product import hard_swish_to_product
-from spiq_tf.tflite.passes.large_depthwise_to_grouped import large_depthwise_to_grouped
 from spiq_tf.tflite.passes.legalize_for_target import legalize_for_target
 from spiq_tf.tflite.passes.neg_square_to_mul import neg_square_to_mul
 from spiq_tf.tflite.passes.nest_concatenations import nest_concatenations
@@ -35,6 +34,7 @@ from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
 from spiq_tf.tflite.passes.strides_into_channels import strides_into_channels
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
 from spiq_tf.tflite.passes.uniform_depthwise_to_products import uniform_depthwise_to_products
+from spiq_tf.tflite.passes.widen_channel_groups import widen_channel_groups
 from spiq_tf.tflite.state import FileState, IntegerState
 
 Subject = TypeVar("Subject", FlatModel, FileState, IntegerState)
@@ -150,8 +150,8 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
     ),
     # both once weights are rounded, which looks at the channels' own moments
     Pass(
-        function=large_depthwise_to_grouped,
-        leaves="no int8 DEPTHWISE_CONV_2D of more taps than XNNPACK has kernels for, where channels fall into groups",
+        function=widen_channel_groups,
+        leaves="no int8 convolution in small groups, nor depthwise of more than 25 taps, where larger groups exist",
         when=lambda target: target.runs_xnnpack,
     ),
     Pass(
