@@ -4,34 +4,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
+from spiq_tf.benchmarking.executed_parts import executed_parts
 from spiq_tf.tflite.delegation import delegation_of
 from spiq_tf.tflite.flatbuffer import FlatModel
-from spiq_tf.tflite.silence import silence
 from tests.flat import FileBuilder
 
 
 def observed(content):
-    """The kinds of the operators that LiteRT runs in its own kernels, sorted, and the number of delegated pieces.
-
-    Its list keeps operators that a delegated node replaces, before that node: they are not among what computes the
-    outputs.
-    """
-    with silence():
-        interpreter = litert.Interpreter(model_content=content, num_threads=1)
-        interpreter.allocate_tensors()
-    listed = interpreter._get_ops_details()
-    producer = {int(i): operator for operator in listed for i in operator["outputs"]}
-    waiting, run = [int(d["index"]) for d in interpreter.get_output_details()], {}
-    while waiting:
-        operator = producer.get(waiting.pop())
-        if operator is not None and operator["index"] not in run:
-            run[operator["index"]] = operator["op_name"]
-            waiting += [int(i) for i in operator["inputs"] if i >= 0]
-    pieces = sum(operator["op_name"] == "DELEGATE" for operator in listed)
-    return sorted(kind for kind in run.values() if kind != "DELEGATE"), pieces
+    """The kinds of the operators that LiteRT runs in its own kernels, sorted, and the number of delegated pieces."""
+    parts = executed_parts(content)
+    return sorted(kind for kind, count in parts.outside.items() for _ in range(count)), parts.pieces
 
 
 def predicted(content):

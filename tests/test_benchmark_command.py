@@ -16,8 +16,8 @@ from keras import layers
 
 import spiq_tf
 from spiq_tf.benchmarking import files, networks, random_network
-from spiq_tf.benchmarking.delegation import Delegation, delegation_of, executed_kinds
 from spiq_tf.benchmarking.document import document
+from spiq_tf.benchmarking.executed_parts import ExecutedParts, executed_kinds, executed_parts
 from spiq_tf.benchmarking.files import Failure, NetworkFiles, files_of, float_file, stated_range, tensorflow_int8_file
 from spiq_tf.benchmarking.litert_internals import RuntimeOperator
 from spiq_tf.benchmarking.measuring import speeds_of
@@ -101,8 +101,8 @@ def small_model():
 def test_a_file_that_xnnpack_runs_whole():
     file = FileBuilder((1, 4, 4, 2))
     content = file.file(file.op("ADD", [0, 0], (1, 4, 4, 2))).content()
-    assert delegation_of(content) == Delegation(1, {})
-    assert delegation_of(content).is_whole
+    assert executed_parts(content) == ExecutedParts(1, {})
+    assert executed_parts(content).is_whole
 
 
 def test_an_operator_that_xnnpack_leaves_splits_the_file():
@@ -112,15 +112,15 @@ def test_an_operator_that_xnnpack_leaves_splits_the_file():
     tiled = file.op("TILE", [added, file.constant([1, 2, 2, 1], np.int32)], (1, 8, 8, 2))
     again = file.op("TILE", [tiled, file.constant([1, 1, 1, 2], np.int32)], (1, 8, 8, 4))
     content = file.file(file.op("MUL", [again, again], (1, 8, 8, 4))).content()
-    assert delegation_of(content) == Delegation(2, {"TILE": 2})
-    assert not delegation_of(content).is_whole
+    assert executed_parts(content) == ExecutedParts(2, {"TILE": 2})
+    assert not executed_parts(content).is_whole
 
 
 def test_a_file_of_which_xnnpack_runs_nothing():
     file = FileBuilder((1, 4))
     content = file.file(file.op("TILE", [0, file.constant([1, 2], np.int32)], (1, 8))).content()
-    assert delegation_of(content) == Delegation(0, {"TILE": 1})
-    assert not delegation_of(content).is_whole
+    assert executed_parts(content) == ExecutedParts(0, {"TILE": 1})
+    assert not executed_parts(content).is_whole
 
 
 def test_only_what_the_outputs_need_is_executed():
@@ -145,7 +145,7 @@ def test_an_operator_of_several_outputs_is_counted_once():
     file = FileBuilder((1, 8))
     table = schema.UnpackOptionsT(num=8, axis=1)
     parts = file.op("UNPACK", [0], *[(1,)] * 8, table=table)
-    assert delegation_of(file.file(*parts).content()) == Delegation(0, {"UNPACK": 1})
+    assert executed_parts(file.file(*parts).content()) == ExecutedParts(0, {"UNPACK": 1})
 
 
 # The three files

@@ -26,7 +26,7 @@ from family_networks import FAMILIES, Array, Family, network, smooth_images
 from rounded_model import rounded_outputs
 
 import spiq_tf
-from spiq_tf.benchmarking.delegation import delegation_of
+from spiq_tf.benchmarking.executed_parts import executed_parts
 from spiq_tf.benchmarking.files import float_file
 from spiq_tf.benchmarking.runnable import runnable
 from spiq_tf.benchmarking.table import listed
@@ -140,12 +140,12 @@ def measure(family: Family, image_count: int) -> Row:
     outputs = np.concatenate([interpreter.run([x[None]])[0] for x in images])
     expected = np.asarray(model.predict(images, verbose=0))
     (rounded,) = rounded_outputs(model, [images], family.input_range)
-    delegation = delegation_of(result.content)
+    parts = executed_parts(result.content)
     return Row(
         size=size,
         float_operators=counted(Counter(name.split()[0] for name in result.float_operators)),
-        pieces=delegation.pieces,
-        not_delegated=counted(delegation.outside),
+        pieces=parts.pieces,
+        not_delegated=counted(parts.outside),
         time_ratio=time_ratio(result.content, model, family.input_range),
         warnings=counted(Counter(w.category.__name__ for w in caught if issubclass(w.category, spiq_tf.SpiqWarning))),
         sqnr=ratios(expected, outputs, family.parts),

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from spiq_tf.benchmarking.delegation import delegation_of
+from spiq_tf.benchmarking.executed_parts import executed_parts
 from spiq_tf.benchmarking.files import Failure, NetworkFiles, files_of
 from spiq_tf.benchmarking.runnable import runnable
 from spiq_tf.benchmarking.speed import FileSpeed, NetworkSpeed, Settings
@@ -45,7 +45,7 @@ def _described(file: bytes | Failure, input_range: tuple[float, float]) -> FileS
         return FileSpeed(error=file.reason)
     try:
         runnable(file, input_range, threads=1)()
-        delegation = delegation_of(file)
+        parts = executed_parts(file)
     except (RuntimeError, ValueError) as error:
         return FileSpeed(error=f"LiteRT cannot run it: {short_reason(error)}")
-    return FileSpeed(pieces=delegation.pieces, outside=delegation.outside, kib=len(file) / 1024)
+    return FileSpeed(pieces=parts.pieces, outside=parts.outside, kib=len(file) / 1024)

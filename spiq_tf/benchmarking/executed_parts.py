@@ -11,7 +11,7 @@ from spiq_tf.tflite.silence import silence
 
 
 @dataclass(frozen=True)
-class Delegation:
+class ExecutedParts:
     """What runs of a file.
 
     Attributes:
@@ -28,7 +28,7 @@ class Delegation:
         return self.pieces == 1 and not self.outside
 
 
-def delegation_of(content: bytes) -> Delegation:
+def executed_parts(content: bytes) -> ExecutedParts:
     """Observed in LiteRT itself, on this machine's processor.
 
     Raises:
@@ -38,14 +38,14 @@ def delegation_of(content: bytes) -> Delegation:
         interpreter = litert.Interpreter(model_content=content, num_threads=1)
         interpreter.allocate_tensors()
     outputs = [int(detail["index"]) for detail in interpreter.get_output_details()]
-    return delegation(executed_kinds(runtime_operators(interpreter), outputs))
+    return parts_of(executed_kinds(runtime_operators(interpreter), outputs))
 
 
-def delegation(kinds: Iterable[str]) -> Delegation:
+def parts_of(kinds: Iterable[str]) -> ExecutedParts:
     """Of the kinds of all nodes that run."""
     counts = Counter(kinds)
     pieces = counts.pop(DELEGATE, 0)
-    return Delegation(pieces, dict(sorted(counts.items())))
+    return ExecutedParts(pieces, dict(sorted(counts.items())))
 
 
 def executed_kinds(operators: Sequence[RuntimeOperator], outputs: Iterable[int]) -> list[str]:
