@@ -1,9 +1,12 @@
 """int8 hard swishes become sums and products, on files made by hand."""
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
+from keras import layers
 
+import spiq_tf
 from spiq_tf.tflite.passes.hard_swish_to_product import hard_swish_to_product
 from spiq_tf.tflite.state import IntegerState
 from tests.flat import FileBuilder, kinds
@@ -137,3 +140,20 @@ def test_one_that_stays_float_is_left_alone():
     b = FileBuilder(SHAPE)
     flat = b.file(swish(b))
     check_left_alone(IntegerState(flat=flat), hard_swish_to_product)
+
+
+def test_a_result_tells_the_range_of_what_the_file_holds():
+    """Six times the values: in the model's units, range times channel scale, nothing changes."""
+    image = keras.Input((8, 8, 3), name="image")
+    x = layers.Activation("hard_swish", name="swish")(layers.Conv2D(4, 3, name="first")(image))
+    model = keras.Model(image, layers.Conv2D(2, 3, name="second")(x))
+    tensors = {
+        target: next(
+            t for t in spiq_tf.quantize(model, input_range=(-1, 1), target=target).tensors if t.layer == "swish"
+        )
+        for target in ("portable", "tflite-micro")
+    }
+    ours, native = tensors["portable"], tensors["tflite-micro"]
+    for end in ("low", "high", "scale"):
+        np.testing.assert_allclose(getattr(ours, end), 6 * getattr(native, end), rtol=1e-6)
+    np.testing.assert_allclose(np.multiply(ours.channel_scales, 6), native.channel_scales, rtol=1e-6)
