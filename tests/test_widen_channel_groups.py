@@ -45,10 +45,11 @@ def check_widened(state, channels, group):
         (24, (1, 1, 27, 24), {}, 24),
         (16, (1, 6, 5, 48), {}, 16),
         (32, (1, 7, 7, 64), {"stride": 2}, 16),
+        (32, (1, 3, 3, 64), {}, 16),
         (32, (1, 7, 7, 32), {"dilation": 2, "padding": schema.Padding.VALID}, 16),
     ],
 )
-def test_a_depthwise_convolution_of_many_taps(channels, shape, options, group):
+def test_a_depthwise_convolution_of_many_taps_or_outputs(channels, shape, options, group):
     check_widened(convolution("DEPTHWISE_CONV_2D", channels, shape, **options), channels, group)
 
 

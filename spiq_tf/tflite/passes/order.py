@@ -151,7 +151,7 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
     # both once weights are rounded, which looks at the channels' own moments
     Pass(
         function=widen_channel_groups,
-        leaves="no int8 convolution in small groups, nor depthwise of more than 25 taps, where larger groups exist",
+        leaves="no int8 convolution in small groups, but for those that XNNPACK has depthwise kernels for",
         when=lambda target: target.runs_xnnpack,
     ),
     Pass(
