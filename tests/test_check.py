@@ -343,7 +343,7 @@ def test_exit_codes_of_the_command(tmp_path, content, capsys):
 def test_vela_leaves_no_operator_on_the_cpu(name, tmp_path):
     """The compiler for Ethos-U itself."""
     file = tmp_path / "model.tflite"
-    file.write_bytes(converted(name))
+    file.write_bytes(converted(name, target="ethos-u"))
     vela = Path(sys.executable).parent / "vela"
     command = [vela, file, "--accelerator-config", "ethos-u55-128", "--output-dir", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
