@@ -34,10 +34,8 @@ def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
 
 
 def _tensor(plan: Plan, converted: ConversionResult, index: int) -> TensorInfo:
-    tensor_range = converted.tensor_ranges[index]
+    tensor_range = converted.tensor_ranges[index].stretched(converted.quantized.multiples.get(index, 1.0))
     quantization = converted.quantized.flat.quantization(index)
-    if quantization is not None and not np.isclose(quantization.scale, tensor_range.scale):
-        tensor_range = tensor_range.stretched(quantization.scale / tensor_range.scale)  # by an absorbed factor
     origin = converted.quantized.provenance.get(index)
     info = TensorInfo(
         name=converted.quantized.flat.name(index),

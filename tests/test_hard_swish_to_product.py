@@ -136,6 +136,26 @@ def test_what_is_no_product_of_it_gets_the_value_itself(rest):
     assert {index: state.flat.quantization(index).scale for index in known} == scales
 
 
+@pytest.mark.parametrize("reach", [1000.0, 5000.0, 1e-3])
+def test_a_reach_that_additions_do_not_hold_is_left_alone(reach):
+    """LiteRT's own kernel narrows a sum to 16 bits: x + 3 above 768 would come out as the lowest integer of [0, 6]."""
+    b = FileBuilder(SHAPE)
+    y = swish(b)
+    check_left_alone(integer_state(b.file(y), {0: (-reach, reach), y: (-0.375, reach)}), hard_swish_to_product)
+
+
+def test_the_largest_reach_is_right_with_the_delegate_and_without():
+    b = FileBuilder(SHAPE)
+    y = swish(b)
+    state = integer_state(b.file(y), {0: (-700.0, 700.0), y: (-0.375, 700.0)})
+    x = all_integers(state, SHAPE)
+    hard_swish_to_product(state)
+    assert kinds(state.flat) == ["ADD", "MUL", "MUL"]
+    scale = state.flat.quantization(y).scale
+    for (found,) in integer_outputs(state.flat.content(), [x]):
+        np.testing.assert_allclose(found * scale, exact(x), rtol=0, atol=1.01 * scale)
+
+
 def test_one_that_stays_float_is_left_alone():
     b = FileBuilder(SHAPE)
     flat = b.file(swish(b))

@@ -5,6 +5,7 @@ import pytest
 
 from spiq_tf.tflite.passes.affine_to_depthwise import depthwise
 from spiq_tf.tflite.passes.uniform_depthwise_to_products import uniform_depthwise_to_products
+from spiq_tf.tflite.state import IntegerState
 from tests.flat import RELU, FileBuilder, kinds
 from tests.integer_files import all_integers, check_left_alone, check_rewritten, integer_outputs, integer_state
 
@@ -59,3 +60,20 @@ def test_a_fused_activation_stays():
 def test_channels_of_their_own_are_left_alone(factor, offset):
     state, _ = affine(factor, offset, (-2.0, 2.0), (-8.0, 9.0))
     check_left_alone(state, uniform_depthwise_to_products)
+
+
+@pytest.mark.parametrize(
+    ("offset", "given", "result"),
+    [(1.0, (0.0, 2500.0), (0.0, 6.0)), (1e-4, (-2.0, 2.0), (-1.0, 1.0))],
+    ids=["a sum of more than 16 bits", "an offset that is too fine"],
+)
+def test_scales_that_additions_do_not_hold_are_left_alone(offset, given, result):
+    state, _ = affine(0.5, offset, given, result)
+    check_left_alone(state, uniform_depthwise_to_products)
+
+
+def test_a_float_file_is_left_alone():
+    b = FileBuilder(SHAPE)
+    flat = b.file(b.op("RELU", [0], SHAPE))
+    flat.subgraph.operators = [depthwise(flat, 0, int(flat.subgraph.outputs[0]), ONES, ONES)]
+    check_left_alone(IntegerState(flat=flat), uniform_depthwise_to_products)

@@ -13,20 +13,16 @@ class RequantizationLimits:
             over the output scale, and an addend's scale over that of the sum.
         smallest_addend: what an addend's scale over that of the sum is at least.
         smallest_hard_swish: what the output scale over the input scale of a hard swish is at least.
-        conversion: least and largest input scale over output scale of a QUANTIZE from integers to integers.
     """
 
     largest: float
     smallest_addend: float
     smallest_hard_swish: float
-    conversion: tuple[float, float]
 
 
-EVERY_RUNTIME_LIMITS = RequantizationLimits(
-    largest=256.0, smallest_addend=2.0**-10, smallest_hard_swish=1 / 128, conversion=(1 / 256, 128.0)
-)
+EVERY_RUNTIME_LIMITS = RequantizationLimits(largest=256.0, smallest_addend=2.0**-10, smallest_hard_swish=1 / 128)
 """XNNPACK refuses to start where a convolution's multiplier is 256 or more (its checks of requantization scales), and
-leaves additions, products and conversions outside their limits to slower kernels; LiteRT's own kernel of a hard swish
+leaves additions and products outside the first two limits to slower kernels; LiteRT's own kernel of a hard swish
 refuses to start below the third."""
 
 

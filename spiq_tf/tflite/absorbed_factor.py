@@ -30,7 +30,6 @@ def absorb_factor(state: IntegerState, tensor: int, factor: float) -> bool:
     """
     flat = state.flat
     factors = {tensor: factor}
-    readers = [o for o in flat.operators if any(int(i) in factors for i in o.inputs)]
     absorbing: list[tuple[Any, float]] = []
     for operator in flat.operators:
         read = [int(i) for i in operator.inputs if int(i) in factors]
@@ -43,10 +42,11 @@ def absorb_factor(state: IntegerState, tensor: int, factor: float) -> bool:
         else:
             return False
     outputs = set(map(int, flat.subgraph.outputs))
-    if not readers or outputs & factors.keys() or any(flat.dtype(i) != INT8.dtype for i in factors):
+    if not absorbing or outputs & factors.keys() or any(flat.dtype(i) != INT8.dtype for i in factors):
         return False
     for index, by in factors.items():
         _scale(flat, index, by)
+        state.multiples[index] = by * state.multiples.get(index, 1.0)
         if index in state.provenance:
             origin = state.provenance[index]
             state.provenance[index] = TensorProvenance(origin.name, origin.factor * by)

@@ -271,7 +271,7 @@ class FlatModel:
         return self.add_tensor(tensor)
 
     def add_quantized_activation(self, name: str, like: int, parameters: QuantizationParameters) -> int:
-        """The same of integers."""
+        """As `add_activation`: a tensor of integers in the shape of the other one."""
         index = self.add_activation(name, like)
         self.set_quantization(index, parameters)
         return index

@@ -68,6 +68,7 @@ class IntegerState:
     Attributes that the passes change:
         flat: the file itself.
         provenance: the graph's tensor that each tensor holds; a factor changes where a tensor comes to hold a multiple.
+        multiples: how many times their values tensors hold, by index, where a factor was absorbed.
 
     Attributes that they only read:
         lookup_tables: see `FileState`.
@@ -76,5 +77,6 @@ class IntegerState:
 
     flat: FlatModel
     provenance: dict[int, TensorProvenance] = field(default_factory=dict)
+    multiples: dict[int, float] = field(default_factory=dict)
     lookup_tables: Mapping[int, ElementwiseFunction] = field(default_factory=dict)
     moments: Mapping[int, Moments] = field(default_factory=dict)

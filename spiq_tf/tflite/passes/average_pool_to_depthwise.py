@@ -88,7 +88,7 @@ def _convolution(state: FileState, pool: Any, paddings: tuple[_Padding, _Padding
     operators = []
     for axis, padding in enumerate(paddings, start=1):
         if any(padding):
-            x, made = _padded(state, x, axis, window[axis - 1], padding, shared)
+            x, made = _padded(state, (x, y), axis, window[axis - 1], padding, shared)
             operators += made
     mean = _mean(state.flat, x, y, window, (options.strideH, options.strideW), shared)
     mean.builtinOptions.fusedActivationFunction = options.fusedActivationFunction
@@ -109,13 +109,13 @@ def _mean(flat: FlatModel, x: int, y: int, window: tuple[int, int], strides: tup
 
 
 def _padded(
-    state: FileState, x: int, axis: int, taps: int, padding: _Padding, shared: _Shared
+    state: FileState, ends: tuple[int, int], axis: int, taps: int, padding: _Padding, shared: _Shared
 ) -> tuple[int, list[Any]]:
     """A tensor with the means of what lies inside the first and the last window beyond its border.
 
     Args:
         state: gets the new tensors and what is known of them.
-        x: the tensor.
+        ends: the tensor, and the pool's output, whose name new tensors continue: they are of the pool's layer.
         axis: 1 for rows, 2 for columns.
         taps: of the windows along the axis.
         padding: along the axis.
@@ -124,6 +124,7 @@ def _padded(
     Returns:
         The padded tensor, and the operators that compute it where none did before.
     """
+    x, y = ends
     key = (x, axis, taps, padding)
     if key in shared.padded:
         return shared.padded[key], []
@@ -132,17 +133,17 @@ def _padded(
     def made(name: str, length: int) -> int:
         shape = [*flat.shape(x)]
         shape[axis] = length
-        index = flat.add_activation(f"{name}{axis}", x, shape=shape)
+        index = flat.add_activation(f"{name}{axis}", y, shape=shape)
         state.ranges[index], state.equal_scales[index] = state.ranges[x], state.equal_scales.get(x, x)
         return index
 
     window = (taps - 1, 1) if axis == 1 else (1, taps - 1)
     if all(padding):
         strides = (size - taps + 1, 1) if axis == 1 else (1, size - taps + 1)
-        ends, first, last = made("ends", 2), made("first", 1), made("last", 1)
-        split = flat.operator(_OPERATORS.SPLIT, [_axis(flat, x, axis), ends], first, schema.SplitOptionsT(numSplits=2))
+        both, first, last = made("ends", 2), made("first", 1), made("last", 1)
+        split = flat.operator(_OPERATORS.SPLIT, [_axis(flat, x, axis), both], first, schema.SplitOptionsT(numSplits=2))
         split.outputs = np.array([first, last], np.int32)
-        operators, parts = [_mean(flat, x, ends, window, strides, shared), split], [first, x, last]
+        operators, parts = [_mean(flat, x, both, window, strides, shared), split], [first, x, last]
     else:
         inside, last = made("inside", taps - 1), made("last", 1)
         operators = [_last(flat, x, inside, axis), _mean(flat, inside, last, window, (1, 1), shared)]

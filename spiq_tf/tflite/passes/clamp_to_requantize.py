@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.quantization.bit_width import INT8
 from spiq_tf.quantization.parameters import QuantizationParameters
-from spiq_tf.targets.target import RequantizationLimits
+from spiq_tf.targets.xnnpack import RESCALING_RATIOS
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.state import IntegerState
 
@@ -26,7 +26,7 @@ _BOUNDS: Mapping[str, tuple[float, float]] = {
 }
 
 
-def clamp_to_requantize(state: IntegerState, limits: RequantizationLimits) -> None:
+def clamp_to_requantize(state: IntegerState) -> None:
     """Replaces, in place, operators that clip an int8 tensor between two numbers.
 
     Given:
@@ -36,16 +36,13 @@ def clamp_to_requantize(state: IntegerState, limits: RequantizationLimits) -> No
         y = QUANTIZE(x), where the integers of y do not reach below 0; else
         c = QUANTIZE(x) with the range of what the clamp lets through; y = QUANTIZE(c)
 
-    Left alone where not every integer of x becomes the same one of y, or, by way of c, a neighbor of it.
-
-    Args:
-        state: the quantized file.
-        limits: of the ratios of scales, the target's.
+    Left alone where y would differ, or by way of c differ by more than one, and where scales are too far apart for
+    XNNPACK.
     """
     flat, result = state.flat, []
     for operator in flat.operators:
         bounds = _bounds(flat, operator)
-        replacement = None if bounds is None else _requantized(flat, operator, bounds, limits)
+        replacement = None if bounds is None else _requantized(flat, operator, *bounds)
         result += [operator] if replacement is None else replacement
     flat.subgraph.operators = result
 
@@ -67,30 +64,26 @@ def _bounds(flat: FlatModel, operator: Any) -> tuple[float, float] | None:
     return bounds if all(flat.dtype(i) == INT8.dtype for i in (read[0], int(operator.outputs[0]))) else None
 
 
-def _requantized(
-    flat: FlatModel, operator: Any, bounds: tuple[float, float], limits: RequantizationLimits
-) -> list[Any] | None:
+def _requantized(flat: FlatModel, operator: Any, low: float, high: float) -> list[Any] | None:
     """One or two QUANTIZE in place of a clamp; None where they would compute something else."""
     (x,), y = flat.activation_inputs(operator), int(operator.outputs[0])
     before, after = flat.quantization(x), flat.quantization(y)
     if before is None or after is None:
         return None
-    low, high = bounds
     values = before.dequantize(INT8.integers, np.float64)
     expected = after.quantize(np.clip(values, low, high)).astype(np.int64)
-    if _taken(before, after, limits) and np.array_equal(after.quantize(values), expected):
+    if _taken(before, after) and np.array_equal(after.quantize(values), expected):
         return [_quantize(flat, x, y)]
     clipped = QuantizationParameters.from_range(max(low, before.low), min(high, before.high), INT8)
     found = after.quantize(clipped.dequantize(clipped.quantize(values), np.float64))
-    if not (_taken(before, clipped, limits) and _taken(clipped, after, limits)) or np.abs(found - expected).max() > 1:
+    if not (_taken(before, clipped) and _taken(clipped, after)) or np.abs(found - expected).max() > 1:
         return None
     between = flat.add_quantized_activation("clipped", y, clipped)
     return [_quantize(flat, x, between), _quantize(flat, between, y)]
 
 
-def _taken(before: QuantizationParameters, after: QuantizationParameters, limits: RequantizationLimits) -> bool:
-    smallest, largest = limits.conversion
-    return smallest <= before.scale / after.scale <= largest
+def _taken(before: QuantizationParameters, after: QuantizationParameters) -> bool:
+    return before.scale / after.scale in RESCALING_RATIOS
 
 
 def _quantize(flat: FlatModel, x: int, y: int) -> Any:

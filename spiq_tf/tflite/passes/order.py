@@ -145,10 +145,10 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
     Pass(
         function=uniform_depthwise_to_products,
         requires=(affine_to_depthwise, take_pixel_inputs),
-        leaves="no int8 DEPTHWISE_CONV_2D of one tap that treats all channels alike",
+        leaves="no int8 DEPTHWISE_CONV_2D of one tap that treats all channels alike, where additions hold its scales",
         when=lambda target: target.runs_xnnpack,
     ),
-    # both once weights are rounded, which looks at the channels' own moments
+    # both after weights are rounded: rounding looks at the moments of each channel
     Pass(
         function=widen_channel_groups,
         leaves="no int8 convolution in small groups, but for those that XNNPACK has depthwise kernels for",
@@ -156,22 +156,22 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
     ),
     Pass(
         function=strides_into_channels,
+        requires=(widen_channel_groups,),
         leaves="no int8 CONV_2D with a stride over few channels, where its groups of neighbors start with it",
         when=lambda target: target.runs_xnnpack,
     ),
     # XNNPACK leaves both to slower kernels
     Pass(
         function=hard_swish_to_product,
-        leaves="no int8 HARD_SWISH",
+        leaves="no int8 HARD_SWISH but of what reaches very far",
         when=lambda target: target.runs_xnnpack,
     ),
     Pass(
         function=clamp_to_requantize,
         leaves="no int8 RELU or RELU6, nor MINIMUM or MAXIMUM with a number, unless no QUANTIZE clips so",
         when=lambda target: target.runs_xnnpack,
-        settings=lambda target: (target.requantization,),
     ),
-    # integers are copied from here on
+    # the delegate takes five operands at most
     Pass(
         function=nest_concatenations,
         leaves="no int8 CONCATENATION of more than five operands",

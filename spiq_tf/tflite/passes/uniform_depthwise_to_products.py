@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from ai_edge_litert import schema_py_generated as schema
 
-from spiq_tf.quantization.bit_width import INT8
+from spiq_tf.quantization.bit_width import INT8, INT8_WEIGHT
 from spiq_tf.quantization.parameters import QuantizationParameters
+from spiq_tf.tflite.addition_limits import is_addition_safe
 from spiq_tf.tflite.flatbuffer import FlatModel
 from spiq_tf.tflite.passes.affine_to_depthwise import is_pointwise_depthwise
 from spiq_tf.tflite.state import IntegerState
@@ -27,11 +28,14 @@ def uniform_depthwise_to_products(state: IntegerState) -> None:
     Result:
         p = MUL(x, w), at the scale of x times w: no integer changes, but in sign
         y = ADD(p, b); without a bias y = MUL(x, w)
+
+    Left alone where the weight is 0, and where the kernels of an addition do not hold the scales.
     """
     flat, result = state.flat, []
     for operator in flat.operators:
         affine = _uniform(flat, operator)
-        result += [operator] if affine is None else _products(flat, operator, *affine)
+        products = None if affine is None else _products(flat, operator, *affine)
+        result += [operator] if products is None else products
     flat.subgraph.operators = result
 
 
@@ -53,17 +57,22 @@ def _real(flat: FlatModel, index: int) -> npt.NDArray[np.float64]:
     return flat.value(index).reshape(-1) * scales
 
 
-def _products(flat: FlatModel, operator: Any, weight: float, bias: float) -> list[Any]:
+def _products(flat: FlatModel, operator: Any, weight: float, bias: float) -> list[Any] | None:
+    """MUL and ADD, or MUL alone; None where the kernels of an addition do not hold these scales."""
     x, y = int(operator.inputs[0]), int(operator.outputs[0])
     activation = operator.builtinOptions.fusedActivationFunction
+    before, after = flat.quantization(x), flat.quantization(y)
+    assert before is not None, flat.name(x)  # int8
+    assert after is not None, flat.name(y)
+    zero_point = before.zero_point if weight > 0 else INT8.qmin + INT8.qmax - before.zero_point
+    scaled = QuantizationParameters(before.scale * abs(weight), zero_point, INT8)
+    constant = QuantizationParameters.from_range(min(bias, 0.0), max(bias, 0.0), INT8_WEIGHT)
+    if bias != 0 and not is_addition_safe([scaled, constant], after):
+        return None
     factor = _number(flat, y, "factor", weight)
     if bias == 0:
         options = schema.MulOptionsT(fusedActivationFunction=activation)
         return [flat.operator(schema.BuiltinOperator.MUL, [x, factor], y, options)]
-    before = flat.quantization(x)
-    assert before is not None, flat.name(x)  # int8
-    zero_point = before.zero_point if weight > 0 else INT8.qmin + INT8.qmax - before.zero_point
-    scaled = QuantizationParameters(before.scale * abs(weight), zero_point, INT8)
     product = flat.add_quantized_activation("product", y, scaled)
     options = schema.AddOptionsT(fusedActivationFunction=activation)
     offset = _number(flat, y, "offset", bias)
