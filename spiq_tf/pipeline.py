@@ -179,7 +179,7 @@ def integer_file(plan: Plan, state: FileState, tensor_ranges: Mapping[int, Tenso
     return IntegerState(
         flat=flat,
         provenance=dict(state.provenance),
-        lookup_tables=state.lookup_tables,
+        lookup_tables=dict(state.lookup_tables),
         moments=_moments(plan, state),
     )
 

@@ -69,14 +69,14 @@ class IntegerState:
         flat: the file itself.
         provenance: the graph's tensor that each tensor holds; a factor changes where a tensor comes to hold a multiple.
         multiples: how many times their values tensors hold, by index, where a factor was absorbed.
+        lookup_tables: see `FileState`; those that are still to be written.
 
     Attributes that they only read:
-        lookup_tables: see `FileState`.
         moments: of the channels of activations, by tensor index, in units of the float file, where they are known.
     """
 
     flat: FlatModel
     provenance: dict[int, TensorProvenance] = field(default_factory=dict)
     multiples: dict[int, float] = field(default_factory=dict)
-    lookup_tables: Mapping[int, ElementwiseFunction] = field(default_factory=dict)
+    lookup_tables: dict[int, ElementwiseFunction] = field(default_factory=dict)
     moments: Mapping[int, Moments] = field(default_factory=dict)

@@ -13,8 +13,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.graph.layer_graph import LayerGraph, Node, Tensor
-from spiq_tf.quantization.parameters import QuantizationParameters
 from spiq_tf.tflite.flatbuffer import FlatModel
+from spiq_tf.tflite.functions.function_table import FunctionTable
 from spiq_tf.tflite.state import ElementwiseFunction, FileState, IntegerState
 
 LOOKUP = schema.BuiltinOperator.GELU
@@ -142,21 +142,19 @@ def fill_lookup_tables(state: IntegerState) -> None:
     for operator in flat.operators:
         output = int(operator.outputs[0])
         if output in tables:
-            result += _lookup(flat, int(operator.inputs[0]), output, tables[output])
+            result += _lookup(
+                flat, int(operator.inputs[0]), output, FunctionTable.of(state, int(operator.inputs[0]), output)
+            )
         else:
             result.append(operator)
     flat.subgraph.operators = result
 
 
-def _lookup(flat: FlatModel, x: int, y: int, function: ElementwiseFunction) -> Iterable[Any]:
-    before, after = (_parameters(flat, index) for index in (x, y))
-    integers = before.bit_width.integers
-    values = function(before.dequantize(integers, np.float64))
-    domain = ~np.isnan(values)  # beyond it stands the value at its end
-    entries = after.quantize(np.interp(integers, integers[domain], values[domain]))
-    table = flat.add_constant(f"{flat.name(y)}/table", entries)
-    flat.set_quantization(table, after)
-    offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(-before.bit_width.qmin, np.int32))
+def _lookup(flat: FlatModel, x: int, y: int, function: FunctionTable) -> Iterable[Any]:
+    table = flat.add_constant(f"{flat.name(y)}/table", function.entries)
+    flat.set_quantization(table, function.parameters)
+    lowest = function.x.parameters.bit_width.qmin
+    offset = flat.add_constant(f"{flat.name(y)}/offset", np.array(-lowest, np.int32))
     number, index = (flat.add_activation(name, y, np.int32) for name in ("number", "index"))
     types = schema.CastOptionsT(inDataType=schema.TensorType.INT8, outDataType=schema.TensorType.INT32)
     return (
@@ -164,9 +162,3 @@ def _lookup(flat: FlatModel, x: int, y: int, function: ElementwiseFunction) -> I
         flat.operator(schema.BuiltinOperator.ADD, [number, offset], index, schema.AddOptionsT()),
         flat.operator(schema.BuiltinOperator.GATHER, [table, index], y, schema.GatherOptionsT()),
     )
-
-
-def _parameters(flat: FlatModel, index: int) -> QuantizationParameters:
-    parameters = flat.quantization(index)
-    assert parameters is not None, flat.name(index)  # both ends of the operator that stood here are int8
-    return parameters

@@ -33,6 +33,7 @@ from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
 from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
 from spiq_tf.tflite.passes.strides_into_channels import strides_into_channels
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
+from spiq_tf.tflite.passes.table_to_operators import table_to_operators
 from spiq_tf.tflite.passes.uniform_depthwise_to_products import uniform_depthwise_to_products
 from spiq_tf.tflite.passes.widen_channel_groups import widen_channel_groups
 from spiq_tf.tflite.state import FileState, IntegerState
@@ -135,10 +136,17 @@ RANGE_PASSES: Sequence[Pass[FileState]] = (
 )
 
 INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
+    # XNNPACK leaves a GATHER to a kernel that is slower than the whole convolution before it
+    Pass(
+        function=table_to_operators,
+        requires=(elementwise_to_lut, div_to_reciprocal),
+        leaves="a lookup table has no form of as little noise that XNNPACK takes",
+        when=lambda target: target.runs_xnnpack,
+    ),
     # entries are those of the scales on both sides
     Pass(
         function=fill_lookup_tables,
-        requires=(elementwise_to_lut, div_to_reciprocal),
+        requires=(elementwise_to_lut, div_to_reciprocal, table_to_operators),
         leaves="no operator that stands for a lookup table",
     ),
     # once weights are rounded and biases corrected: both are the channels' own until then
