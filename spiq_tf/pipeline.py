@@ -208,4 +208,5 @@ def _warn(
     warn_if_degenerate((content, state.inputs), (lowered.content, model_inputs), shapes, graph.output_names)
     warn_of_violations(violations, target)
     if target.runs_floats:  # or else they are violations
-        warn_of_floats([text for index, text in floats.items() if index not in state.float_outputs])
+        asked = state.outputs_of(plan.float_calls)
+        warn_of_floats([text for index, text in floats.items() if index not in asked])

@@ -106,7 +106,8 @@ def test_the_file_is_one_after_each_pass_for_every_target():
         assert state.ranges.keys() >= set(flat.activations())
         integer = integer_file(targeted, state, chosen_tensor_ranges(targeted, state))
         changed |= run_each(INTEGER_PASSES, integer, integer.flat, target)
-    assert changed == {each.function.__name__ for each in PASSES}
+    # one only asks for float operators
+    assert changed == {each.function.__name__ for each in PASSES} - {"sorting_layers_to_float"}
 
 
 def give_a_bias_four_axes(flat):

@@ -27,13 +27,13 @@ class FileState:
             taken that in.
         bias_offsets: by how much the model's values of a tensor are larger than the file's.
         equal_scales: for a tensor that a pass has made of another's values, that one: both get one range.
+        float_outputs: outputs of operators that stay float: at first of those that the user asked for.
 
     Attributes that they only read:
         graph: the model that the file was lowered from.
         provenance: the graph's tensor that each tensor holds; converter-generated intermediates are absent.
         origin_calls: the layer call that each operator comes from, by output, where that is known.
         distributions: of the graph's tensors, by name, in the model's units.
-        float_outputs: outputs of operators that the user asked to stay float.
         user_ranges: tensors that keep to the very range that the user gave.
         uint8_inputs: whether the file's inputs take bytes.
     """
@@ -44,11 +44,11 @@ class FileState:
     inputs: list[InputStatistics] = field(default_factory=list)
     bias_offsets: dict[int, float] = field(default_factory=dict)
     equal_scales: dict[int, int] = field(default_factory=dict)
+    float_outputs: frozenset[int] = frozenset()
     graph: LayerGraph
     provenance: Mapping[int, TensorProvenance] = field(default_factory=dict)
     origin_calls: Mapping[int, int] = field(default_factory=dict)
     distributions: Mapping[str, ChannelDistribution] = field(default_factory=dict)
-    float_outputs: frozenset[int] = frozenset()
     user_ranges: frozenset[int] = frozenset()
     uint8_inputs: bool = False
 

@@ -30,6 +30,7 @@ from spiq_tf.tflite.passes.nest_concatenations import nest_concatenations
 from spiq_tf.tflite.passes.norm_into_prelu import fold_norm_into_prelu
 from spiq_tf.tflite.passes.pixel_inputs import take_pixel_inputs
 from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
+from spiq_tf.tflite.passes.sorting_layers_to_float import sorting_layers_to_float
 from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
 from spiq_tf.tflite.passes.strides_into_channels import strides_into_channels
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
@@ -93,6 +94,12 @@ STRUCTURAL_PASSES: Sequence[Pass[FlatModel]] = (
 )
 
 FUNCTION_PASSES: Sequence[Pass[FileState]] = (
+    # before anything is made integer that its layer is better without
+    Pass(
+        function=sorting_layers_to_float,
+        leaves="every operator of a layer that sorts is float",
+        when=lambda target: target.runs_floats,
+    ),
     # whether a function needs a table shows in the operators that become of it
     Pass(
         function=elementwise_to_lut,
