@@ -33,6 +33,7 @@ from spiq_tf.tflite.passes.prelu_decomposition import decompose_prelu
 from spiq_tf.tflite.passes.sorting_layers_to_float import sorting_layers_to_float
 from spiq_tf.tflite.passes.split_v_to_slice import split_v_to_slice
 from spiq_tf.tflite.passes.strides_into_channels import strides_into_channels
+from spiq_tf.tflite.passes.strides_to_slices import strides_to_slices
 from spiq_tf.tflite.passes.sum_of_squares_to_matmul import sum_of_squares_to_matmul
 from spiq_tf.tflite.passes.table_to_operators import table_to_operators
 from spiq_tf.tflite.passes.uniform_depthwise_to_products import uniform_depthwise_to_products
@@ -184,6 +185,13 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
     Pass(
         function=clamp_to_requantize,
         leaves="no int8 RELU or RELU6, nor MINIMUM or MAXIMUM with a number, unless no QUANTIZE clips so",
+        when=lambda target: target.runs_xnnpack,
+    ),
+    # both copy integers
+    Pass(
+        function=strides_to_slices,
+        leaves="no int8 STRIDED_SLICE with strides forwards, no AVERAGE_POOL_2D or MAX_POOL_2D of one value, but for"
+        " maxima where the size is no multiple of the stride",
         when=lambda target: target.runs_xnnpack,
     ),
     # the delegate takes five operands at most
