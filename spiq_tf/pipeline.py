@@ -1,9 +1,9 @@
 """The conversion on one screen.
 
-`plan` looks at the model alone; what it returns never changes. `convert_plan` makes the file in five phases: lowering,
-passes, quantization parameters, weights, writing. Two things change on the way. `FileState` is the float file and what
-is known of its tensors: passes rewrite its operators and add ranges, the weights phase rounds its weights. The
-quantized file is made from it by the writing phase, which completes it in place.
+`plan` looks at the model alone; what it returns never changes. `convert_plan` makes the file in six phases: lowering,
+passes, quantization parameters, weights, passes over integers, writing. Two things change on the way. `FileState` is
+the float file and what is known of its tensors: passes rewrite its operators and add ranges, the weights phase rounds
+its weights. `IntegerState` is the quantized file that is made from it; the last passes rewrite its operators.
 """
 
 from collections.abc import Mapping, Sequence

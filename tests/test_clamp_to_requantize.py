@@ -45,7 +45,7 @@ def test_one_whose_output_reaches_below_0_is_clipped_on_the_way():
 def test_a_ceiling_above_or_within_the_range(ceiling, result):
     state, _ = clamped(ceiling, (-8.0, 9.0), result)
     check_rewritten(state, clamp_to_requantize, [all_integers(state, SHAPE)], most=1)
-    assert set(kinds(state.flat)) == {"QUANTIZE"}
+    assert kinds(state.flat) == ["QUANTIZE"] * (2 if result == (0, 8) else 1)
 
 
 @pytest.mark.parametrize(("kind", "number"), [("MINIMUM", 2.0), ("MAXIMUM", -1.0), ("MINIMUM", 9.0), ("MAXIMUM", -9.0)])

@@ -69,6 +69,20 @@ def test_passes_run_in_order_on_the_targets_that_take_them():
     assert log == ["all", "batch", None, "all", 1]
 
 
+FOR_EVERY_TARGET = {
+    *("affine_to_depthwise", "div_to_reciprocal", "elementwise_to_lut", "fill_lookup_tables", "flatten_biases"),
+    *("fold_norm_into_prelu", "global_pool_to_mean", "legalize_for_target", "neg_square_to_mul", "decompose_prelu"),
+    *("sorting_layers_to_float", "split_v_to_slice", "sum_of_squares_to_matmul", "take_pixel_inputs"),
+}
+"""Or decided by what the target's own table says, rather than by XNNPACK."""
+
+
+@pytest.mark.parametrize("each", PASSES, ids=lambda each: each.function.__name__)
+def test_what_is_done_for_xnnpack_is_done_for_no_other_target(each):
+    if each.function.__name__ not in FOR_EVERY_TARGET:
+        assert {name for name, target in TARGETS.items() if each.when(target)} == {"portable", "xnnpack"}
+
+
 def many_passes():
     """A model in which nearly all passes find something."""
     image = keras.Input((24, 24, 3), name="image")
