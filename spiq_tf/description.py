@@ -27,7 +27,7 @@ def describe(plan: Plan, converted: ConversionResult) -> QuantizedModel:
         fallback_layers=tuple(dict.fromkeys(unknown)),
         uncorrected=converted.uncorrected,
         violations=converted.violations,
-        delegation=delegation_of(FlatModel(converted.content)) if plan.options.target.runs_xnnpack else None,
+        delegation=delegation_of(FlatModel(converted.content)) if plan.options.target.prefers_xnnpack else None,
         _model=plan.model,
         _rewritten=plan.rescaled,
     )

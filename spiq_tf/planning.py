@@ -123,5 +123,5 @@ def _solution(
         distributions,
         gains,
         per_channel_dense=options.per_channel_dense,
-        pools_as_convolutions=options.target.runs_xnnpack,
+        pools_as_convolutions=options.target.prefers_xnnpack,
     )

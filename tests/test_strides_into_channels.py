@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from ai_edge_litert import interpreter as litert
 from ai_edge_litert import schema_py_generated as schema
 
 from spiq_tf.tflite.passes.strides_into_channels import strides_into_channels
@@ -73,3 +74,19 @@ def test_several_groups_of_channels_are_left_alone():
     state.flat.tensor(index).quantization = state.flat.tensor(int(operator.inputs[1])).quantization
     operator.inputs[1] = index
     check_left_alone(state, strides_into_channels)
+
+
+def test_the_batch_may_be_resized():
+    """As that of a file without the pass."""
+    state = convolution((12, 16, 3), (3, 3), (2, 2), SAME)
+    image = np.random.default_rng(1).integers(-128, 128, (12, 16, 3)).astype(np.int8)
+    strides_into_channels(state)
+    outputs = []
+    for batch in (1, 3):
+        interpreter = litert.Interpreter(model_content=state.flat.content(), num_threads=1)
+        interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], [batch, 12, 16, 3])
+        interpreter.allocate_tensors()
+        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], np.stack([image] * batch))
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
+    np.testing.assert_array_equal(outputs[1], np.concatenate([outputs[0]] * 3))

@@ -49,10 +49,8 @@ class Target:
             tried, whatever it is made for.
         native_prelu: whether a PRELU of feature maps stays one operator, rather than a depthwise convolution and an
             addition: where that is at least as fast and no less accurate.
-        runs_xnnpack: whether XNNPACK, the delegate of LiteRT for CPUs, is there: operators that it leaves to slower
-            kernels are replaced by such that it takes.
-        lists_slow_operators: whether the check lists the operators that XNNPACK leaves: where it is sure that a runtime
-            of today runs the file with it.
+        prefers_xnnpack: whether operators that XNNPACK, the delegate of LiteRT for CPUs, leaves to slower kernels are
+            replaced by such that it takes, though LiteRT's own kernels may be slower at those.
         largest_squared_product: how many squares that a MUL computes are summed as products of vectors instead; of
             more, BATCH_MATMUL is slower. Measured with XNNPACK: from 2^14 on it takes 4 to 10 times as long.
     """
@@ -72,7 +70,7 @@ class Target:
 
     requantization: RequantizationLimits = EVERY_RUNTIME_LIMITS
     native_prelu: bool = False
-    runs_xnnpack: bool = False
+    prefers_xnnpack: bool = False
     lists_slow_operators: bool = False
     largest_squared_product: int = 2**14
 

@@ -53,7 +53,7 @@ TARGET = Target(
     name="xnnpack",
     precisions=("w8a8", "float"),
     per_channel_dense=True,
-    runs_xnnpack=True,
+    prefers_xnnpack=True,
     lists_slow_operators=True,
     largest_multiplier=EVERY_RUNTIME_LIMITS.largest,
 )

@@ -309,9 +309,9 @@ class FlatModel:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, type(options).__name__.removesuffix("T"))
         return operator
 
-    def reshape(self, value: int, output: int) -> Any:
-        """A new RESHAPE of one tensor to another one's shape."""
-        shape = self.shape(output)
+    def reshape(self, value: int, output: int, any_batch: bool = False) -> Any:
+        """A new RESHAPE of one tensor to another one's shape, or to that of each of its batch."""
+        shape = (-1, *self.shape(output)[1:]) if any_batch else self.shape(output)
         constant = self.add_constant(f"{self.name(output)}/shape", np.array(shape, np.int32))
         options = schema.ReshapeOptionsT(newShape=list(shape))
         return self.operator(schema.BuiltinOperator.RESHAPE, [value, constant], output, options)

@@ -133,7 +133,7 @@ RANGE_PASSES: Sequence[Pass[FileState]] = (
         function=average_pool_to_depthwise,
         requires=(global_pool_to_mean,),
         leaves="no AVERAGE_POOL_2D of a small window",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     # a Rescaling is a depthwise convolution of one tap by now; last, since the file's inputs change
     Pass(
@@ -149,7 +149,7 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
         function=table_to_operators,
         requires=(elementwise_to_lut, div_to_reciprocal),
         leaves="a lookup table has no form of as little noise that XNNPACK takes",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     # entries are those of the scales on both sides
     Pass(
@@ -162,43 +162,43 @@ INTEGER_PASSES: Sequence[Pass[IntegerState]] = (
         function=uniform_depthwise_to_products,
         requires=(affine_to_depthwise, take_pixel_inputs),
         leaves="no int8 DEPTHWISE_CONV_2D of one tap that treats all channels alike, where additions hold its scales",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     # both after weights are rounded: rounding looks at the moments of each channel
     Pass(
         function=widen_channel_groups,
         leaves="no int8 convolution in small groups, but for those that XNNPACK has depthwise kernels for",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     Pass(
         function=strides_into_channels,
         requires=(widen_channel_groups,),
         leaves="no int8 CONV_2D with a stride over few channels, where its groups of neighbors start with it",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     # XNNPACK leaves both to slower kernels
     Pass(
         function=hard_swish_to_product,
         leaves="no int8 HARD_SWISH but of what reaches very far",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     Pass(
         function=clamp_to_requantize,
         leaves="no int8 RELU or RELU6, nor MINIMUM or MAXIMUM with a number, unless no QUANTIZE clips so",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     # both copy integers
     Pass(
         function=strides_to_slices,
         leaves="no int8 STRIDED_SLICE with strides forwards, no AVERAGE_POOL_2D or MAX_POOL_2D of one value, but for"
         " maxima where the size is no multiple of the stride",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
     # the delegate takes five operands at most
     Pass(
         function=nest_concatenations,
         leaves="no int8 CONCATENATION of more than five operands",
-        when=lambda target: target.runs_xnnpack,
+        when=lambda target: target.prefers_xnnpack,
     ),
 )
 

@@ -112,7 +112,7 @@ def _grouped(flat: FlatModel, operator: Any, along: _Along) -> list[Any]:
         operator.builtinOptions.strideH = 1
     else:
         operator.builtinOptions.strideW = 1
-    return [flat.reshape(x, groups), operator]
+    return [flat.reshape(x, groups, any_batch=True), operator]
 
 
 def _grouped_weights(value: npt.NDArray[Any], along: _Along) -> npt.NDArray[Any]:
