@@ -6,6 +6,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from keras import layers
 
+import spiq_tf
 from spiq_tf.options import checked_options
 from spiq_tf.pipeline import plan, rewritten_file
 from spiq_tf.primitives.pool import AveragePool
@@ -240,3 +241,13 @@ def test_the_search_for_other_targets_keeps_one_range():
     (node,) = (n for n in planned.rescaled.graph.nodes if isinstance(n.primitive, AveragePool))
     before, after = (planned.solution.ranges[t.name] for t in (node.inputs[0], node.output))
     np.testing.assert_allclose(after.high, before.high, rtol=1e-9)
+
+
+def test_an_average_of_pixels_keeps_their_range():
+    """Of single pixels the spread is known, of neighbors it is a guess: a uniform patch has an extreme mean."""
+    image = keras.Input((12, 12, 3), name="image")
+    pooled = layers.AveragePooling2D(3, strides=2, padding="same", name="pooled")(image)
+    model = keras.Model(image, layers.Conv2D(4, 3, name="convolution")(pooled))
+    tensors = {t.layer: t for t in spiq_tf.quantize(model, input_range=(-1, 1)).tensors}
+    assert tensors["pooled"].low <= -1
+    assert tensors["pooled"].high >= 1

@@ -11,6 +11,7 @@ from scipy.cluster.hierarchy import DisjointSet
 from spiq_tf import priors
 from spiq_tf.distributions.tails import ChannelDistribution, Tail
 from spiq_tf.distributions.values import Array, Moments
+from spiq_tf.graph.classifier_head import image_derived_tensors
 from spiq_tf.graph.layer_graph import LayerGraph, Tensor
 from spiq_tf.primitives.linear import Linear
 from spiq_tf.search.constraints import ScaleClasses
@@ -49,12 +50,14 @@ class NoiseProblem:
     def _pairs_of_one_range(self) -> list[tuple[str, str]]:
         """Pairs of tensors that have one scale and zero point in the file."""
         fused = self.graph.fused
+        # of pixels that are only averaged the moments are a guess, and their range is known
+        pixels = image_derived_tensors(self.graph.nodes, self.graph.inputs)
         return [
             (t.name, node.output.name)
             for node in self.graph.nodes
             for t in node.inputs
             if node.primitive.preserves_quantization and not {t.name, node.output.name} & fused
-            if not (self.pools_as_convolutions and node.primitive.has_depthwise_form)
+            if not (self.pools_as_convolutions and node.primitive.has_depthwise_form and node.output.name not in pixels)
         ]
 
     def free_classes(self, tensors: list[Tensor]) -> npt.NDArray[np.intp]:
